@@ -1,0 +1,46 @@
+# `make help` says what there is. PYTHON chooses the interpreter (3.11 or newer), PYTEST_ARGS goes to pytest:
+#   make test PYTEST_ARGS='tests/unit -x'
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help dev check format test servers clean
+
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+dev: $(STAMP) ## Make .venv with Headway (editable) and all the tools
+
+$(STAMP): setup.cfg
+	@tests/servers/install.sh venv $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+check: dev ## Lint, format, types and architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: dev ## Put the code into the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: dev ## Run the tests; installs RabbitMQ and PostgreSQL where it may
+	@tests/servers/install.sh servers
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+servers: dev ## Start a private RabbitMQ and PostgreSQL, print their URLs, stay until Ctrl-C
+	@tests/servers/install.sh servers
+	@PYTHONPATH=tests exec $(BIN)/python -m servers
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
