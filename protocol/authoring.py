@@ -1,0 +1,249 @@
+"""What a DAG file in Python is written with: `DAG`, `shell`, `argv`, arrows and outputs.
+
+    with DAG("nightly_sales", defaults={"retries": 2}) as dag:
+        extract = shell("extract", "sales-extract --day $HEADWAY_DS", queue="io", timeout="1h")
+        load = argv("load", ["sales-load", "--day", "{{ ds }}", "--rows", extract.output["rows"]])
+        extract >> load
+
+Nothing happens but that objects are made: no registry, no file, no clock. A file's DAGs are those that its names lead
+to. `DAG.build` turns the objects into the value of `dag.py`; `validation.py` then judges the value.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar, Token
+from types import FrameType, TracebackType
+from typing import Any, Final, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
+
+import msgspec
+
+from .dag import Dag, Task
+from .errors import InvalidDag
+from .keywords import check_defaults, make_dag, make_task
+from .names import TaskId
+
+Scalar = str | int | float | bool | None
+Duration = str | int | float
+_Tasks = TypeVar("_Tasks", "AuthoredTask", "Sequence[AuthoredTask]")
+
+
+class TaskKeywords(TypedDict, total=False):
+    """What may be said of any task. Durations are seconds or text such as "90s", "10m", "1h30m"."""
+
+    queue: str
+    priority: int
+    retries: int
+    retry_delay: Duration
+    retry_backoff: float
+    retry_delay_max: Duration
+    infra_retries: int
+    on_lost: Literal["retry", "fail"]
+    queued_timeout: Duration | None
+    on_queued_timeout: Literal["requeue", "fail"]
+    timeout: Duration | None
+    env: Mapping[str, str]
+    cwd: str | None
+    inputs: "Sequence[AuthoredTask | str]"
+
+
+class DagKeywords(TypedDict, total=False):
+    """What may be said of a DAG; `defaults` are keywords for all of its tasks."""
+
+    description: str
+    owner: str
+    tags: Sequence[str]
+    params: Mapping[str, Scalar]
+    defaults: TaskKeywords
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where in an author's file something was made."""
+
+    file: str
+    line: int
+
+
+_current: Final[ContextVar["DAG | None"]] = ContextVar("headway_current_dag", default=None)
+
+DAGS_MADE: Final[ContextVar["list[DAG] | None"]] = ContextVar("headway_dags_made", default=None)
+"""Whoever reads a DAG file may put a list here to learn of DAGs that the file made and then let go."""
+
+
+class Output:
+    """The JSON output of a task, or by `[...]` a part of it; known only when the task has run."""
+
+    __slots__ = ("path", "task")
+    __iter__ = None  # else Python would ask for [0], [1], [2], ... without end
+
+    def __init__(self, task: "AuthoredTask", path: tuple[str | int, ...] = ()) -> None:
+        self.task = task
+        self.path = path
+
+    @property
+    def ref(self) -> dict[str, object]:
+        """The reference as data."""
+        return {"kind": "output", "task_id": self.task.task_id, "path": self.path}
+
+    def __getitem__(self, key: str | int) -> "Output":
+        return Output(self.task, (*self.path, key))
+
+    def __str__(self) -> NoReturn:
+        raise InvalidDag(
+            detail=f"the output of task {self.task.task_id!r} is not known yet and cannot be part of a text: "
+            "give it to argv() as an argument of its own"
+        )
+
+
+class AuthoredTask:
+    """A task of a DAG that is being written. `a >> b` lets b wait for a; lists of tasks may stand on either side."""
+
+    __slots__ = ("_upstream", "_value", "dag", "place")
+
+    def __init__(self, dag: "DAG", value: Task, place: Place) -> None:
+        self.dag = dag
+        self.place = place
+        self._value = value
+        self._upstream: dict[TaskId, None] = dict.fromkeys(value.inputs)
+
+    @property
+    def task_id(self) -> TaskId:
+        """The task's id."""
+        return self._value.task_id
+
+    @property
+    def output(self) -> Output:
+        """What the task will have written to HEADWAY_OUTPUT."""
+        return Output(self)
+
+    @property
+    def value(self) -> Task:
+        """The task as a value, with what it waits for."""
+        return msgspec.structs.replace(self._value, upstream=tuple(self._upstream))
+
+    def wait_for(self, others: object) -> None:
+        """Let this task start only after `others`: a task, or a list of tasks."""
+        for other in _tasks_in(others):
+            if other.dag is not self.dag:
+                raise InvalidDag(
+                    detail=f"task {self.task_id!r} is in DAG {self.dag.dag_id!r} and cannot wait for "
+                    f"{other.task_id!r}, which is in DAG {other.dag.dag_id!r}"
+                )
+            self._upstream[other.task_id] = None
+
+    def __rshift__(self, others: _Tasks) -> _Tasks:
+        for other in _tasks_in(others):
+            other.wait_for(self)
+        return others
+
+    def __lshift__(self, others: _Tasks) -> _Tasks:
+        self.wait_for(others)
+        return others
+
+    def __rrshift__(self, others: "Sequence[AuthoredTask]") -> "AuthoredTask":
+        self.wait_for(others)
+        return self
+
+    def __rlshift__(self, others: "Sequence[AuthoredTask]") -> "AuthoredTask":
+        for other in _tasks_in(others):
+            other.wait_for(self)
+        return self
+
+
+class DAG:
+    """A DAG that is being written: `with DAG("id") as dag:` puts into it the tasks that are made inside."""
+
+    def __init__(self, dag_id: str, **keywords: Unpack[DagKeywords]) -> None:
+        self._defaults = dict(keywords.pop("defaults", {}))
+        check_defaults(self._defaults)
+        self._head = make_dag(dag_id, keywords)
+        self._tasks: list[AuthoredTask] = []
+        self._entered: list[Token[DAG | None]] = []
+        self.place = _place()
+        made = DAGS_MADE.get()
+        if made is not None:
+            made.append(self)
+
+    @property
+    def dag_id(self) -> str:
+        """The DAG's id."""
+        return self._head.dag_id
+
+    def __enter__(self) -> Self:
+        self._entered.append(_current.set(self))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _current.reset(self._entered.pop())
+
+    def add(self, task_id: str, command: Mapping[str, object], keywords: Mapping[str, object]) -> AuthoredTask:
+        """Put a task into the DAG; `command` has the fields of one kind of command. Authors say `shell` or `argv`."""
+        given: dict[str, Any] = {**self._defaults, **keywords}
+        inputs = given.get("inputs", ())
+        if isinstance(inputs, list | tuple):
+            given["inputs"] = [item.task_id if isinstance(item, AuthoredTask) else item for item in inputs]
+        task = AuthoredTask(self, make_task(task_id, command, given), _place(self.place.file))
+        task.wait_for([item for item in inputs if isinstance(item, AuthoredTask)])
+        self._tasks.append(task)
+        return task
+
+    def build(self) -> tuple[Dag, dict[TaskId, Place]]:
+        """Return the DAG as a value, not judged yet, and where each of its tasks was made."""
+        tasks = tuple(task.value for task in self._tasks)
+        return msgspec.structs.replace(self._head, tasks=tasks), {task.task_id: task.place for task in self._tasks}
+
+
+def shell(task_id: str, script: str, *, dag: DAG | None = None, **keywords: Unpack[TaskKeywords]) -> AuthoredTask:
+    """Make a task that runs `script` with `/bin/bash -euo pipefail -c`.
+
+    The script is never rendered: dates, parameters and inputs reach it as environment variables (HEADWAY_DS,
+    HEADWAY_PARAM_<name>, HEADWAY_INPUTS). Raises InvalidDag for an unknown keyword or a value of the wrong type.
+    """
+    return _dag_for(task_id, dag).add(task_id, {"kind": "shell", "script": script}, keywords)
+
+
+def argv(
+    task_id: str, args: Sequence[str | Output], *, dag: DAG | None = None, **keywords: Unpack[TaskKeywords]
+) -> AuthoredTask:
+    """Make a task that runs a program with exactly these arguments; no shell reads them.
+
+    `{{ ds }}` and its like are filled in, and so are outputs of other tasks, which the task then waits for. Raises
+    InvalidDag for an unknown keyword or a value of the wrong type.
+    """
+    dag = _dag_for(task_id, dag)
+    given = [arg.ref if isinstance(arg, Output) else arg for arg in args] if isinstance(args, list | tuple) else args
+    task = dag.add(task_id, {"kind": "argv", "args": given}, keywords)
+    task.wait_for([arg.task for arg in args if isinstance(arg, Output)])
+    return task
+
+
+def _dag_for(task_id: str, dag: DAG | None) -> DAG:
+    found = dag or _current.get()
+    if found is None:
+        raise InvalidDag(detail=f"task {task_id!r} is in no DAG: make it inside `with DAG(...):`, or say dag=")
+    return found
+
+
+def _tasks_in(others: object) -> "Sequence[AuthoredTask]":
+    """Return the tasks on one side of an arrow; raise InvalidDag for anything else."""
+    tasks = others if isinstance(others, list | tuple) else (others,)
+    for task in tasks:
+        if not isinstance(task, AuthoredTask):
+            raise InvalidDag(detail=f"only tasks and lists of tasks can be dependencies, and {task!r} is neither")
+    return tasks
+
+
+def _place(made_in: str = "") -> Place:
+    """Return the innermost line of the file `made_in` that led here, else the innermost line outside this module."""
+    outside = [frame for frame in _frames() if frame.f_globals.get("__name__") != __name__]
+    frame = next((frame for frame in outside if frame.f_code.co_filename == made_in), outside[0])
+    return Place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _frames() -> Iterator[FrameType]:
+    """Walk from here to the outermost caller."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        yield frame
+        frame = frame.f_back

@@ -1,0 +1,109 @@
+"""What an author may say, by keyword, of a task and of a DAG: the same words in every form that a DAG file has.
+
+Raw keywords go in, typed values come out: durations in seconds, types checked, an unknown word refused with the legal
+ones beside it. Whether the values make sense together is for `validation.py` to say.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar, get_args
+
+import msgspec
+
+from .dag import Dag, Task
+from .durations import parse_duration
+from .errors import InvalidDag, InvalidDuration
+
+TASK_KEYWORDS: Final = tuple(name for name in Task.__struct_fields__ if name not in {"task_id", "command", "upstream"})
+DAG_KEYWORDS: Final = (*(name for name in Dag.__struct_fields__ if name not in {"dag_id", "tasks"}), "defaults")
+DURATIONS: Final = frozenset({"retry_delay", "retry_delay_max", "queued_timeout", "timeout"})
+
+_T = TypeVar("_T", Task, Dag)
+_NEAR: Final = 0.6
+"""Similarity from which a word counts as a misspelling; the default of difflib."""
+
+_FAULT: Final = re.compile(r"(?P<what>.*) - at (?P<key>`key` in )?`\$\.?(?:command\.)?(?P<path>.*?)(?:\[\.\.\.\])?`")
+_WORDS: Final = {
+    "`": "",
+    " | ": " or ",
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "array": "a list",
+    "null": "nothing",
+    "bool": "true or false",
+}
+
+
+def make_task(task_id: object, command: Mapping[str, object], keywords: Mapping[str, object]) -> Task:
+    """Return the task, without upstream tasks; raise InvalidDag.
+
+    `command` holds the fields of one kind of command, `kind` among them; `keywords` are as the author wrote them.
+    """
+    where = f"task {task_id!r}"
+    fields = _read(keywords, TASK_KEYWORDS, where)
+    return _convert({"task_id": task_id, "command": command, **fields}, Task, where)
+
+
+def check_defaults(keywords: Mapping[str, object]) -> None:
+    """Raise InvalidDag unless any task could have these keywords."""
+    fields = _read(keywords, TASK_KEYWORDS, "defaults")
+    _convert({"task_id": "", "command": {"kind": "shell", "script": ""}, **fields}, Task, "defaults")
+
+
+def make_dag(dag_id: object, keywords: Mapping[str, object]) -> Dag:
+    """Return the DAG, without tasks; `defaults` are the caller's to apply. Raises InvalidDag."""
+    where = f"DAG {dag_id!r}"
+    return _convert({"dag_id": dag_id, "tasks": (), **_read(keywords, DAG_KEYWORDS, where)}, Dag, where)
+
+
+def refuse_unknown(words: Iterable[str], legal: Iterable[str], where: str) -> None:
+    """Raise InvalidDag for the first of `words` that is not legal, with the word that may have been meant."""
+    legal = tuple(legal)
+    for word in words:
+        if word not in legal:
+            near = did_you_mean(word, legal)
+            raise InvalidDag(
+                detail=f"{where}: there is no keyword {word!r}{near}; the legal ones are {', '.join(legal)}"
+            )
+
+
+def did_you_mean(word: object, legal: Iterable[str]) -> str:
+    """Return ` (did you mean 'x'?)` with the legal word nearest to `word`, or nothing where none is near."""
+    near = difflib.get_close_matches(str(word), legal, n=1, cutoff=_NEAR)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _read(keywords: Mapping[str, object], legal: tuple[str, ...], where: str) -> dict[str, object]:
+    """Return the keywords with durations in seconds."""
+    refuse_unknown(keywords, legal, where)
+    fields = dict(keywords)
+    for name in sorted(DURATIONS & fields.keys()):
+        if fields[name] is not None:
+            try:
+                fields[name] = parse_duration(fields[name])
+            except InvalidDuration as error:
+                raise InvalidDag(detail=f"{where}: {name}: {error}") from error
+    return fields
+
+
+def _convert(fields: Mapping[str, object], to: type[_T], where: str) -> _T:
+    try:
+        return msgspec.convert(fields, to)
+    except msgspec.ValidationError as error:
+        raise InvalidDag(detail=f"{where}: {_explain(str(error), fields, to)}") from error
+
+
+def _explain(text: str, fields: Mapping[str, object], to: type[_T]) -> str:
+    """Say what msgspec said, in the author's words."""
+    fault = _FAULT.fullmatch(text)
+    if fault is None:
+        return text
+    path, what = fault["path"], fault["what"]
+    if what.startswith("Invalid enum value"):
+        legal = ", ".join(repr(value) for value in get_args(to.__annotations__[path]))
+        return f"{path}: {fields[path]!r} is none of {legal}"
+    for word, ours in {**_WORDS, "object": "an output" if path.startswith("args[") else "a mapping"}.items():
+        what = what.replace(word, ours)
+    return f"{'keys of ' if fault['key'] else ''}{path}: {what[0].lower()}{what[1:]}"
