@@ -1,0 +1,184 @@
+"""The port between a service and a broker: calls that never block go in, signals come out.
+
+A service owns one `Broker`. Inside it are two connections, one that publishes and one that consumes, so that an alarm
+which blocks publishers leaves deliveries and acks alone. Everything that happens comes back as a `Signal`, handed to
+the sink that the service gave, in order, on a thread of the adapter: the sink must be quick (put it into a queue).
+
+What every adapter promises, and tests/contract checks on each:
+
+- Each `publish` ends in exactly one `Confirmed` or `Unconfirmed` with its message id. Confirmed: the broker has stored
+  it in at least one queue. Unconfirmed: returned as unroutable, refused by a full queue, or lost with the connection,
+  in which case it may or may not have arrived: publish it again, receivers drop doubles.
+- Publishes to one exchange arrive in the order they were made, as long as the connection lives.
+- A connection that is gone is made anew with jittered backoff, for ever; queues and consumers are declared again.
+  `Disconnected` voids every delivery that was not settled: the broker hands it out again, and settling it is a no-op.
+- A consumer that the broker cancels (its queue was deleted) is declared and consumed again, on a new channel.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Literal, NewType, Protocol
+
+import msgspec
+
+from headway.protocol.topology import Queue
+
+ConsumerId = NewType("ConsumerId", int)
+
+
+class Outcome(StrEnum):
+    """What becomes of a delivery; each ends in exactly one."""
+
+    ACK = "ack"  # done with it
+    REJECT = "reject"  # hand it to the dead-letter exchange
+    REQUEUE = "requeue"  # not now, or not here: give it to somebody
+
+
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to publish. Always mandatory and, unless `transient`, persistent."""
+
+    message_id: str
+    exchange: str
+    routing_key: str
+    kind: str
+    body: bytes
+    transient: bool = False
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that was handed to us. `exchange` and `routing_key` are the broker's word, `headers` anybody's.
+
+    `user_id` is checked by the broker where it is set. `generation` and `tag` say on which channel it is to be settled.
+    """
+
+    consumer: ConsumerId
+    queue: str
+    exchange: str
+    routing_key: str
+    body: bytes
+    message_id: str | None
+    kind: str | None
+    user_id: str | None
+    redelivered: bool
+    headers: dict[str, object]
+    generation: int
+    tag: int
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """Both connections stand; queues are declared and consumers consume again."""
+
+
+class Disconnected(msgspec.Struct, frozen=True):
+    """A connection is gone; what was published without a confirm was reported as `Unconfirmed` before."""
+
+    detail: str
+
+
+class Blocked(msgspec.Struct, frozen=True):
+    """The broker has an alarm and reads nothing from us; confirms will wait."""
+
+    detail: str
+
+
+class Unblocked(msgspec.Struct, frozen=True):
+    """The alarm is over."""
+
+
+class Confirmed(msgspec.Struct, frozen=True):
+    """The broker has this message."""
+
+    message_id: str
+
+
+class Unconfirmed(msgspec.Struct, frozen=True):
+    """The broker does not have this message, or (`lost`) may not have it."""
+
+    message_id: str
+    reason: Literal["returned", "refused", "lost"]
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """A message arrived."""
+
+    delivery: Delivery
+
+
+class ConsumerGone(msgspec.Struct, frozen=True):
+    """`cancel` took effect: no delivery of this consumer follows. Those it had are still to be settled."""
+
+    consumer: ConsumerId
+
+
+class QueueDepth(msgspec.Struct, frozen=True):
+    """What `measure` found; `ready` is None where no such queue exists."""
+
+    queue: str
+    ready: int | None
+    consumers: int
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """Something that trying again cannot mend: refused login, a queue with other arguments, a taken worker name."""
+
+    error: Exception
+
+
+Signal = (
+    Connected
+    | Disconnected
+    | Blocked
+    | Unblocked
+    | Confirmed
+    | Unconfirmed
+    | Delivered
+    | ConsumerGone
+    | QueueDepth
+    | Failed
+)
+Sink = Callable[[Signal], None]
+
+
+class Broker(Protocol):
+    """One service's link to a broker. Every method may be called from any thread and returns at once, but for `close`."""
+
+    @property
+    def user(self) -> str:
+        """The user that we are to the broker; stands in the keys and the `user_id` of what we publish."""
+        ...
+
+    def open(self) -> None:
+        """Begin to connect: `Connected` follows, or `Disconnected` after each failed try, or `Failed` once."""
+        ...
+
+    def publish(self, message: Outgoing) -> None:
+        """Publish a message; without a connection it ends as `Unconfirmed(lost)` at once."""
+        ...
+
+    def declare(self, *queues: Queue) -> None:
+        """Make sure that these queues exist, now and after each reconnect."""
+        ...
+
+    def consume(self, queue: Queue, *, prefetch: int) -> ConsumerId:
+        """Declare a queue and take its messages, at most `prefetch` unsettled at a time, now and after reconnects."""
+        ...
+
+    def cancel(self, consumer: ConsumerId) -> None:
+        """Take no more messages through this consumer; `ConsumerGone` follows."""
+        ...
+
+    def settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        """End one delivery."""
+        ...
+
+    def ack_through(self, delivery: Delivery) -> None:
+        """Ack this delivery and all unsettled ones that arrived before it."""
+        ...
+
+    def measure(self, queue: str) -> None:
+        """Ask how deep a queue is (broker's name, passively); `QueueDepth` follows, or nothing while disconnected."""
+        ...
+
+    def close(self, *, timeout_seconds: float) -> None:
+        """Stop consuming, wait for outstanding confirms at most this long, and end both connections."""
+        ...

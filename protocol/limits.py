@@ -1,0 +1,48 @@
+"""Every bound of the protocol, each with its reason.
+
+A bound is part of the contract: a message beyond it is refused with a sentence, never cut silently.
+"""
+
+from typing import Final
+
+PARTITIONS: Final = 16
+"""Slices of the DAGs. Fixed for good: a queue and a sequence of events exist for each (research: 16 or 32 are harmless)."""
+
+ID_LENGTH_MAX: Final = 200
+"""Characters of a DAG, run or task id: they stand in file names (255 bytes at most) beside a suffix of ours."""
+
+TASKS_PER_DAG_MAX: Final = 100_000
+"""The largest DAG that the figures in docs/performance.md are measured with."""
+
+DAG_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Encoded size of one DAG value: 100,000 tasks of 600 bytes each."""
+
+DAG_FILE_BYTES_MAX: Final = 128 * 1024 * 1024
+"""A DAG file larger than this is refused unread: its value could not fit either."""
+
+COMMAND_BYTES_MAX: Final = 32 * 1024
+"""One command with its environment: it travels in each task message, and RabbitMQ is fast below 64 KiB."""
+
+OUTPUT_BYTES_MAX: Final = 64 * 1024
+"""JSON that a task may write to HEADWAY_OUTPUT: it travels in `finished`. Artefacts go elsewhere."""
+
+INPUT_BYTES_MAX: Final = 256 * 1024
+"""All outputs that one task takes in: they travel in its task message."""
+
+TAIL_BYTES_MAX: Final = 4 * 1024
+"""Last bytes of a task's output that travel in `finished`, so that a failure explains itself without the worker."""
+
+MESSAGE_BYTES_MAX: Final = 1024 * 1024
+"""Any message on any queue: above every legal one (a task with inputs), below RabbitMQ 4's default of 16 MiB."""
+
+ROWS_PER_DECISION_MAX: Final = 1_000
+"""Task instances that one decision may touch (P6); what is left goes on by a `continue` event."""
+
+DURATION_SECONDS_MAX: Final = 366 * 24 * 3600
+"""The longest duration an author may write: longer ones are typing errors."""
+
+RETRIES_MAX: Final = 1_000
+"""Attempts are rows; a task that needs more is polling."""
+
+SLOTS_MAX: Final = 1_000
+"""Slots of one worker: each costs a consumer on the broker and, when busy, a child process."""

@@ -1,0 +1,187 @@
+"""The state machine: every state and every legal change, as data.
+
+Rule 1: all that says which state may follow which stands in this file, in the three tables below.
+Rule 2: this file does not know why a change is wanted; `scheduler/core` decides that, and asks here.
+
+A change without a row is never guessed: the event that wanted it is ignored, with a reason, and nothing changes. The
+diagram in docs/states.md is drawn from these tables and a test fails when it is stale. State names are Airflow's where
+the meaning is the same.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class TaskState(StrEnum):
+    """Where a task instance stands."""
+
+    WAITING = "waiting"  # for upstream tasks; the counters say for how many
+    SCHEDULED = "scheduled"  # ready, but held; its hold says by whom
+    QUEUED = "queued"  # published (or in the outbox), nobody granted yet
+    RUNNING = "running"  # granted to exactly one worker boot
+    UP_FOR_RETRY = "up_for_retry"  # a timer will schedule it again
+    SUCCESS = "success"
+    FAILED = "failed"
+    UPSTREAM_FAILED = "upstream_failed"
+    CANCELLED = "cancelled"
+
+
+class AttemptState(StrEnum):
+    """Where one assignment of a task instance stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    LOST = "lost"  # granted, then its worker was declared dead
+    WITHDRAWN = "withdrawn"  # never granted, and never will be
+    REFUSED = "refused"  # the worker cannot run it
+    CANCELLED = "cancelled"
+
+
+class RunState(StrEnum):
+    """Where a DAG run stands."""
+
+    QUEUED = "queued"  # its task instances are being created
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class TaskChange(StrEnum):
+    """The legal changes of a task instance; each has one constructor in scheduler/core/changes.py."""
+
+    RELEASE = "release"  # its trigger rule holds
+    ADMIT = "admit"  # its queue has room
+    GRANT = "grant"  # a worker boot may start it
+    WITHHOLD = "withhold"  # taken back before any grant, to be admitted again
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    RETRY = "retry"  # failed, and a retry is left
+    RERUN = "rerun"  # lost or refused, and an infra retry is left
+    WAKE = "wake"  # the retry's timer is due
+    INHERIT_FAILURE = "inherit_failure"  # an upstream failed
+    CANCEL = "cancel"
+
+
+class AttemptChange(StrEnum):
+    """The legal changes of an attempt."""
+
+    GRANT = "grant"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    LOSE = "lose"
+    WITHDRAW = "withdraw"
+    REFUSE = "refuse"
+    CANCEL = "cancel"
+
+
+class RunChange(StrEnum):
+    """The legal changes of a DAG run."""
+
+    START = "start"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CANCEL = "cancel"
+
+
+class HoldReason(StrEnum):
+    """Why a ready task instance is not queued yet."""
+
+    WINDOW = "window"  # as many messages are published to its queue as its window allows
+
+
+class WorkerState(StrEnum):
+    """What the scheduler believes of one boot of a worker."""
+
+    ONLINE = "online"
+    LOST = "lost"  # silent for longer than its lease; speaks again: online again
+    ENDED = "ended"  # it said so, or a later boot of its name began; never online again
+
+
+class Intent(StrEnum):
+    """What shall become of a running task instance once its worker has reported."""
+
+    CANCEL = "cancel"
+
+
+class EndReason(StrEnum):
+    """Why an attempt, and with it perhaps its task instance, ended as it did."""
+
+    EXIT_CODE = "exit_code"  # the command's own failure
+    SIGNAL = "signal"  # killed by a signal that Headway did not send
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMEOUT = "timeout"  # ran longer than its `timeout`
+    NOT_STARTED = "not_started"  # the command could not be started: no such file, no such folder
+    BAD_OUTPUT = "bad_output"  # HEADWAY_OUTPUT over its limit or not JSON
+    BAD_INPUT = "bad_input"  # an output it refers to is absent or has no such part
+    CANCELLED = "cancelled"  # an operator said so
+    LOST = "lost"  # its worker was declared dead
+    LEASE = "lease"  # its worker could not renew its lease and ended it
+    SHUTDOWN = "shutdown"  # its worker was stopped and its time to drain was over
+    REFUSED = "refused"  # no worker was able to run it
+    UPSTREAM_FAILED = "upstream_failed"
+    NO_WORKERS = "no_workers"  # queued_timeout: no worker serves the queue
+    NO_CAPACITY = "no_capacity"  # queued_timeout: its workers were busy
+    UNROUTABLE = "unroutable"  # queued_timeout: the queue could not be made
+
+
+FINAL_TASK_STATES: Final = frozenset(
+    {TaskState.SUCCESS, TaskState.FAILED, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED}
+)
+FINAL_RUN_STATES: Final = frozenset({RunState.SUCCESS, RunState.FAILED, RunState.CANCELLED})
+OPEN_ATTEMPT_STATES: Final = frozenset({AttemptState.QUEUED, AttemptState.RUNNING})
+
+TASK_TRANSITIONS: Final[dict[tuple[TaskState, TaskChange], TaskState]] = {
+    (TaskState.WAITING, TaskChange.RELEASE): TaskState.SCHEDULED,
+    (TaskState.WAITING, TaskChange.INHERIT_FAILURE): TaskState.UPSTREAM_FAILED,
+    (TaskState.WAITING, TaskChange.CANCEL): TaskState.CANCELLED,
+    (TaskState.SCHEDULED, TaskChange.ADMIT): TaskState.QUEUED,
+    (TaskState.SCHEDULED, TaskChange.FAIL): TaskState.FAILED,
+    (TaskState.SCHEDULED, TaskChange.CANCEL): TaskState.CANCELLED,
+    (TaskState.QUEUED, TaskChange.GRANT): TaskState.RUNNING,
+    (TaskState.QUEUED, TaskChange.WITHHOLD): TaskState.SCHEDULED,
+    (TaskState.QUEUED, TaskChange.RERUN): TaskState.SCHEDULED,
+    (TaskState.QUEUED, TaskChange.FAIL): TaskState.FAILED,
+    (TaskState.QUEUED, TaskChange.CANCEL): TaskState.CANCELLED,
+    (TaskState.RUNNING, TaskChange.SUCCEED): TaskState.SUCCESS,
+    (TaskState.RUNNING, TaskChange.FAIL): TaskState.FAILED,
+    (TaskState.RUNNING, TaskChange.RETRY): TaskState.UP_FOR_RETRY,
+    (TaskState.RUNNING, TaskChange.RERUN): TaskState.SCHEDULED,
+    (TaskState.RUNNING, TaskChange.CANCEL): TaskState.CANCELLED,
+    (TaskState.UP_FOR_RETRY, TaskChange.WAKE): TaskState.SCHEDULED,
+    (TaskState.UP_FOR_RETRY, TaskChange.CANCEL): TaskState.CANCELLED,
+}
+
+ATTEMPT_TRANSITIONS: Final[dict[tuple[AttemptState, AttemptChange], AttemptState]] = {
+    (AttemptState.QUEUED, AttemptChange.GRANT): AttemptState.RUNNING,
+    (AttemptState.QUEUED, AttemptChange.WITHDRAW): AttemptState.WITHDRAWN,
+    (AttemptState.QUEUED, AttemptChange.REFUSE): AttemptState.REFUSED,
+    (AttemptState.RUNNING, AttemptChange.SUCCEED): AttemptState.SUCCESS,
+    (AttemptState.RUNNING, AttemptChange.FAIL): AttemptState.FAILED,
+    (AttemptState.RUNNING, AttemptChange.LOSE): AttemptState.LOST,
+    (AttemptState.RUNNING, AttemptChange.CANCEL): AttemptState.CANCELLED,
+}
+
+RUN_TRANSITIONS: Final[dict[tuple[RunState, RunChange], RunState]] = {
+    (RunState.QUEUED, RunChange.START): RunState.RUNNING,
+    (RunState.RUNNING, RunChange.SUCCEED): RunState.SUCCESS,
+    (RunState.RUNNING, RunChange.FAIL): RunState.FAILED,
+    (RunState.RUNNING, RunChange.CANCEL): RunState.CANCELLED,
+}
+
+
+def next_task_state(state: TaskState, change: TaskChange) -> TaskState | None:
+    """Return the state that `change` leads to, or None where the table has no row."""
+    return TASK_TRANSITIONS.get((state, change))
+
+
+def next_attempt_state(state: AttemptState, change: AttemptChange) -> AttemptState | None:
+    """Return the state that `change` leads to, or None where the table has no row."""
+    return ATTEMPT_TRANSITIONS.get((state, change))
+
+
+def next_run_state(state: RunState, change: RunChange) -> RunState | None:
+    """Return the state that `change` leads to, or None where the table has no row."""
+    return RUN_TRANSITIONS.get((state, change))

@@ -1,0 +1,104 @@
+"""Exchanges and queues of DESIGN 4, as data; `broker/` turns them into declarations.
+
+    headway.tasks  --task.<queue>.pNN-->  headway.q.<queue>        returned, expired, rejected: headway.dead
+    headway.events --event.<user>.<kind>.pNN-->  headway.events.pNN, headway.events.workers
+    headway.dead   --(the key is kept)-->  headway.events.pNN: so a report reaches the partition of its DAG by itself
+
+Task queues and event queues are quorum queues. An argument of an existing queue cannot be changed by declaring it
+again, so what an operator may want to change belongs into a RabbitMQ policy.
+"""
+
+from typing import Final
+
+import msgspec
+
+from .limits import PARTITIONS
+from .names import WORKERS_PARTITION, partition_label
+
+TASKS: Final = "headway.tasks"
+EVENTS: Final = "headway.events"
+DEAD: Final = "headway.dead"
+
+TASK_TTL_SECONDS: Final = 600.0
+"""How long a task message stands in its queue before the broker hands it back as `expired`; Airflow's queue timeout."""
+
+DELIVERY_LIMIT: Final = 5
+"""Returns of a task message by dying workers before the broker hands it back as `delivery_limit`."""
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """A durable topic exchange."""
+
+    name: str
+    alternate: str | None = None
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages of `exchange` whose key matches `pattern` reach the queue."""
+
+    exchange: str
+    pattern: str
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue with its arguments (RabbitMQ's x-arguments) and bindings."""
+
+    name: str
+    arguments: dict[str, str | int | bool] = {}
+    bindings: tuple[Binding, ...] = ()
+    exclusive: bool = False
+
+
+EXCHANGES: Final = (
+    Exchange(name=DEAD),
+    Exchange(name=TASKS, alternate=DEAD),
+    Exchange(name=EVENTS),
+)
+
+
+def event_queue(partition: int) -> Queue:
+    """Return the queue of one partition's events, or of the events about workers (partition 16).
+
+    One consumer at a time, in order; no length or delivery limit, for an event may never be dropped.
+    """
+    label = partition_label(partition)
+    exchanges = (EVENTS,) if partition == WORKERS_PARTITION else (EVENTS, DEAD)
+    return Queue(
+        name=f"{EVENTS}.{label}",
+        arguments={"x-queue-type": "quorum", "x-single-active-consumer": True, "x-delivery-limit": -1},
+        bindings=tuple(Binding(exchange=name, pattern=f"#.{label}") for name in exchanges),
+    )
+
+
+EVENT_QUEUES: Final = tuple(event_queue(partition) for partition in range(PARTITIONS + 1))
+
+
+def task_queue_name(queue: str) -> str:
+    """Return the broker's name of a queue of tasks."""
+    return f"headway.q.{queue}"
+
+
+def task_queue(queue: str) -> Queue:
+    """Return a queue of tasks: whatever is not taken from it comes back as an event, at least once."""
+    return Queue(
+        name=task_queue_name(queue),
+        arguments={
+            "x-queue-type": "quorum",
+            "x-message-ttl": int(TASK_TTL_SECONDS * 1000),
+            "x-dead-letter-exchange": DEAD,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+            "x-delivery-limit": DELIVERY_LIMIT,
+        },
+        bindings=(Binding(exchange=TASKS, pattern=f"task.{queue}.*"),),
+    )
+
+
+def control_queue_name(worker: str) -> str:
+    """Return the broker's name of a worker's own queue, which the default exchange reaches."""
+    return f"headway.control.{worker}"
+
+
+def control_queue(worker: str) -> Queue:
+    """Return a worker's own queue: exclusive to its connection, so it is also the lock on the worker's name."""
+    return Queue(name=control_queue_name(worker), exclusive=True)

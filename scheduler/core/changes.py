@@ -1,0 +1,242 @@
+"""One constructor for each legal change of a stored thing.
+
+Every change of state goes through `move_task`, `move_attempt` or `move_run`, which ask the tables of
+protocol/states.py, keep the counters that depend on states, and note the transition for the record. `NoSuchChange`
+says that the table has no row: the decision is dropped and the event ignored with that reason.
+"""
+
+import hashlib
+from datetime import datetime, timedelta
+
+import msgspec
+
+from headway.protocol.limits import ROWS_PER_DECISION_MAX
+from headway.protocol.messages import Continue, TimerKind
+from headway.protocol.names import Token
+from headway.protocol.states import (
+    FINAL_TASK_STATES,
+    AttemptChange,
+    EndReason,
+    HoldReason,
+    Intent,
+    RunChange,
+    RunState,
+    TaskChange,
+    TaskState,
+    next_attempt_state,
+    next_run_state,
+    next_task_state,
+)
+
+from .graph import Graph
+from .rows import Attempt, AttemptKey, Run, TaskInstance, TaskKey, Timer, TimerKey
+from .snapshot import Draft, FollowUp, Transition
+
+_replace = msgspec.structs.replace
+
+
+class NoSuchChange(Exception):
+    """The tables have no such row."""
+
+
+def move_task(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
+    """Move a task instance along one row of TASK_TRANSITIONS and return it; raise NoSuchChange."""
+    after = next_task_state(task.state, change)
+    if after is None:
+        raise NoSuchChange(f"a task that is {task.state} cannot {change.replace('_', ' ')}")
+    moved = _replace(task, state=after, since=draft.now, **fields)
+    draft.changes.tasks[task.key] = moved
+    _count_in_queue(draft, task, after)
+    _note(draft, task, before=task.state, after=after, change=change)
+    if after in FINAL_TASK_STATES:
+        _count_in_run(draft, moved)
+    return moved
+
+
+def move_attempt(draft: Draft, attempt: Attempt, change: AttemptChange, **fields: object) -> Attempt:
+    """Move an attempt along one row of ATTEMPT_TRANSITIONS and return it; raise NoSuchChange."""
+    after = next_attempt_state(attempt.state, change)
+    if after is None:
+        raise NoSuchChange(f"an attempt that is {attempt.state} cannot {change}")
+    moved = _replace(attempt, state=after, **fields)
+    draft.changes.attempts[attempt.key] = moved
+    draft.transitions.append(
+        Transition(
+            "attempt",
+            attempt.task_id,
+            attempt.map_index,
+            attempt.try_number,
+            attempt.state,
+            after,
+            change,
+            moved.reason or "",
+        )
+    )
+    return moved
+
+
+def move_run(draft: Draft, run: Run, change: RunChange, **fields: object) -> Run:
+    """Move a run along one row of RUN_TRANSITIONS and return it; raise NoSuchChange."""
+    after = next_run_state(run.state, change)
+    if after is None:
+        raise NoSuchChange(f"a run that is {run.state} cannot {change}")
+    moved = _replace(run, state=after, **fields)
+    draft.changes.runs[run.run_id] = moved
+    draft.transitions.append(Transition("run", "", 0, 0, run.state, after, change, ""))
+    return moved
+
+
+def change_run(draft: Draft, run: Run, **fields: object) -> Run:
+    """Change what is not a run's state."""
+    changed = _replace(run, **fields)
+    draft.changes.runs[run.run_id] = changed
+    return changed
+
+
+def change_task(draft: Draft, task: TaskInstance, **fields: object) -> TaskInstance:
+    """Change what is not a task instance's state."""
+    changed = _replace(task, **fields)
+    draft.changes.tasks[task.key] = changed
+    return changed
+
+
+def set_timer(draft: Draft, task: TaskInstance, timer: TimerKind, due: datetime) -> None:
+    """Let the task instance be looked at again at `due`; replaces a timer of the same kind."""
+    key = TimerKey(task.run_id, task.task_id, task.map_index, timer)
+    draft.changes.timers[key] = Timer(
+        run_id=task.run_id, task_id=task.task_id, map_index=task.map_index, timer=timer, dag_id=task.dag_id, due=due
+    )
+
+
+def clear_timers(draft: Draft, task: TaskInstance, *timers: TimerKind) -> None:
+    """Forget timers, whether they are set or not."""
+    for timer in timers:
+        draft.changes.timers[TimerKey(task.run_id, task.task_id, task.map_index, timer)] = None
+
+
+def current_attempt(draft: Draft, task: TaskInstance) -> Attempt | None:
+    """Return the attempt that a task instance's number names, or None before its first."""
+    return draft.attempt(AttemptKey(task.run_id, task.task_id, task.map_index, task.try_number))
+
+
+def after_seconds(draft: Draft, seconds: float) -> datetime:
+    """Return the time so many seconds from now."""
+    return draft.now + timedelta(seconds=seconds)
+
+
+def token_for(seed: str, task: TaskInstance, try_number: int) -> Token:
+    """Make the token of an attempt: unguessable without the seed, and the same when it is decided again."""
+    text = f"{seed}/{task.run_id}/{task.task_id}/{task.map_index}/{try_number}"
+    return Token(hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
+
+
+def spread_end(draft: Draft, run: Run, task: TaskInstance, cursor: int = 0) -> None:
+    """Tell the downstream tasks, from `cursor` on, how an upstream task ended; a longer rest goes on by `continue`.
+
+    A cancelled run ends all its tasks by itself: nothing is spread there.
+    """
+    if run.intent is Intent.CANCEL:
+        return
+    graph = draft.graph(run)
+    downstream = graph.downstream_of(task.task_id)
+    end = min(cursor + ROWS_PER_DECISION_MAX, len(downstream))
+    for task_id in graph.ids(downstream[cursor:end]):
+        _hear_end(draft, graph, TaskKey(run.run_id, task_id), task.state)
+    change_task(draft, draft.task(task.key) or task, propagated=end)
+    if end < len(downstream):
+        follow_downstream(draft, task, end)
+
+
+def follow_downstream(draft: Draft, task: TaskInstance, cursor: int = 0) -> None:
+    """Let the downstream tasks of a task hear of its end in a decision of their own."""
+    draft.effects.append(
+        FollowUp(
+            Continue(
+                dag_id=task.dag_id,
+                run_id=task.run_id,
+                step="downstream",
+                cursor=cursor,
+                task_id=task.task_id,
+                map_index=task.map_index,
+            )
+        )
+    )
+
+
+def release(draft: Draft, graph: Graph, task: TaskInstance) -> TaskInstance:
+    """Make a waiting task instance ready: its trigger rule holds."""
+    patience = graph.task(task.task_id).queued_timeout
+    if patience is not None:
+        set_timer(draft, task, "queued_timeout", after_seconds(draft, patience))
+    return hold(draft, task, TaskChange.RELEASE)
+
+
+def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
+    """Move a task instance to `scheduled`, held until its queue's window has room."""
+    return move_task(draft, task, change, hold=HoldReason.WINDOW, **fields)
+
+
+def end_task(
+    draft: Draft, run: Run, task: TaskInstance, change: TaskChange, *, reason: EndReason | None = None, detail: str = ""
+) -> None:
+    """Move a task instance to a final state, tell its downstreams, and end the run if it was the last."""
+    clear_timers(draft, task, "queued_deadline", "queued_timeout", "republish", "stop")
+    moved = move_task(draft, task, change, reason=reason, detail=detail, hold=None)
+    spread_end(draft, run, moved)
+    end_run_if_done(draft, run)
+
+
+def end_run_if_done(draft: Draft, run: Run) -> None:
+    """End the run once none of its task instances is left."""
+    current = draft.run(run.run_id) or run
+    if current.unfinished or current.state is not RunState.RUNNING:
+        return
+    if current.intent is Intent.CANCEL:
+        change = RunChange.CANCEL
+    else:
+        change = RunChange.FAIL if current.failed_leaves else RunChange.SUCCEED
+    move_run(draft, current, change, finished_at=draft.now)
+
+
+def _hear_end(draft: Draft, graph: Graph, key: TaskKey, ended: TaskState) -> None:
+    task = draft.task(key)
+    if task is None:
+        return
+    match ended:
+        case TaskState.SUCCESS:
+            task = change_task(draft, task, up_success=task.up_success + 1)
+        case TaskState.UPSTREAM_FAILED:
+            task = change_task(draft, task, up_upstream_failed=task.up_upstream_failed + 1)
+        case _:
+            task = change_task(draft, task, up_failed=task.up_failed + 1)
+    if task.state is not TaskState.WAITING:
+        return
+    if task.up_failed or task.up_upstream_failed:
+        detail = f"an upstream task ended as {ended}"
+        move_task(draft, task, TaskChange.INHERIT_FAILURE, reason=EndReason.UPSTREAM_FAILED, detail=detail)
+        if graph.downstream_of(task.task_id):
+            follow_downstream(draft, task)
+    elif task.up_success == len(graph.task(task.task_id).upstream):
+        release(draft, graph, task)
+
+
+def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:
+    delta = draft.queue(task.queue)
+    delta.waiting += (after is TaskState.SCHEDULED) - (task.state is TaskState.SCHEDULED)
+    delta.queued += (after is TaskState.QUEUED) - (task.state is TaskState.QUEUED)
+
+
+def _count_in_run(draft: Draft, task: TaskInstance) -> None:
+    run = draft.run(task.run_id)
+    if run is None:
+        return
+    leaf = not draft.graph(run).downstream_of(task.task_id)
+    failed = leaf and task.state is not TaskState.SUCCESS
+    change_run(draft, run, unfinished=run.unfinished - 1, failed_leaves=run.failed_leaves + failed)
+
+
+def _note(draft: Draft, task: TaskInstance, *, before: TaskState, after: TaskState, change: TaskChange) -> None:
+    reason = draft.changes.tasks[task.key].reason if after in FINAL_TASK_STATES else None
+    draft.transitions.append(
+        Transition("task", task.task_id, task.map_index, task.try_number, before, after, change, reason or "")
+    )

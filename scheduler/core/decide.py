@@ -1,0 +1,73 @@
+"""The heart: what an event means. `decide(snapshot, envelope, now) -> Decision`, pure, by one table.
+
+The snapshot must hold the rows that `needs.py` names for the event. Nothing is changed here: a decision is a value that
+says which rows change, which transitions that makes, and what else shall happen. The shell applies it to the snapshot,
+writes it in one transaction with all others of its batch, and only then lets anything leave.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from headway.protocol.messages import (
+    Cancel,
+    Capacity,
+    Continue,
+    DagVersion,
+    DeliveryLimit,
+    Expired,
+    Finished,
+    Heartbeat,
+    LeaseTimer,
+    Message,
+    NotHeld,
+    Offline,
+    Online,
+    Refused,
+    Rejected,
+    Started,
+    TaskTimer,
+    Trigger,
+    Unroutable,
+    WorkerLost,
+)
+
+from . import admission, attempts, runs, workers
+from .changes import NoSuchChange
+from .snapshot import Decision, Draft, Envelope, Snapshot
+
+DECIDE_VERSION: Final = 1
+"""Rises with every change of a rule: an audit decides again only what the running version decided."""
+
+Rule = Callable[[Draft, Any], Decision]
+
+RULES: Final[dict[type[Message], Rule]] = {
+    Started: attempts.decide_started,
+    Finished: attempts.decide_finished,
+    Refused: attempts.decide_refusal,
+    Rejected: attempts.decide_refusal,
+    Expired: attempts.decide_return,
+    DeliveryLimit: attempts.decide_return,
+    Unroutable: attempts.decide_unroutable,
+    WorkerLost: attempts.decide_loss,
+    NotHeld: attempts.decide_loss,
+    Capacity: admission.decide_capacity,
+    Trigger: runs.decide_trigger,
+    Cancel: runs.decide_cancel,
+    Continue: runs.decide_continue,
+    TaskTimer: runs.decide_task_timer,
+    DagVersion: runs.decide_dag_version,
+    Online: workers.decide_online,
+    Heartbeat: workers.decide_heartbeat,
+    Offline: workers.decide_offline,
+    LeaseTimer: workers.decide_lease_timer,
+}
+
+
+def decide(snapshot: Snapshot, envelope: Envelope, now: datetime) -> Decision:
+    """Say what `envelope.event` means at `now` (aware UTC): the same inputs give the same decision."""
+    draft = Draft(snapshot, envelope, now)
+    try:
+        return RULES[type(envelope.event)](draft, envelope.event)
+    except NoSuchChange as missing_row:
+        return draft.ignored(str(missing_row))

@@ -1,0 +1,203 @@
+"""Which rows a decision will look at, found from the event and from what is loaded already.
+
+`needs_of` is asked again until nothing is missing: a `finished` first needs its run, which names the DAG version, which
+names the downstream tasks. At most two rounds are ever needed, whatever the size of a run.
+"""
+
+from typing import Any
+
+import msgspec
+
+from headway.protocol.dag import output_sources
+from headway.protocol.limits import ROWS_PER_DECISION_MAX
+from headway.protocol.messages import (
+    AttemptMessage,
+    BootMessage,
+    Cancel,
+    Capacity,
+    Continue,
+    DagVersion,
+    Event,
+    LeaseTimer,
+    Offline,
+    Started,
+    TaskTimer,
+    Trigger,
+)
+from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
+
+from .graph import Graph
+from .rows import AttemptKey, BootKey, Run, TaskKey, TimerKey, VersionKey
+from .snapshot import Envelope, Snapshot
+
+
+class Needs(msgspec.Struct):
+    """Keys of rows that are still to be loaded."""
+
+    dags: set[DagId] = msgspec.field(default_factory=set)
+    digests: set[str] = msgspec.field(default_factory=set)
+    messages: set[str] = msgspec.field(default_factory=set)
+    runs: set[RunId] = msgspec.field(default_factory=set)
+    versions: set[VersionKey] = msgspec.field(default_factory=set)
+    tasks: set[TaskKey] = msgspec.field(default_factory=set)
+    attempts: set[AttemptKey] = msgspec.field(default_factory=set)
+    timers: set[TimerKey] = msgspec.field(default_factory=set)
+    outputs: set[TaskKey] = msgspec.field(default_factory=set)
+    workers: set[WorkerName] = msgspec.field(default_factory=set)
+    held: set[BootKey] = msgspec.field(default_factory=set)
+    queues: set[QueueName] = msgspec.field(default_factory=set)
+
+    def any(self) -> bool:
+        """Say whether anything is missing."""
+        return any(getattr(self, name) for name in self.__struct_fields__)
+
+
+def needs_of(snapshot: Snapshot, envelopes: list[Envelope]) -> Needs:
+    """Return what is still missing before these events can be decided."""
+    wanted = Needs()
+    for envelope in envelopes:
+        if envelope.origin == "operator":
+            wanted.messages.add(envelope.message_id)
+        _add(wanted, snapshot, envelope.event)
+    return _missing(wanted, snapshot)
+
+
+def _add(wanted: Needs, snapshot: Snapshot, event: Event) -> None:
+    match event:
+        case BootMessage() | Offline() | LeaseTimer():
+            _add_worker(wanted, snapshot, event.worker)
+        case DagVersion():
+            wanted.dags.add(event.dag_id)
+            wanted.digests.add(event.digest)
+        case Trigger():
+            _add_trigger(wanted, snapshot, event)
+        case _:
+            _add_of_run(wanted, snapshot, event)
+
+
+def _add_worker(wanted: Needs, snapshot: Snapshot, worker: WorkerName) -> None:
+    wanted.workers.add(worker)
+    wanted.held |= snapshot.boots.get(worker, set())
+
+
+def _add_trigger(wanted: Needs, snapshot: Snapshot, event: Trigger) -> None:
+    wanted.runs.add(event.run_id)
+    wanted.dags.add(event.dag_id)
+    dag = snapshot.dags.rows.get(event.dag_id)
+    if dag is not None:
+        wanted.versions.add(VersionKey(dag.dag_id, dag.version))
+
+
+def _add_of_run(wanted: Needs, snapshot: Snapshot, event: Any) -> None:
+    wanted.runs.add(event.run_id)
+    if isinstance(event, AttemptMessage):
+        key = TaskKey(event.run_id, event.task_id, event.map_index)
+        wanted.tasks.add(key)
+        wanted.attempts.add(AttemptKey(*key, event.try_number))
+    if isinstance(event, Started):
+        wanted.workers.add(event.worker)
+    run = snapshot.runs.rows.get(event.run_id)
+    if run is None:
+        _add_timer(wanted, snapshot, event)
+        return
+    version = VersionKey(run.dag_id, run.version)
+    wanted.versions.add(version)
+    graph = snapshot.graphs.get(version)
+    if graph is not None:
+        _add_with_graph(wanted, snapshot, event, run, graph)
+
+
+def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: Any, run: Run, graph: Graph) -> None:
+    match event:
+        case Started():
+            pass
+        case AttemptMessage():
+            _add_downstream(wanted, run, graph, event.task_id, 0)
+        case TaskTimer():
+            _add_timer(wanted, snapshot, event)
+            _add_current(wanted, snapshot, TaskKey(run.run_id, event.task_id, event.map_index))
+            _add_downstream(wanted, run, graph, event.task_id, 0)
+        case Capacity():
+            _add_admitted(wanted, run, graph, event)
+        case Cancel():
+            _add_cancelled(wanted, snapshot, event, run, graph)
+        case Continue():
+            _add_slice(wanted, snapshot, event, run, graph)
+
+
+def _add_timer(wanted: Needs, snapshot: Snapshot, event: Any) -> None:
+    if not isinstance(event, TaskTimer):
+        return
+    key = TaskKey(event.run_id, event.task_id, event.map_index)
+    wanted.timers.add(TimerKey(*key, event.timer))
+    task = snapshot.tasks.rows.get(key)
+    if task is not None:
+        wanted.queues.add(task.queue)
+
+
+def _add_downstream(wanted: Needs, run: Run, graph: Graph, task_id: TaskId, cursor: int) -> None:
+    if task_id in graph.position:
+        positions = graph.downstream_of(task_id)[cursor : cursor + ROWS_PER_DECISION_MAX]
+        wanted.tasks.update(TaskKey(run.run_id, downstream) for downstream in graph.ids(positions))
+
+
+def _add_current(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> None:
+    wanted.tasks.add(key)
+    task = snapshot.tasks.rows.get(key)
+    if task is not None:
+        wanted.attempts.add(AttemptKey(*key, task.try_number))
+
+
+def _add_admitted(wanted: Needs, run: Run, graph: Graph, event: Capacity) -> None:
+    for instance in event.instances:
+        wanted.tasks.add(TaskKey(run.run_id, instance.task_id, instance.map_index))
+        if instance.task_id not in graph.position:
+            continue
+        sources = output_sources(graph.task(instance.task_id))
+        if sources:
+            wanted.outputs.update(TaskKey(run.run_id, source) for source in sources)
+            _add_downstream(wanted, run, graph, instance.task_id, 0)
+
+
+def _add_cancelled(wanted: Needs, snapshot: Snapshot, event: Cancel, run: Run, graph: Graph) -> None:
+    if event.task_id is None:
+        _add_positions(wanted, snapshot, run, graph, range(min(ROWS_PER_DECISION_MAX, len(graph.tasks))))
+    else:
+        _add_current(wanted, snapshot, TaskKey(run.run_id, event.task_id))
+        _add_downstream(wanted, run, graph, event.task_id, 0)
+
+
+def _add_slice(wanted: Needs, snapshot: Snapshot, event: Continue, run: Run, graph: Graph) -> None:
+    end = event.cursor + ROWS_PER_DECISION_MAX
+    match event.step:
+        case "downstream" if event.task_id is not None:
+            wanted.tasks.add(TaskKey(run.run_id, event.task_id, event.map_index))
+            _add_downstream(wanted, run, graph, event.task_id, event.cursor)
+        case "release":
+            wanted.tasks.update(TaskKey(run.run_id, task_id) for task_id in graph.ids(graph.roots[event.cursor : end]))
+        case "cancel":
+            _add_positions(wanted, snapshot, run, graph, range(event.cursor, min(end, len(graph.tasks))))
+        case _:
+            pass
+
+
+def _add_positions(wanted: Needs, snapshot: Snapshot, run: Run, graph: Graph, positions: range) -> None:
+    for task_id in graph.ids(positions):
+        _add_current(wanted, snapshot, TaskKey(run.run_id, task_id))
+
+
+def _missing(wanted: Needs, snapshot: Snapshot) -> Needs:
+    return Needs(
+        dags={key for key in wanted.dags if snapshot.dags.lacks(key)},
+        digests=wanted.digests - snapshot.digests.keys(),
+        messages=wanted.messages - snapshot.messages.keys(),
+        runs={key for key in wanted.runs if snapshot.runs.lacks(key)},
+        versions=wanted.versions - snapshot.graphs.keys(),
+        tasks={key for key in wanted.tasks if snapshot.tasks.lacks(key)},
+        attempts={key for key in wanted.attempts if snapshot.attempts.lacks(key)},
+        timers={key for key in wanted.timers if snapshot.timers.lacks(key)},
+        outputs={key for key in wanted.outputs if snapshot.outputs.lacks(key)},
+        workers=wanted.workers - snapshot.boots.keys(),
+        held=wanted.held - snapshot.held.keys(),
+        queues=wanted.queues - snapshot.queues.keys(),
+    )

@@ -1,0 +1,228 @@
+"""The stored things as frozen values, one Struct for each table that a decision reads or writes.
+
+Field names are column names. Times are aware UTC, durations seconds. A row never changes: `changes.py` makes a new one.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from headway.protocol.messages import TimerKind
+from headway.protocol.names import UNMAPPED, BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
+from headway.protocol.states import AttemptState, EndReason, HoldReason, Intent, RunState, TaskState, WorkerState
+
+Params = dict[str, str | int | float | bool | None]
+
+
+class TaskKey(NamedTuple):
+    """Finds a task instance."""
+
+    run_id: RunId
+    task_id: TaskId
+    map_index: int = UNMAPPED
+
+
+class AttemptKey(NamedTuple):
+    """Finds an attempt."""
+
+    run_id: RunId
+    task_id: TaskId
+    map_index: int
+    try_number: int
+
+
+class TimerKey(NamedTuple):
+    """Finds a timer of a task instance; it has at most one of each kind."""
+
+    run_id: RunId
+    task_id: TaskId
+    map_index: int
+    timer: TimerKind
+
+
+class BootKey(NamedTuple):
+    """Finds one boot of a worker."""
+
+    worker: WorkerName
+    boot: BootId
+
+
+class VersionKey(NamedTuple):
+    """Finds a DAG version."""
+
+    dag_id: DagId
+    version: int
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored thing."""
+
+
+class DagRow(Row, frozen=True, kw_only=True):
+    """A DAG and its newest version; `digest` is that of its value."""
+
+    dag_id: DagId
+    version: int
+    digest: str
+    file: str
+    task_count: int
+    updated_at: datetime
+
+
+class Run(Row, frozen=True, kw_only=True):
+    """A DAG run. `created`, `released` and `cancelled` are cursors over the DAG's tasks in their fixed order.
+
+    `unfinished` counts its task instances that are not final, `failed_leaves` those without downstreams that ended
+    in anything but success: the run succeeds when the first is zero and so is the second.
+    """
+
+    run_id: RunId
+    dag_id: DagId
+    version: int
+    state: RunState
+    logical_date: datetime
+    params: Params
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    unfinished: int
+    failed_leaves: int = 0
+    created: int = 0
+    released: int = 0
+    cancelled: int = 0
+    intent: Intent | None = None
+
+
+class TaskInstance(Row, frozen=True, kw_only=True):
+    """A task of a run. `position` is its place in the DAG's fixed order.
+
+    The `up_*` counters say how many upstream tasks ended how; `propagated` how many downstream tasks have heard of its
+    own end. `since` is when it entered its state.
+    """
+
+    run_id: RunId
+    task_id: TaskId
+    map_index: int = UNMAPPED
+    position: int
+    dag_id: DagId
+    state: TaskState
+    since: datetime
+    queue: QueueName
+    priority: int
+    try_number: int = 0
+    retries_used: int = 0
+    infra_used: int = 0
+    up_success: int = 0
+    up_failed: int = 0
+    up_upstream_failed: int = 0
+    propagated: int = 0
+    hold: HoldReason | None = None
+    intent: Intent | None = None
+    reason: EndReason | None = None
+    detail: str = ""
+
+    @property
+    def key(self) -> TaskKey:
+        """Find it again."""
+        return TaskKey(self.run_id, self.task_id, self.map_index)
+
+
+class Attempt(Row, frozen=True, kw_only=True):
+    """One assignment of a task instance, and for ever what came of it.
+
+    `publications` counts how often its message was published. `granted_seq` is the worker's sequence number of the
+    `started` that was granted: only a later heartbeat can say that the worker does not hold it. `decided_by` names the
+    recorded event that ended it.
+    """
+
+    run_id: RunId
+    task_id: TaskId
+    map_index: int = UNMAPPED
+    try_number: int
+    dag_id: DagId
+    token: Token
+    state: AttemptState
+    queue: QueueName
+    publications: int
+    queued_at: datetime
+    worker: WorkerName | None = None
+    boot: BootId | None = None
+    granted_seq: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    host: str | None = None
+    pid: int | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    oom: bool = False
+    reason: EndReason | None = None
+    detail: str = ""
+    ran_seconds: float | None = None
+    cpu_seconds: float | None = None
+    memory_peak_bytes: int | None = None
+    tail: str = ""
+    decided_by: str | None = None
+
+    @property
+    def key(self) -> AttemptKey:
+        """Find it again."""
+        return AttemptKey(self.run_id, self.task_id, self.map_index, self.try_number)
+
+
+class Output(Row, frozen=True, kw_only=True):
+    """The JSON that a task instance's successful attempt wrote."""
+
+    run_id: RunId
+    task_id: TaskId
+    map_index: int = UNMAPPED
+    value: str
+
+
+class Timer(Row, frozen=True, kw_only=True):
+    """A task instance is to be looked at again at `due`."""
+
+    run_id: RunId
+    task_id: TaskId
+    map_index: int = UNMAPPED
+    timer: TimerKind
+    dag_id: DagId
+    due: datetime
+
+    @property
+    def key(self) -> TimerKey:
+        """Find it again."""
+        return TimerKey(self.run_id, self.task_id, self.map_index, self.timer)
+
+
+class QueueRow(Row, frozen=True, kw_only=True):
+    """A queue of tasks over all partitions: how many wait, how many are published, how many slots serve it."""
+
+    queue: QueueName
+    queued: int = 0
+    waiting: int = 0
+    slots: int = 0
+
+
+class Worker(Row, frozen=True, kw_only=True):
+    """One boot of a worker."""
+
+    worker: WorkerName
+    boot: BootId
+    state: WorkerState
+    host: str
+    pid: int
+    queues: tuple[QueueName, ...]
+    slots: int
+    lease_seconds: float
+    heartbeat_seconds: float
+    headway_version: str
+    seq: int
+    online_at: datetime
+    last_heartbeat: datetime
+    lease_due: datetime
+
+    @property
+    def key(self) -> BootKey:
+        """Find it again."""
+        return BootKey(self.worker, self.boot)

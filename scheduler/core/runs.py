@@ -1,0 +1,303 @@
+"""Rules for runs as a whole: what operators ask for, timers of task instances, and slices of long work.
+
+A run of any size is made, released, cancelled and cascaded in slices of at most 1,000 rows (P6). Each slice is an
+event with a cursor, applied only where the stored cursor is the same, so that one that comes twice does nothing. No task
+of a run is released before the last slice of its creation.
+"""
+
+from typing import Final, Literal
+
+from headway.protocol.limits import ROWS_PER_DECISION_MAX
+from headway.protocol.messages import Cancel, Continue, DagVersion, Stop, TaskTimer, TimerKind, Trigger
+from headway.protocol.names import DagId
+from headway.protocol.states import (
+    FINAL_RUN_STATES,
+    FINAL_TASK_STATES,
+    AttemptChange,
+    EndReason,
+    Intent,
+    RunChange,
+    RunState,
+    TaskChange,
+    TaskState,
+)
+
+from .assignment import publish_again
+from .changes import (
+    after_seconds,
+    change_run,
+    change_task,
+    clear_timers,
+    current_attempt,
+    end_run_if_done,
+    end_task,
+    hold,
+    move_attempt,
+    move_run,
+    release,
+    set_timer,
+    spread_end,
+)
+from .graph import Graph
+from .rows import DagRow, Run, TaskInstance, TaskKey, TimerKey, VersionKey
+from .snapshot import Decision, Draft, FollowUp, SendOrder, Transition
+
+STOP_REPEAT_SECONDS: Final = 15.0
+"""Until the order to end a child is repeated: longer than a worker takes to TERM and KILL one."""
+
+TIMER_STATES: Final = {
+    "retry": (TaskState.UP_FOR_RETRY,),
+    "queued_deadline": (TaskState.QUEUED,),
+    "republish": (TaskState.QUEUED,),
+    "queued_timeout": (TaskState.SCHEDULED, TaskState.QUEUED),
+    "stop": (TaskState.RUNNING,),
+}
+"""The states in which each kind of timer means something; in any other it is dropped."""
+
+
+def decide_dag_version(draft: Draft, event: DagVersion) -> Decision:
+    """A DAG file changed: number the new version. Runs stay on theirs."""
+    known = draft.snapshot.dags.rows[event.dag_id]
+    if known is not None and known.digest == event.digest and known.file == event.file:
+        return draft.ignored(f"this is version {known.version} already")
+    if not draft.snapshot.digests.get(event.digest, False):
+        return draft.ignored("the value is not stored under its digest")
+    same = known is not None and known.digest == event.digest
+    version = (known.version if known is not None else 0) + (not same)
+    draft.changes.dags[event.dag_id] = DagRow(
+        dag_id=event.dag_id,
+        version=version,
+        digest=event.digest,
+        file=event.file,
+        task_count=event.task_count,
+        updated_at=draft.now,
+    )
+    return draft.applied(f"version {version}")
+
+
+def decide_trigger(draft: Draft, event: Trigger) -> Decision:
+    """Start a run on the DAG's newest version."""
+    if draft.run(event.run_id) is not None:
+        return draft.ignored(f"a run {event.run_id} exists already")
+    version = draft.fact("version", lambda: _newest_version(draft, event.dag_id))
+    if not isinstance(version, int):
+        return draft.ignored(f"DAG {event.dag_id} is not known")
+    graph = draft.snapshot.graphs[VersionKey(event.dag_id, version)]
+    unknown = sorted(event.params.keys() - graph.dag.params.keys())
+    if unknown:
+        return draft.ignored(f"DAG {event.dag_id} has no parameter {unknown[0]!r}")
+    run = Run(
+        run_id=event.run_id,
+        dag_id=event.dag_id,
+        version=version,
+        state=RunState.QUEUED,
+        logical_date=event.logical_date,
+        params=event.params,
+        created_at=draft.now,
+        unfinished=len(graph.tasks),
+    )
+    draft.changes.runs[run.run_id] = run
+    draft.transitions.append(Transition("run", "", 0, 0, "", RunState.QUEUED, "trigger", ""))
+    _create_slice(draft, run, graph)
+    return draft.applied()
+
+
+def decide_cancel(draft: Draft, event: Cancel) -> Decision:
+    """End a run, or one of its tasks, without success; what runs is told to stop and ends when it has."""
+    run = draft.run(event.run_id)
+    if run is None or run.dag_id != event.dag_id:
+        return draft.ignored(f"there is no run {event.run_id} of DAG {event.dag_id}")
+    if run.state in FINAL_RUN_STATES:
+        return draft.ignored(f"the run ended as {run.state} before")
+    if event.task_id is not None:
+        return _cancel_one(draft, run, event)
+    if run.intent is Intent.CANCEL:
+        return draft.ignored("the run is being cancelled already")
+    run = change_run(draft, run, intent=Intent.CANCEL)
+    if run.state is RunState.RUNNING:
+        _cancel_slice(draft, run, draft.graph(run))
+    return draft.applied()
+
+
+def decide_continue(draft: Draft, event: Continue) -> Decision:
+    """Do the next slice, if it is the next one."""
+    run = draft.run(event.run_id)
+    if run is None:
+        return draft.ignored("no such run")
+    graph = draft.graph(run)
+    match event.step:
+        case "create" if run.state is RunState.QUEUED and event.cursor == run.created:
+            _create_slice(draft, run, graph)
+        case "release" if run.state is RunState.RUNNING and event.cursor == run.released:
+            _release_slice(draft, run, graph)
+        case "cancel" if run.state is RunState.RUNNING and event.cursor == run.cancelled:
+            _cancel_slice(draft, run, graph)
+        case "downstream" if event.task_id is not None:
+            task = draft.task(TaskKey(run.run_id, event.task_id, event.map_index))
+            if task is None or task.state not in FINAL_TASK_STATES or event.cursor != task.propagated:
+                return draft.ignored("this slice was done before")
+            spread_end(draft, run, task, event.cursor)
+            end_run_if_done(draft, run)
+        case _:
+            return draft.ignored("this slice was done before")
+    return draft.applied()
+
+
+def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
+    """Retry, publish again, run out of patience, or repeat the order to stop: a stored timer is due."""
+    stored = draft.snapshot.timers.rows[TimerKey(event.run_id, event.task_id, event.map_index, event.timer)]
+    if stored is None or stored.due != event.due or stored.due > draft.now:
+        return draft.ignored("no such timer is due")
+    run = draft.run(event.run_id)
+    task = draft.task(TaskKey(event.run_id, event.task_id, event.map_index))
+    if run is None or task is None:
+        return draft.ignored("no such task instance")
+    clear_timers(draft, task, event.timer)
+    if task.state not in TIMER_STATES[event.timer]:
+        return draft.applied(f"the timer is dropped: the task is {task.state}")
+    return draft.applied(_ring(draft, run, task, event.timer))
+
+
+def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
+    match timer:
+        case "retry":
+            hold(draft, task, TaskChange.WAKE)
+            return ""
+        case "queued_deadline" | "republish":
+            attempt = current_attempt(draft, task)
+            if attempt is not None:
+                publish_again(draft, run, task, attempt)
+            return "published again"
+        case "queued_timeout":
+            return _lose_patience(draft, run, task)
+        case "stop":
+            _order_stop(draft, task)
+            return "the order to stop is repeated"
+
+
+def _newest_version(draft: Draft, dag_id: DagId) -> int | None:
+    dag = draft.snapshot.dags.rows[dag_id]
+    return None if dag is None else dag.version
+
+
+def _create_slice(draft: Draft, run: Run, graph: Graph) -> None:
+    end = min(run.created + ROWS_PER_DECISION_MAX, len(graph.tasks))
+    for position in range(run.created, end):
+        spec = graph.tasks[position]
+        task = TaskInstance(
+            run_id=run.run_id,
+            task_id=spec.task_id,
+            position=position,
+            dag_id=run.dag_id,
+            state=TaskState.WAITING,
+            since=draft.now,
+            queue=spec.queue,
+            priority=spec.priority,
+        )
+        draft.changes.tasks[task.key] = task
+    run = change_run(draft, run, created=end)
+    if end < len(graph.tasks):
+        _go_on(draft, run, "create", end)
+        return
+    run = move_run(draft, run, RunChange.START, started_at=draft.now)
+    if run.intent is Intent.CANCEL:
+        _go_on(draft, run, "cancel", 0)
+    elif len(graph.tasks) <= ROWS_PER_DECISION_MAX:
+        _release_slice(draft, run, graph)
+    else:
+        _go_on(draft, run, "release", 0)
+
+
+def _release_slice(draft: Draft, run: Run, graph: Graph) -> None:
+    end = min(run.released + ROWS_PER_DECISION_MAX, len(graph.roots))
+    for task_id in graph.ids(graph.roots[run.released : end]):
+        task = draft.task(TaskKey(run.run_id, task_id))
+        if task is not None and task.state is TaskState.WAITING:
+            release(draft, graph, task)
+    change_run(draft, run, released=end)
+    if end < len(graph.roots):
+        _go_on(draft, run, "release", end)
+
+
+def _cancel_slice(draft: Draft, run: Run, graph: Graph) -> None:
+    end = min(run.cancelled + ROWS_PER_DECISION_MAX, len(graph.tasks))
+    positions = range(run.cancelled, end)
+    run = change_run(draft, run, cancelled=end)
+    for position in positions:
+        task = draft.task(TaskKey(run.run_id, graph.tasks[position].task_id))
+        if task is not None and task.state not in FINAL_TASK_STATES:
+            _cancel_task(draft, run, task)
+    if end < len(graph.tasks):
+        _go_on(draft, run, "cancel", end)
+    end_run_if_done(draft, run)
+
+
+def _cancel_one(draft: Draft, run: Run, event: Cancel) -> Decision:
+    task = draft.task(TaskKey(run.run_id, event.task_id)) if event.task_id is not None else None
+    if task is None:
+        return draft.ignored(f"the run has no task {event.task_id}")
+    if task.state in FINAL_TASK_STATES:
+        return draft.ignored(f"the task ended as {task.state} before")
+    _cancel_task(draft, run, task)
+    return draft.applied()
+
+
+def _cancel_task(draft: Draft, run: Run, task: TaskInstance) -> None:
+    detail = f"cancelled by {draft.envelope.user_id}"
+    if task.state is TaskState.RUNNING:
+        task = change_task(draft, task, intent=Intent.CANCEL, detail=task.detail or detail)
+        _order_stop(draft, task)
+        return
+    if task.state is TaskState.QUEUED:
+        _withdraw(draft, task, EndReason.CANCELLED)
+    clear_timers(draft, task, "retry")
+    end_task(draft, run, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=detail)
+
+
+def _withdraw(draft: Draft, task: TaskInstance, reason: EndReason) -> None:
+    attempt = current_attempt(draft, task)
+    if attempt is not None:
+        move_attempt(
+            draft,
+            attempt,
+            AttemptChange.WITHDRAW,
+            reason=reason,
+            finished_at=draft.now,
+            decided_by=draft.envelope.ref,
+        )
+
+
+def _lose_patience(draft: Draft, run: Run, task: TaskInstance) -> str:
+    slots = draft.fact("slots", lambda: draft.snapshot.queues[task.queue].slots)
+    reason = EndReason.NO_CAPACITY if slots else EndReason.NO_WORKERS
+    spec = draft.graph(run).task(task.task_id)
+    if spec.on_queued_timeout == "requeue":
+        set_timer(draft, task, "queued_timeout", after_seconds(draft, spec.queued_timeout or 0))
+        return f"goes on waiting: {reason.replace('_', ' ')} on queue {task.queue}"
+    if task.state is TaskState.QUEUED:
+        _withdraw(draft, task, reason)
+    detail = f"nobody took it from queue {task.queue} for {spec.queued_timeout:g} s"
+    end_task(draft, run, task, TaskChange.FAIL, reason=reason, detail=detail)
+    return detail
+
+
+def _order_stop(draft: Draft, task: TaskInstance) -> None:
+    attempt = current_attempt(draft, task)
+    if attempt is None or attempt.worker is None or attempt.boot is None:
+        return
+    order = Stop(
+        dag_id=task.dag_id,
+        run_id=task.run_id,
+        task_id=task.task_id,
+        map_index=task.map_index,
+        try_number=task.try_number,
+        token=attempt.token,
+        boot=attempt.boot,
+        reason=EndReason.CANCELLED,
+    )
+    draft.effects.append(SendOrder(attempt.worker, order))
+    set_timer(draft, task, "stop", after_seconds(draft, STOP_REPEAT_SECONDS))
+
+
+def _go_on(draft: Draft, run: Run, step: Literal["create", "release", "cancel"], cursor: int) -> None:
+    draft.effects.append(FollowUp(Continue(dag_id=run.dag_id, run_id=run.run_id, step=step, cursor=cursor)))

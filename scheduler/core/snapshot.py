@@ -1,0 +1,287 @@
+"""What a decision may look at: rows as loaded, overlaid with what the batch has decided so far.
+
+`Snapshot` belongs to the shell, which fills it and, after each decision, applies the changes; a row that was looked for
+and not found is there as None, and looking at one that was never loaded is a mistake of `needs.py`, hence a KeyError.
+`Draft` is what one decision works on: it reads through to the snapshot and keeps its own changes, so that a decision
+that comes to nothing is dropped without a trace.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import msgspec
+
+from headway.protocol.messages import Drop, Event, Grant, Role, Stop, Task
+from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
+from headway.protocol.states import AttemptState
+
+from .graph import Graph
+from .rows import (
+    Attempt,
+    AttemptKey,
+    BootKey,
+    DagRow,
+    Output,
+    QueueRow,
+    Row,
+    Run,
+    TaskInstance,
+    TaskKey,
+    Timer,
+    TimerKey,
+    VersionKey,
+    Worker,
+)
+
+K = TypeVar("K")
+R = TypeVar("R", bound=Row)
+Fact = str | int | None
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """An event with what is recorded beside it. `ref` names the record; `seed` is where tokens come from."""
+
+    event: Event
+    partition: int
+    ref: str
+    message_id: str
+    user_id: str
+    origin: Role
+    seed: str
+
+
+class Transition(msgspec.Struct, frozen=True, array_like=True):
+    """One recorded change of state: of a task instance, an attempt (`try_number` set) or the run (`task_id` empty)."""
+
+    subject: str
+    task_id: str
+    map_index: int
+    try_number: int
+    before: str
+    after: str
+    change: str
+    reason: str
+
+
+class SendOrder(msgspec.Struct, frozen=True):
+    """Tell a worker, after the commit. May be lost: the worker asks again."""
+
+    worker: WorkerName
+    order: Grant | Drop | Stop
+
+
+class PublishTask(msgspec.Struct, frozen=True):
+    """Put a task message into the outbox."""
+
+    message: Task
+    publication: int
+
+
+class DeclareQueue(msgspec.Struct, frozen=True):
+    """Make sure that the queue exists on the broker."""
+
+    queue: QueueName
+
+
+class FollowUp(msgspec.Struct, frozen=True):
+    """Let this event be decided next: in this batch, or through the broker if it is another scheduler's."""
+
+    event: Event
+
+
+Effect = SendOrder | PublishTask | DeclareQueue | FollowUp
+
+
+class QueueDelta(msgspec.Struct):
+    """What a batch adds to a queue's counters; they are shared rows, so they are added to and never set."""
+
+    queued: int = 0
+    waiting: int = 0
+    slots: int = 0
+
+    def add(self, other: "QueueDelta") -> None:
+        """Add another delta to this one."""
+        self.queued += other.queued
+        self.waiting += other.waiting
+        self.slots += other.slots
+
+
+class Changes:
+    """The rows that something changed, by table; None means deleted."""
+
+    __slots__ = ("attempts", "dags", "outputs", "queues", "runs", "tasks", "timers", "workers")
+
+    def __init__(self) -> None:
+        """Begin with nothing changed."""
+        self.dags: dict[DagId, DagRow] = {}
+        self.runs: dict[RunId, Run] = {}
+        self.tasks: dict[TaskKey, TaskInstance] = {}
+        self.attempts: dict[AttemptKey, Attempt] = {}
+        self.timers: dict[TimerKey, Timer | None] = {}
+        self.workers: dict[BootKey, Worker] = {}
+        self.outputs: dict[TaskKey, Output] = {}
+        self.queues: dict[QueueName, QueueDelta] = {}
+
+    def merge(self, later: "Changes") -> None:
+        """Overlay these changes with later ones."""
+        self.dags.update(later.dags)
+        self.runs.update(later.runs)
+        self.tasks.update(later.tasks)
+        self.attempts.update(later.attempts)
+        self.timers.update(later.timers)
+        self.workers.update(later.workers)
+        self.outputs.update(later.outputs)
+        for queue, delta in later.queues.items():
+            self.queues.setdefault(queue, QueueDelta()).add(delta)
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event came to. An ignored one changes nothing; its effects can only be answers to who sent it."""
+
+    applied: bool
+    reason: str
+    changes: Changes
+    transitions: tuple[Transition, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    facts: dict[str, Fact] = {}
+    recorded: bool = True
+
+
+class Loaded(Generic[K, R]):
+    """The rows of one table that were asked for: what was found, and None for what was not there."""
+
+    __slots__ = ("origin", "rows")
+
+    def __init__(self) -> None:
+        """Begin with nothing loaded."""
+        self.rows: dict[K, R | None] = {}
+        self.origin: dict[K, R | None] = {}
+
+    def fill(self, key: K, row: R | None) -> None:
+        """Take in what the database holds, unless the batch already decided otherwise."""
+        if self.rows.setdefault(key, row) is None and row is not None and key not in self.origin:
+            self.rows[key] = row
+
+    def lacks(self, key: K) -> bool:
+        """Say whether a key was never asked for."""
+        return key not in self.rows
+
+    def overlay(self, changed: dict[K, R]) -> None:
+        """Apply decided rows, remembering what the database still holds."""
+        for key, row in changed.items():
+            self.origin.setdefault(key, self.rows.get(key))
+            self.rows[key] = row
+
+
+class Snapshot:
+    """Rows as loaded and as decided since. `replayed` holds recorded facts while an audit decides again."""
+
+    def __init__(self) -> None:
+        """Begin with nothing loaded and nothing decided."""
+        self.dags: Loaded[DagId, DagRow] = Loaded()
+        self.runs: Loaded[RunId, Run] = Loaded()
+        self.tasks: Loaded[TaskKey, TaskInstance] = Loaded()
+        self.attempts: Loaded[AttemptKey, Attempt] = Loaded()
+        self.timers: Loaded[TimerKey, Timer] = Loaded()
+        self.outputs: Loaded[TaskKey, Output] = Loaded()
+        self.workers: Loaded[BootKey, Worker] = Loaded()
+        self.boots: dict[WorkerName, set[BootKey]] = {}
+        self.held: dict[BootKey, set[AttemptKey]] = {}
+        self.queues: dict[QueueName, QueueRow] = {}
+        self.graphs: dict[VersionKey, Graph] = {}
+        self.digests: dict[str, bool] = {}
+        self.messages: dict[str, bool] = {}
+        self.changes = Changes()
+        self.replayed: dict[str, Fact] | None = None
+
+    def apply(self, changes: Changes) -> None:
+        """Overlay the rows with what a decision changed."""
+        self.dags.overlay(changes.dags)
+        self.runs.overlay(changes.runs)
+        self.tasks.overlay(changes.tasks)
+        self.attempts.overlay(changes.attempts)
+        self.workers.overlay(changes.workers)
+        self.outputs.overlay(changes.outputs)
+        for key in changes.workers:
+            self.boots.setdefault(key.worker, set()).add(key)
+        for timer_key, timer in changes.timers.items():
+            self.timers.rows[timer_key] = timer
+        self.changes.merge(changes)
+
+    def graph_of(self, run: Run) -> Graph:
+        """Return the compiled version that a run stays on."""
+        return self.graphs[VersionKey(run.dag_id, run.version)]
+
+    def held_by(self, boot: BootKey) -> Iterator[Attempt]:
+        """Yield the running attempts that were granted to a boot, as the batch sees them."""
+        keys = self.held.get(boot, set()) | {
+            key for key, row in self.changes.attempts.items() if (row.worker, row.boot) == boot
+        }
+        for key in sorted(keys):
+            attempt = self.attempts.rows[key]
+            if attempt is not None and attempt.state is AttemptState.RUNNING:
+                yield attempt
+
+
+class Draft:
+    """One decision in the making: reads the snapshot through its own changes."""
+
+    __slots__ = ("changes", "effects", "envelope", "facts", "now", "snapshot", "transitions")
+
+    def __init__(self, snapshot: Snapshot, envelope: Envelope, now: datetime) -> None:
+        """Begin a decision about `envelope` at `now`, aware UTC."""
+        self.snapshot = snapshot
+        self.envelope = envelope
+        self.now = now
+        self.changes = Changes()
+        self.transitions: list[Transition] = []
+        self.effects: list[Effect] = []
+        self.facts: dict[str, Fact] = {}
+
+    def fact(self, name: str, compute: Callable[[], Fact]) -> Fact:
+        """Look at something outside the run; it is recorded, and an audit reads the record instead."""
+        replayed = self.snapshot.replayed
+        value = compute() if replayed is None else replayed.get(name)
+        self.facts[name] = value
+        return value
+
+    def run(self, run_id: RunId) -> Run | None:
+        """Return a run, or None where there is none."""
+        return self.changes.runs.get(run_id) or self.snapshot.runs.rows[run_id]
+
+    def task(self, key: TaskKey) -> TaskInstance | None:
+        """Return a task instance, or None where there is none."""
+        return self.changes.tasks.get(key) or self.snapshot.tasks.rows[key]
+
+    def attempt(self, key: AttemptKey) -> Attempt | None:
+        """Return an attempt, or None where there is none."""
+        return self.changes.attempts.get(key) or self.snapshot.attempts.rows[key]
+
+    def output(self, run_id: RunId, task_id: TaskId) -> Output | None:
+        """Return what a task wrote, or None where it wrote nothing."""
+        return self.snapshot.outputs.rows[TaskKey(run_id, task_id)]
+
+    def graph(self, run: Run) -> Graph:
+        """Return the compiled version that a run stays on."""
+        return self.snapshot.graph_of(run)
+
+    def queue(self, queue: QueueName) -> QueueDelta:
+        """Return what this decision adds to a queue's counters, to be added to."""
+        return self.changes.queues.setdefault(queue, QueueDelta())
+
+    def applied(self, reason: str = "", *, recorded: bool = True) -> Decision:
+        """End with everything that was changed."""
+        return Decision(
+            applied=True,
+            reason=reason,
+            changes=self.changes,
+            transitions=tuple(self.transitions),
+            effects=tuple(self.effects),
+            facts=self.facts,
+            recorded=recorded,
+        )
+
+    def ignored(self, reason: str, *answers: Effect) -> Decision:
+        """End with nothing changed, and the reason."""
+        return Decision(applied=False, reason=reason, changes=Changes(), effects=answers, facts=self.facts)
