@@ -77,4 +77,4 @@ class Dag(Value, frozen=True, kw_only=True):
 def output_sources(task: Task) -> frozenset[TaskId]:
     """Return the tasks whose outputs `task` takes in: its `inputs` and the references among its arguments."""
     args = task.command.args if isinstance(task.command, Argv) else ()
-    return frozenset(task.inputs) | {arg.task_id for arg in args if isinstance(arg, OutputRef)}
+    return frozenset((*task.inputs, *(arg.task_id for arg in args if isinstance(arg, OutputRef))))

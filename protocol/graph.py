@@ -31,7 +31,7 @@ def order_tasks(graph: Graph) -> list[TaskId]:
 
 
 def find_cycles(graph: Graph) -> Iterator[tuple[TaskId, ...]]:
-    """Yield cycles, each in the order its tasks would run; without any of them, every task could start."""
+    """Yield cycles, each in the order in which its tasks would run: at least one, if there is any."""
     stuck = set(graph).difference(order_tasks(graph))
     seen: set[TaskId] = set()
     for start in (task for task in graph if task in stuck):

@@ -29,13 +29,8 @@ _PLACEHOLDER: Final = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 
 
 def names_in(text: str) -> list[str]:
-    """Return what stands between each `{{` and `}}`, in order."""
+    """Return what stands between each `{{` and `}}`, in order; fewer than there are `{{` where one is not closed."""
     return _PLACEHOLDER.findall(text)
-
-
-def is_closed(text: str) -> bool:
-    """Say whether each `{{` in the text has its `}}`, with no brace between them."""
-    return OPENING not in _PLACEHOLDER.sub("", text)
 
 
 def fill_in(text: str, values: Mapping[str, str]) -> str:

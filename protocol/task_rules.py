@@ -1,0 +1,183 @@
+"""What makes one task of a DAG legal: a table of checks, each of which yields the faults that it finds.
+
+`validation.py` applies them to every task and adds what concerns the DAG as a whole.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from .dag import OutputRef, Shell, Task
+from .durations import format_duration
+from .errors import InvalidName
+from .keywords import DURATIONS, did_you_mean
+from .limits import COMMAND_BYTES_MAX, DURATION_SECONDS_MAX, RETRIES_MAX
+from .names import TaskId, check_name
+from .placeholders import OPENING, names_in
+
+PRIORITY_MAX: Final = 1_000
+"""Priorities go from minus to plus this: enough for every order, small enough for every column."""
+
+BACKOFF_MAX: Final = 100.0
+"""A retry delay that grows faster reaches its maximum at once, so a larger factor is a typing error."""
+
+TIMEOUT_SECONDS_MIN: Final = 0.001
+"""A timeout of zero would end every attempt."""
+
+OWN_ENV_PREFIX: Final = "HEADWAY_"
+"""Environment variables that Headway sets itself."""
+
+NO_SUCH_TASK: Final = "which is no task of this DAG"
+
+_SUGGEST_AMONG_MAX: Final = 300
+"""Names among which a misspelt one is looked up: each costs 40 microseconds, for each fault."""
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What a task may refer to."""
+
+    tasks: dict[TaskId, Task]
+    placeholders: frozenset[str]
+
+
+TaskCheck = Callable[[Known, Task], Iterable[str]]
+
+
+def _check_names(_: Known, task: Task) -> Iterator[str]:
+    yield from name_fault("task id", task.task_id)
+    yield from name_fault("queue", task.queue)
+
+
+def _check_upstream(known: Known, task: Task) -> Iterator[str]:
+    seen: set[TaskId] = set()
+    for source in task.upstream:
+        if source == task.task_id:
+            yield "it waits for itself"
+        elif source in seen:
+            yield f"it waits for {source!r} more than once"
+        elif source not in known.tasks:
+            yield f"it waits for {source!r}, {NO_SUCH_TASK}{suggest(source, known.tasks)}"
+        seen.add(source)
+
+
+def _check_command(known: Known, task: Task) -> Iterator[str]:
+    if isinstance(task.command, Shell):
+        return _script_faults(task.command.script)
+    return _args_faults(task.command.args, known.placeholders)
+
+
+def _script_faults(script: str) -> Iterator[str]:
+    if not script.strip():
+        yield "its script is empty"
+    if OPENING in script:
+        yield (
+            "its script holds '{{', but scripts are never rendered: use environment variables such as $HEADWAY_DS, "
+            "or an argv task"
+        )
+    if "\0" in script:
+        yield "its script holds a NUL character"
+
+
+def _args_faults(args: tuple[str | OutputRef, ...], names: frozenset[str]) -> Iterator[str]:
+    if not args or args[0] == "":
+        yield "its argv is empty: the first argument names the program"
+    for arg in args:
+        if isinstance(arg, str) and "\0" in arg:
+            yield f"its argument {arg!r} holds a NUL character"
+        if isinstance(arg, str) and OPENING in arg:
+            yield from _placeholder_faults(arg, names)
+
+
+def _placeholder_faults(arg: str, known: frozenset[str]) -> Iterator[str]:
+    names = names_in(arg)
+    if arg.count(OPENING) != len(names):
+        yield f"its argument {arg!r} holds '{{{{' without a name and '}}}}'"
+    for name in names:
+        if name not in known:
+            near = did_you_mean(name, sorted(known))
+            yield f"there is no placeholder {name!r}{near}; there are {', '.join(sorted(known))}"
+
+
+def _check_command_size(_: Known, task: Task) -> Iterator[str]:
+    size = json_size((task.command, task.env, task.cwd))
+    if size is None:
+        yield "a text in it holds half a character (a lone surrogate): mend it"
+    elif size > COMMAND_BYTES_MAX:
+        yield (
+            f"its command and environment take {size} bytes, and may take {COMMAND_BYTES_MAX}: "
+            "put the script into a file"
+        )
+
+
+def _check_environment(_: Known, task: Task) -> Iterator[str]:
+    for name, value in task.env.items():
+        yield from name_fault("environment variable", name)
+        if name.startswith(OWN_ENV_PREFIX):
+            yield f"it sets {name!r}, and names that start with {OWN_ENV_PREFIX} are Headway's own"
+        if "\0" in value:
+            yield f"its environment variable {name!r} holds a NUL character"
+    if task.cwd is not None and (not task.cwd or "\0" in task.cwd):
+        yield f"cwd {task.cwd!r} is no folder"
+
+
+RANGES: Final[tuple[tuple[str, float, float], ...]] = (
+    ("priority", -PRIORITY_MAX, PRIORITY_MAX),
+    ("retries", 0, RETRIES_MAX),
+    ("retry_delay", 0, DURATION_SECONDS_MAX),
+    ("retry_backoff", 1, BACKOFF_MAX),
+    ("retry_delay_max", 0, DURATION_SECONDS_MAX),
+    ("infra_retries", 0, RETRIES_MAX),
+    ("queued_timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
+    ("timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
+)
+"""What a number may be, bounds included; one that is absent is always right."""
+
+_ranged: Final = attrgetter(*(name for name, _, _ in RANGES))
+
+
+def _check_ranges(_: Known, task: Task) -> Iterator[str]:
+    for (name, low, high), value in zip(RANGES, _ranged(task), strict=True):
+        if value is not None and not low <= value <= high:
+            write = format_duration if name in DURATIONS else "{:g}".format
+            yield f"{name} is {value:g}, and may be from {write(low)} to {write(high)}"
+    if task.retry_delay > task.retry_delay_max:
+        yield (
+            f"retry_delay {format_duration(task.retry_delay)} is above retry_delay_max "
+            f"{format_duration(task.retry_delay_max)}: raise retry_delay_max"
+        )
+
+
+TASK_CHECKS: Final[tuple[TaskCheck, ...]] = (
+    _check_names,
+    _check_upstream,
+    _check_command,
+    _check_command_size,
+    _check_environment,
+    _check_ranges,
+)
+
+
+def name_fault(what: str, value: str) -> Iterator[str]:
+    """Yield what is wrong with a name of this kind, or nothing."""
+    try:
+        check_name(what, value)
+    except InvalidName as error:
+        yield str(error)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return what may have been meant by `name`, if there are not too many to choose from."""
+    known = tuple(known)
+    return did_you_mean(name, known) if len(known) <= _SUGGEST_AMONG_MAX else ""
+
+
+def json_size(value: object) -> int | None:
+    """Return the bytes of a value as JSON, or None if it holds a text that has no UTF-8."""
+    try:
+        return len(_encoder.encode(value))
+    except UnicodeEncodeError:
+        return None
