@@ -91,7 +91,7 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
     spec = draft.graph(run).task(task.task_id)
     fault = input_fault(draft, run, spec) if output_sources(spec) else None
     if fault is not None:
-        end_task(draft, run, task, TaskChange.FAIL, reason=EndReason.BAD_INPUT, detail=fault)
+        end_task(draft, task, TaskChange.FAIL, reason=EndReason.BAD_INPUT, detail=fault)
         return
     attempt = Attempt(
         run_id=task.run_id,

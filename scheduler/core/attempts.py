@@ -100,10 +100,10 @@ def decide_finished(draft: Draft, event: Finished) -> Decision:
         if event.output is not None:
             key = TaskKey(task.run_id, task.task_id, task.map_index)
             draft.changes.outputs[key] = Output(**key._asdict(), value=bytes(event.output).decode())
-        end_task(draft, run, task, TaskChange.SUCCEED)
+        end_task(draft, task, TaskChange.SUCCEED)
     elif task.intent is Intent.CANCEL:
         _end_attempt(draft, attempt, event, AttemptChange.CANCEL, reason)
-        end_task(draft, run, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=task.detail)
+        end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=task.detail)
     elif reason in INFRASTRUCTURE_REASONS:
         _end_attempt(draft, attempt, event, AttemptChange.FAIL, reason)
         _rerun_or_fail(draft, run, task, reason, event.detail)
@@ -133,7 +133,7 @@ def decide_loss(draft: Draft, event: WorkerLost | NotHeld) -> Decision:
         decided_by=draft.envelope.ref,
     )
     if task.intent is Intent.CANCEL:
-        end_task(draft, run, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=task.detail)
+        end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=task.detail)
     else:
         _rerun_or_fail(draft, run, task, EndReason.LOST, event.detail)
     return draft.applied()
@@ -267,7 +267,7 @@ def _end_attempt(
 def _retry_or_fail(draft: Draft, run: Run, task: TaskInstance, failed: Attempt) -> None:
     spec = draft.graph(run).task(task.task_id)
     if task.retries_used >= spec.retries:
-        end_task(draft, run, task, TaskChange.FAIL, reason=failed.reason, detail=failed.detail)
+        end_task(draft, task, TaskChange.FAIL, reason=failed.reason, detail=failed.detail)
         return
     delay = retry_delay(spec, retries_used=task.retries_used, token=failed.token)
     set_timer(draft, task, "retry", after_seconds(draft, delay))
@@ -286,7 +286,7 @@ def _rerun_or_fail(draft: Draft, run: Run, task: TaskInstance, reason: EndReason
     if task.infra_used < spec.infra_retries and not _must_not_rerun(spec, reason):
         hold(draft, task, TaskChange.RERUN, infra_used=task.infra_used + 1, reason=reason, detail=detail)
     else:
-        end_task(draft, run, task, TaskChange.FAIL, reason=reason, detail=detail)
+        end_task(draft, task, TaskChange.FAIL, reason=reason, detail=detail)
 
 
 def _must_not_rerun(spec: TaskSpec, reason: EndReason) -> bool:

@@ -177,25 +177,24 @@ def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object)
 
 
 def end_task(
-    draft: Draft, run: Run, task: TaskInstance, change: TaskChange, *, reason: EndReason | None = None, detail: str = ""
+    draft: Draft, task: TaskInstance, change: TaskChange, *, reason: EndReason | None = None, detail: str = ""
 ) -> None:
     """Move a task instance to a final state, tell its downstreams, and end the run if it was the last."""
     clear_timers(draft, task, "queued_deadline", "queued_timeout", "republish", "stop")
     moved = move_task(draft, task, change, reason=reason, detail=detail, hold=None)
-    spread_end(draft, run, moved)
-    end_run_if_done(draft, run)
+    spread_end(draft, draft.run_of(moved), moved)
+    end_run_if_done(draft, draft.run_of(moved))
 
 
 def end_run_if_done(draft: Draft, run: Run) -> None:
     """End the run once none of its task instances is left."""
-    current = draft.run(run.run_id) or run
-    if current.unfinished or current.state is not RunState.RUNNING:
+    if run.unfinished or run.state is not RunState.RUNNING:
         return
-    if current.intent is Intent.CANCEL:
+    if run.intent is Intent.CANCEL:
         change = RunChange.CANCEL
     else:
-        change = RunChange.FAIL if current.failed_leaves else RunChange.SUCCEED
-    move_run(draft, current, change, finished_at=draft.now)
+        change = RunChange.FAIL if run.failed_leaves else RunChange.SUCCEED
+    move_run(draft, run, change, finished_at=draft.now)
 
 
 def _hear_end(draft: Draft, graph: Graph, key: TaskKey, ended: TaskState) -> None:
@@ -227,9 +226,7 @@ def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:
 
 
 def _count_in_run(draft: Draft, task: TaskInstance) -> None:
-    run = draft.run(task.run_id)
-    if run is None:
-        return
+    run = draft.run_of(task)
     leaf = not draft.graph(run).downstream_of(task.task_id)
     failed = leaf and task.state is not TaskState.SUCCESS
     change_run(draft, run, unfinished=run.unfinished - 1, failed_leaves=run.failed_leaves + failed)

@@ -4,8 +4,6 @@
 names the downstream tasks. At most two rounds are ever needed, whatever the size of a run.
 """
 
-from typing import Any
-
 import msgspec
 
 from headway.protocol.dag import output_sources
@@ -29,6 +27,9 @@ from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
 from .graph import Graph
 from .rows import AttemptKey, BootKey, Run, TaskKey, TimerKey, VersionKey
 from .snapshot import Envelope, Snapshot
+
+RunEvent = AttemptMessage | TaskTimer | Capacity | Continue | Cancel
+"""What is about a run that exists already."""
 
 
 class Needs(msgspec.Struct):
@@ -88,7 +89,7 @@ def _add_trigger(wanted: Needs, snapshot: Snapshot, event: Trigger) -> None:
         wanted.versions.add(VersionKey(dag.dag_id, dag.version))
 
 
-def _add_of_run(wanted: Needs, snapshot: Snapshot, event: Any) -> None:
+def _add_of_run(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
     wanted.runs.add(event.run_id)
     if isinstance(event, AttemptMessage):
         key = TaskKey(event.run_id, event.task_id, event.map_index)
@@ -107,7 +108,7 @@ def _add_of_run(wanted: Needs, snapshot: Snapshot, event: Any) -> None:
         _add_with_graph(wanted, snapshot, event, run, graph)
 
 
-def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: Any, run: Run, graph: Graph) -> None:
+def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run, graph: Graph) -> None:
     match event:
         case Started():
             pass
@@ -125,7 +126,7 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: Any, run: Run, gra
             _add_slice(wanted, snapshot, event, run, graph)
 
 
-def _add_timer(wanted: Needs, snapshot: Snapshot, event: Any) -> None:
+def _add_timer(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
     if not isinstance(event, TaskTimer):
         return
     key = TaskKey(event.run_id, event.task_id, event.map_index)

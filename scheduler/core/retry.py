@@ -13,8 +13,8 @@ JITTER: Final = 0.1
 def retry_delay(task: Task, *, retries_used: int, token: Token) -> float:
     """Return the seconds until retry number `retries_used` + 1.
 
-    `retry_delay * retry_backoff ** retries_used`, capped by `retry_delay_max`, lengthened by up to 10%. The jitter comes
-    from the failed attempt's token, so an audit finds the same one.
+    `retry_delay * retry_backoff ** retries_used`, capped by `retry_delay_max`, lengthened by up to 10%. The jitter
+    comes from the failed attempt's token, so an audit finds the same one.
     """
     exponent = min(retries_used, 1000)
     try:

@@ -1,8 +1,8 @@
 """Rules for runs as a whole: what operators ask for, timers of task instances, and slices of long work.
 
 A run of any size is made, released, cancelled and cascaded in slices of at most 1,000 rows (P6). Each slice is an
-event with a cursor, applied only where the stored cursor is the same, so that one that comes twice does nothing. No task
-of a run is released before the last slice of its creation.
+event with a cursor, applied only where the stored cursor is the same, so that one that comes twice does nothing. No
+task of a run is released before the last slice of its creation.
 """
 
 from typing import Final, Literal
@@ -137,7 +137,7 @@ def decide_continue(draft: Draft, event: Continue) -> Decision:
             if task is None or task.state not in FINAL_TASK_STATES or event.cursor != task.propagated:
                 return draft.ignored("this slice was done before")
             spread_end(draft, run, task, event.cursor)
-            end_run_if_done(draft, run)
+            end_run_if_done(draft, draft.run_of(task))
         case _:
             return draft.ignored("this slice was done before")
     return draft.applied()
@@ -226,10 +226,10 @@ def _cancel_slice(draft: Draft, run: Run, graph: Graph) -> None:
     for position in positions:
         task = draft.task(TaskKey(run.run_id, graph.tasks[position].task_id))
         if task is not None and task.state not in FINAL_TASK_STATES:
-            _cancel_task(draft, run, task)
+            _cancel_task(draft, task)
     if end < len(graph.tasks):
         _go_on(draft, run, "cancel", end)
-    end_run_if_done(draft, run)
+    end_run_if_done(draft, draft.run(run.run_id) or run)
 
 
 def _cancel_one(draft: Draft, run: Run, event: Cancel) -> Decision:
@@ -238,11 +238,11 @@ def _cancel_one(draft: Draft, run: Run, event: Cancel) -> Decision:
         return draft.ignored(f"the run has no task {event.task_id}")
     if task.state in FINAL_TASK_STATES:
         return draft.ignored(f"the task ended as {task.state} before")
-    _cancel_task(draft, run, task)
+    _cancel_task(draft, task)
     return draft.applied()
 
 
-def _cancel_task(draft: Draft, run: Run, task: TaskInstance) -> None:
+def _cancel_task(draft: Draft, task: TaskInstance) -> None:
     detail = f"cancelled by {draft.envelope.user_id}"
     if task.state is TaskState.RUNNING:
         task = change_task(draft, task, intent=Intent.CANCEL, detail=task.detail or detail)
@@ -251,7 +251,7 @@ def _cancel_task(draft: Draft, run: Run, task: TaskInstance) -> None:
     if task.state is TaskState.QUEUED:
         _withdraw(draft, task, EndReason.CANCELLED)
     clear_timers(draft, task, "retry")
-    end_task(draft, run, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=detail)
+    end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=detail)
 
 
 def _withdraw(draft: Draft, task: TaskInstance, reason: EndReason) -> None:
@@ -277,7 +277,7 @@ def _lose_patience(draft: Draft, run: Run, task: TaskInstance) -> str:
     if task.state is TaskState.QUEUED:
         _withdraw(draft, task, reason)
     detail = f"nobody took it from queue {task.queue} for {spec.queued_timeout:g} s"
-    end_task(draft, run, task, TaskChange.FAIL, reason=reason, detail=detail)
+    end_task(draft, task, TaskChange.FAIL, reason=reason, detail=detail)
     return detail
 
 

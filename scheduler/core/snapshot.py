@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from headway.protocol.errors import Corrupt
 from headway.protocol.messages import Drop, Event, Grant, Role, Stop, Task
 from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.states import AttemptState
@@ -51,7 +52,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     seed: str
 
 
-class Transition(msgspec.Struct, frozen=True, array_like=True):
+class Transition(msgspec.Struct, frozen=True, array_like=True, order=True):
     """One recorded change of state: of a task instance, an attempt (`try_number` set) or the run (`task_id` empty)."""
 
     subject: str
@@ -249,6 +250,13 @@ class Draft:
     def run(self, run_id: RunId) -> Run | None:
         """Return a run, or None where there is none."""
         return self.changes.runs.get(run_id) or self.snapshot.runs.rows[run_id]
+
+    def run_of(self, task: TaskInstance) -> Run:
+        """Return the run that a task instance belongs to; raise Corrupt where there is none."""
+        run = self.run(task.run_id)
+        if run is None:
+            raise Corrupt(detail=f"task instance {task.task_id} has no run {task.run_id}")
+        return run
 
     def task(self, key: TaskKey) -> TaskInstance | None:
         """Return a task instance, or None where there is none."""

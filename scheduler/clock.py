@@ -1,0 +1,98 @@
+"""The clock: stored timers that are due become events, published like all others.
+
+It decides nothing and deletes nothing: an event names its timer and due time, and the decision looks whether that is
+what is stored. Publishing one twice is harmless, so any scheduler's clock may publish any partition's timers; the same
+one is not published again for a few seconds, because its decision is on its way. Runs on a thread of its own.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from headway.broker.port import Outgoing
+from headway.protocol.codec import encode
+from headway.protocol.errors import Unavailable
+from headway.protocol.messages import LeaseTimer, TaskTimer, kind_of
+from headway.protocol.names import event_key
+from headway.protocol.topology import EVENTS
+
+from .intake import partition_of_event
+from .store.store import Store
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 1.0
+"""Longest time between two looks: another scheduler may have set a timer that this one does not know of."""
+
+REPEAT_SECONDS: Final = 5.0
+"""Until a timer that is still stored is published again: its event was lost or waits in a long queue."""
+
+
+class Clock:
+    """Publishes due timers. `publish` must be callable from this thread."""
+
+    def __init__(self, store: Store, *, user: str, publish: Callable[[Outgoing], None]) -> None:
+        """Read timers from `store` and publish them as `user`."""
+        self._store = store
+        self._user = user
+        self._publish = publish
+        self._wake = threading.Event()
+        self._stopped = False
+        self._listening_since: datetime | None = None
+        self._published: dict[TaskTimer | LeaseTimer, float] = {}
+        self._thread = threading.Thread(target=self._run, name="headway-clock", daemon=True)
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._thread.start()
+
+    def listen(self, *, connected: bool) -> None:
+        """Note that the scheduler hears its workers from now on, or does not: silence counts only while it does."""
+        self._listening_since = datetime.now(UTC) if connected else None
+        self._wake.set()
+
+    def look(self) -> None:
+        """Look at once: a timer may have been set that is due sooner than the next look."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopped = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            wait = LOOK_SECONDS
+            if self._listening_since is not None:
+                try:
+                    wait = self._publish_due(self._listening_since)
+                except Unavailable as error:
+                    log.warning("timers wait: %s", error)
+            self._wake.wait(wait)
+            self._wake.clear()
+
+    def _publish_due(self, listening_since: datetime) -> float:
+        events, next_due = self._store.due_timers(listening_since)
+        now = time.monotonic()
+        self._published = {event: at for event, at in self._published.items() if now - at < REPEAT_SECONDS}
+        for event in events:
+            if event not in self._published:
+                self._published[event] = now
+                self._publish(self._message(event))
+        if next_due is None:
+            return LOOK_SECONDS
+        return min(LOOK_SECONDS, max(0.0, (next_due - datetime.now(UTC)).total_seconds()))
+
+    def _message(self, event: TaskTimer | LeaseTimer) -> Outgoing:
+        return Outgoing(
+            message_id=uuid.uuid4().hex,
+            exchange=EVENTS,
+            routing_key=event_key(self._user, kind_of(event), partition_of_event(event)),
+            kind=kind_of(event),
+            body=encode(event),
+        )

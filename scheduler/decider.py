@@ -1,0 +1,267 @@
+"""One batch: load, decide, save, commit. The only caller of `decide`.
+
+Events are decided in the order given, each upon what the ones before it changed. What a decision asks to be decided
+next is decided in the same transaction, round by round, up to a bound; the rest leaves through the outbox and comes
+back as any other event. Then every queue that got room or ready tasks is filled up to its window. Nothing leaves before
+the commit: `Committed` says what then may.
+"""
+
+import logging
+import secrets
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from headway.broker.port import Delivery
+from headway.protocol.codec import encode
+from headway.protocol.errors import StaleDecision, Unavailable
+from headway.protocol.messages import Event, kind_of
+from headway.protocol.names import event_key, partition_label, task_key
+from headway.protocol.topology import EVENTS, TASKS
+
+from .core.admission import admit, free_in_window, touched_queues
+from .core.decide import DECIDE_VERSION, decide
+from .core.needs import needs_of
+from .core.rows import QueueRow
+from .core.snapshot import Decision, DeclareQueue, Envelope, FollowUp, PublishTask, QueueDelta, SendOrder, Snapshot
+from .intake import Arrival, Unreadable, partition_of_event
+from .store.save import OutboxRow, Record
+from .store.store import Batch, Quarantined, Store
+
+log = logging.getLogger(__name__)
+
+ROUNDS_MAX: Final = 100
+"""Follow-ups of follow-ups in one transaction: a chain of that many upstream_failed tasks falls at once."""
+
+ROWS_MAX: Final = 10_000
+"""Task instances that one transaction may change before the rest is put off: about a second of work."""
+
+
+class Committed(msgspec.Struct, frozen=True, kw_only=True):
+    """What may leave, now that the transaction is committed."""
+
+    outbox: list[OutboxRow] = []
+    orders: list[SendOrder] = []
+    queues: list[str] = []
+
+
+class _Work:
+    """What one transaction has come to so far."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.snapshot = Snapshot()
+        self.sequences = dict(batch.sequences)
+        self.seed = secrets.token_hex(16)
+        self.records: list[Record] = []
+        self.outbox: list[OutboxRow] = []
+        self.orders: list[SendOrder] = []
+        self.queues: list[str] = []
+        self.follow_ups: list[Event] = []
+
+
+class Decider:
+    """Turns arrivals into committed changes."""
+
+    def __init__(self, store: Store, *, user: str) -> None:
+        """Decide upon `store`; `user` is the scheduler's name on the broker, under which its own events go out."""
+        self._store = store
+        self._user = user
+
+    def process(
+        self, arrivals: Sequence[Arrival], *, unreadable: Sequence[Unreadable] = (), confirmed: Sequence[str] = ()
+    ) -> Committed:
+        """Decide and commit a batch; raise Unavailable, and nothing else, with nothing changed.
+
+        `confirmed` are messages of the outbox that the broker has. A batch that fails for any other reason is done
+        again event by event, and an event that fails alone is quarantined.
+        """
+        try:
+            return self._process(arrivals, unreadable, confirmed)
+        except Unavailable:
+            raise
+        except Exception as error:
+            level = logging.INFO if isinstance(error, StaleDecision) else logging.ERROR
+            log.log(
+                level,
+                "a batch of %d events is decided again one by one: %s",
+                len(arrivals),
+                error,
+                exc_info=level == logging.ERROR,
+            )
+            self._store.forget_cache()
+        parts = [self._process((), unreadable, confirmed), *map(self._process_alone, arrivals)]
+        return Committed(
+            outbox=[row for part in parts for row in part.outbox],
+            orders=[order for part in parts for order in part.orders],
+            queues=[queue for part in parts for queue in part.queues],
+        )
+
+    def _process_alone(self, arrival: Arrival) -> Committed:
+        try:
+            return self._process((arrival,), (), ())
+        except Unavailable:
+            raise
+        except Exception as error:
+            log.exception("event %s is quarantined", kind_of(arrival.event))
+            message = Quarantined(
+                queue=partition_label(arrival.partition),
+                reason=f"it could not be decided: {error}",
+                routing_key=event_key(arrival.user_id, kind_of(arrival.event), arrival.partition),
+                user_id=arrival.user_id,
+                body=encode(arrival.event).decode(),
+                headers="{}",
+            )
+            with self._store.batch() as batch:
+                batch.quarantine([message])
+            return Committed()
+
+    def _process(
+        self, arrivals: Sequence[Arrival], unreadable: Sequence[Unreadable], confirmed: Sequence[str]
+    ) -> Committed:
+        with self._store.batch() as batch:
+            work = _Work(batch)
+            batch.forget_posted(confirmed)
+            batch.quarantine([_quarantined(one) for one in unreadable])
+            pending = list(arrivals)
+            for _ in range(ROUNDS_MAX):
+                if not pending or len(work.snapshot.changes.tasks) > ROWS_MAX:
+                    break
+                self._decide_round(work, pending)
+                pending = self._arrivals(work.follow_ups)
+            self._decide_round(work, self._arrivals(self._admissions(work)))
+            work.outbox += [self._posted(event) for event in [one.event for one in pending] + work.follow_ups]
+            batch.save(work.snapshot, work.records, work.outbox)
+        return Committed(outbox=work.outbox, orders=work.orders, queues=work.queues)
+
+    def _arrivals(self, events: Sequence[Event]) -> list[Arrival]:
+        return [
+            Arrival(
+                event=event,
+                partition=partition_of_event(event),
+                message_id=uuid.uuid4().hex,
+                user_id=self._user,
+                origin="scheduler",
+            )
+            for event in events
+        ]
+
+    def _decide_round(self, work: _Work, arrivals: Sequence[Arrival]) -> None:
+        work.follow_ups = []
+        envelopes = [_envelope(work, arrival) for arrival in arrivals]
+        while (needs := needs_of(work.snapshot, envelopes)).any():
+            work.batch.load(work.snapshot, needs)
+        for envelope in envelopes:
+            if envelope.origin == "operator":
+                if work.snapshot.messages[envelope.message_id]:
+                    continue  # redelivered: it was decided and recorded before
+                work.snapshot.messages[envelope.message_id] = True
+            seq = work.sequences[envelope.partition] + 1
+            numbered = msgspec.structs.replace(envelope, ref=f"{partition_label(envelope.partition)}/{seq}")
+            decision = decide(work.snapshot, numbered, work.batch.now)
+            work.snapshot.apply(decision.changes)
+            self._take_effects(work, decision)
+            if decision.recorded:
+                work.sequences[envelope.partition] = seq
+                work.records.append(_record(work, numbered, seq, decision))
+
+    def _take_effects(self, work: _Work, decision: Decision) -> None:
+        for effect in decision.effects:
+            match effect:
+                case FollowUp():
+                    work.follow_ups.append(effect.event)
+                case SendOrder():
+                    work.orders.append(effect)
+                case DeclareQueue():
+                    work.queues.append(effect.queue)
+                case PublishTask():
+                    message = effect.message
+                    work.outbox.append(
+                        OutboxRow(
+                            message_id=f"{message.token}.{effect.publication}",
+                            exchange=TASKS,
+                            routing_key=task_key(message.queue, message.dag_id),
+                            kind=kind_of(message),
+                            body=encode(message).decode(),
+                        )
+                    )
+
+    def _admissions(self, work: _Work) -> list[Event]:
+        snapshot = work.snapshot
+        queues = touched_queues(snapshot)
+        work.batch.load_queues(snapshot, queues)
+        chosen: list[Event] = []
+        for queue in queues:
+            row, delta = snapshot.queues[queue], snapshot.changes.queues.get(queue, QueueDelta())
+            free = free_in_window(row, delta)
+            if not free:
+                continue
+            stored = work.batch.waiting(queue, free + _decided_upon(snapshot, row)) if row.waiting else []
+            for task in stored:
+                snapshot.tasks.fill(task.key, task)
+            chosen += admit(snapshot, queue, stored)
+        return chosen
+
+    def _posted(self, event: Event) -> OutboxRow:
+        return OutboxRow(
+            message_id=uuid.uuid4().hex,
+            exchange=EVENTS,
+            routing_key=event_key(self._user, kind_of(event), partition_of_event(event)),
+            kind=kind_of(event),
+            body=encode(event).decode(),
+        )
+
+
+def _decided_upon(snapshot: Snapshot, queue: QueueRow) -> int:
+    """Count the task instances that the database still shows as waiting for this queue, but the batch decided upon."""
+    return sum(row is not None and row.queue == queue.queue for row in snapshot.tasks.origin.values())
+
+
+def _envelope(work: _Work, arrival: Arrival) -> Envelope:
+    return Envelope(
+        event=arrival.event,
+        partition=arrival.partition,
+        ref="",
+        message_id=arrival.message_id,
+        user_id=arrival.user_id,
+        origin=arrival.origin,
+        seed=work.seed,
+    )
+
+
+def _record(work: _Work, envelope: Envelope, seq: int, decision: Decision) -> Record:
+    event = envelope.event
+    return Record(
+        partition=envelope.partition,
+        seq=seq,
+        at=work.batch.now,
+        decide_version=DECIDE_VERSION,
+        kind=kind_of(event),
+        message_id=envelope.message_id,
+        user_id=envelope.user_id,
+        origin=envelope.origin,
+        dag_id=getattr(event, "dag_id", None),
+        run_id=getattr(event, "run_id", None),
+        task_id=getattr(event, "task_id", None),
+        map_index=getattr(event, "map_index", None),
+        try_number=getattr(event, "try_number", None),
+        body=msgspec.Raw(encode(event)),
+        verdict="applied" if decision.applied else "ignored",
+        reason=decision.reason,
+        facts=decision.facts,
+        transitions=decision.transitions,
+    )
+
+
+def _quarantined(unreadable: Unreadable) -> Quarantined:
+    delivery: Delivery = unreadable.delivery
+    return Quarantined(
+        queue=delivery.queue,
+        reason=unreadable.reason,
+        routing_key=delivery.routing_key,
+        user_id=delivery.user_id or "",
+        body=delivery.body.decode(errors="backslashreplace").replace("\x00", "\\x00"),
+        headers=msgspec.json.encode(delivery.headers, enc_hook=str).decode(),
+    )

@@ -1,0 +1,100 @@
+"""The outbox's way to the broker: what was committed is published until the broker confirms it.
+
+A row of the outbox is written in the transaction that decided it and removed once its confirm has come, by the next
+transaction. A crash in between publishes it again under the same message id; receivers take no harm from doubles. What
+is not confirmed (a full queue, a cut connection, an unroutable message that nothing caught) is published again with
+backoff, for as long as it takes. Belongs to the deciding thread.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from headway.broker.port import Broker, Confirmed, Outgoing, Unconfirmed
+from headway.protocol.codec import encode
+from headway.protocol.messages import kind_of
+from headway.protocol.topology import control_queue_name
+
+from .core.snapshot import SendOrder
+from .store.save import OutboxRow
+
+BACKOFF_SECONDS: Final = 1.0
+"""Until a refused message is published again: a full queue needs its workers to take something."""
+
+
+class Relay:
+    """Publishes outbox rows and orders, and remembers what is still to be confirmed."""
+
+    def __init__(self, broker: Broker) -> None:
+        """Publish through `broker`."""
+        self._broker = broker
+        self._unconfirmed: dict[str, OutboxRow] = {}
+        self._again_at: dict[str, float] = {}
+        self._confirmed: list[str] = []
+
+    def post(self, rows: Sequence[OutboxRow]) -> None:
+        """Publish rows of the outbox."""
+        for row in rows:
+            if row.message_id not in self._unconfirmed:
+                self._unconfirmed[row.message_id] = row
+                self._publish(row)
+
+    def order(self, orders: Sequence[SendOrder]) -> None:
+        """Send orders to workers; a lost one is asked for again, so nobody waits for its confirm."""
+        for one in orders:
+            order = one.order
+            self._broker.publish(
+                Outgoing(
+                    message_id=f"{kind_of(order)}.{order.token}",
+                    exchange="",
+                    routing_key=control_queue_name(one.worker),
+                    kind=kind_of(order),
+                    body=encode(order),
+                    transient=True,
+                )
+            )
+
+    def hear(self, signal: Confirmed | Unconfirmed) -> None:
+        """Note what the broker says of a message."""
+        if signal.message_id not in self._unconfirmed:
+            return
+        if isinstance(signal, Confirmed):
+            del self._unconfirmed[signal.message_id]
+            self._again_at.pop(signal.message_id, None)
+            self._confirmed.append(signal.message_id)
+        else:
+            self._again_at[signal.message_id] = time.monotonic() + BACKOFF_SECONDS
+
+    def publish_again(self, *, connected: bool) -> None:
+        """Publish what was not confirmed and has waited its time."""
+        if not connected or not self._again_at:
+            return
+        now = time.monotonic()
+        for message_id in [key for key, at in self._again_at.items() if at <= now]:
+            del self._again_at[message_id]
+            self._publish(self._unconfirmed[message_id])
+
+    def confirmed(self) -> list[str]:
+        """Return the messages confirmed since the last call: their rows can go."""
+        taken, self._confirmed = self._confirmed, []
+        return taken
+
+    def keep_confirmed(self, message_ids: Sequence[str]) -> None:
+        """Take back what `confirmed` returned: the transaction did not happen."""
+        self._confirmed = [*message_ids, *self._confirmed]
+
+    @property
+    def outstanding(self) -> int:
+        """How many messages the broker has not confirmed yet."""
+        return len(self._unconfirmed)
+
+    def _publish(self, row: OutboxRow) -> None:
+        self._broker.publish(
+            Outgoing(
+                message_id=row.message_id,
+                exchange=row.exchange,
+                routing_key=row.routing_key,
+                kind=row.kind,
+                body=row.body.encode(),
+            )
+        )

@@ -1,0 +1,216 @@
+"""The scheduler's shell: carries events from the broker to the core and back, and decides nothing.
+
+One thread takes what the broker's sink has put into the inbox, in batches: up to 500 deliveries that are there already,
+never waiting for more. A batch is decided and committed, then its orders, declarations and outbox rows leave, then its
+deliveries are acked, all with one ack. Nothing is acked before it is committed, and nothing leaves before either.
+
+- The broker is away: nothing arrives, the outbox grows, the adapter reconnects; what is unconfirmed is published again.
+- The database is away: the batch is kept and tried again with backoff; its deliveries stay unacked.
+- SIGTERM: the batch in hand is finished; unacked events go to the next scheduler.
+"""
+
+import logging
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final, TypeVar
+
+import msgspec
+from tenacity import Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
+
+from headway.broker.port import (
+    Blocked,
+    Broker,
+    Confirmed,
+    Connected,
+    ConsumerGone,
+    Delivered,
+    Delivery,
+    Disconnected,
+    Failed,
+    QueueDepth,
+    Signal,
+    Sink,
+    Unblocked,
+    Unconfirmed,
+)
+from headway.protocol.errors import Unavailable
+from headway.protocol.names import QueueName
+from headway.protocol.topology import EVENT_QUEUES, task_queue
+
+from .clock import Clock
+from .decider import Committed, Decider
+from .intake import Arrival, Unreadable, read
+from .relay import Relay
+from .scanner import Scanner
+from .store.store import Store
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+BATCH_MAX: Final = 500
+"""Events decided in one transaction (DESIGN 8)."""
+
+PREFETCH: Final = 1_000
+"""Unacked events of one queue: two batches, so that one is at hand while the other is decided."""
+
+IDLE_SECONDS: Final = 0.1
+"""Longest wait for a signal, so that confirmed rows are removed and refused messages published again in time."""
+
+CLOSE_SECONDS: Final = 5.0
+"""Wait for outstanding confirms at the end; what is not confirmed by then stays in the outbox."""
+
+
+class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scheduler must know. `dags` is the folder of DAG files, scanned every `scan_seconds`, or None."""
+
+    dags: Path | None = None
+    scan_seconds: float = 30.0
+
+
+class _Taken(msgspec.Struct):
+    """What one look into the inbox gave."""
+
+    arrivals: list[Arrival] = []
+    unreadable: list[Unreadable] = []
+    last: Delivery | None = None
+
+
+class Scheduler:
+    """One scheduler process. `run` returns when it was asked to stop."""
+
+    def __init__(self, store: Store, settings: SchedulerSettings, connect: Callable[[Sink], Broker]) -> None:
+        """Decide upon `store`, over the broker that `connect` gives for a sink."""
+        self._inbox: queue.SimpleQueue[Signal | None] = queue.SimpleQueue()
+        self._broker = connect(self._inbox.put)
+        self._decider = Decider(store, user=self._broker.user)
+        self._relay = Relay(self._broker)
+        self._clock = Clock(store, user=self._broker.user, publish=self._broker.publish)
+        self._scanner = Scanner(store, settings.dags, settings.scan_seconds, self._broker) if settings.dags else None
+        self._store = store
+        self._stopping = threading.Event()
+        self._connected = False
+
+    def stop(self) -> None:
+        """End after the batch in hand; may be called from a signal handler."""
+        self._stopping.set()
+        self._inbox.put(None)
+
+    def run(self) -> None:
+        """Serve until `stop`; raise what cannot be mended by trying again (a refused login, a foreign schema)."""
+        self._relay.post(self._patiently(self._store.unsent))
+        for event_queue in EVENT_QUEUES:
+            self._broker.consume(event_queue, prefetch=PREFETCH)
+        self._broker.open()
+        self._clock.start()
+        if self._scanner is not None:
+            self._scanner.start()
+        log.info("scheduler started")
+        try:
+            while not self._stopping.is_set():
+                self._step()
+        finally:
+            self._clock.stop()
+            if self._scanner is not None:
+                self._scanner.stop()
+            self._broker.close(timeout_seconds=CLOSE_SECONDS)
+            log.info("scheduler stopped")
+
+    def _step(self) -> None:
+        taken = self._take()
+        confirmed = self._relay.confirmed()
+        if taken.arrivals or taken.unreadable or confirmed:
+            committed = self._patiently(
+                lambda: self._decider.process(taken.arrivals, unreadable=taken.unreadable, confirmed=confirmed)
+            )
+            self._send(committed)
+        if taken.last is not None:
+            self._broker.ack_through(taken.last)
+        self._relay.publish_again(connected=self._connected)
+
+    def _take(self) -> _Taken:
+        taken = _Taken()
+        try:
+            signal_ = self._inbox.get(timeout=IDLE_SECONDS)
+            while True:
+                self._hear(signal_, taken)
+                if len(taken.arrivals) + len(taken.unreadable) >= BATCH_MAX:
+                    break
+                signal_ = self._inbox.get_nowait()
+        except queue.Empty:
+            pass
+        return taken
+
+    def _hear(self, signal_: Signal | None, taken: _Taken) -> None:
+        match signal_:
+            case Delivered(delivery):
+                one = read(delivery, own_user=self._broker.user)
+                if isinstance(one, Unreadable):
+                    log.warning("a message of %s is quarantined: %s", delivery.queue, one.reason)
+                    taken.unreadable.append(one)
+                else:
+                    taken.arrivals.append(one)
+                taken.last = delivery
+            case Confirmed() | Unconfirmed():
+                self._relay.hear(signal_)
+            case Connected():
+                self._connected = True
+                self._clock.listen(connected=True)
+                log.info("connected to the broker")
+            case Disconnected(detail):
+                self._connected = False
+                self._clock.listen(connected=False)
+                log.warning("the broker is away: %s", detail)
+            case Blocked(detail):
+                log.warning("the broker has an alarm and takes nothing: %s", detail)
+            case Unblocked():
+                self._clock.listen(connected=True)
+                log.info("the broker's alarm is over")
+            case Failed(error):
+                raise error
+            case ConsumerGone() | QueueDepth() | None:
+                pass
+
+    def _send(self, committed: Committed) -> None:
+        if committed.queues:
+            self._broker.declare(*(task_queue(QueueName(name)) for name in committed.queues))
+        self._relay.order(committed.orders)
+        self._relay.post(committed.outbox)
+        if committed.outbox:
+            self._clock.look()
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        """Try again with backoff for as long as the database is away, or until we are to stop."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(Unavailable),
+            wait=wait_random_exponential(multiplier=0.2, max=5.0),
+            stop=stop_when_event_set(self._stopping),
+            before_sleep=lambda state: log.warning("trying again: %s", state.outcome and state.outcome.exception()),
+            reraise=True,
+        )
+        return retrying(attempt)
+
+
+def run_scheduler(store: Store, settings: SchedulerSettings, connect: Callable[[Sink], Broker]) -> None:
+    """Run a scheduler in this process until SIGTERM or SIGINT."""
+    scheduler = Scheduler(store, settings, connect)
+    with _signals(scheduler.stop):
+        scheduler.run()
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,97 @@
+"""Engines for PostgreSQL and SQLite, and one table that translates the database's errors into ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import sqlalchemy
+from sqlalchemy import Engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+
+from headway.protocol.errors import Corrupt, DatabaseRefused, DatabaseUnavailable, HeadwayError, WrongSettings
+
+CONNECT_TIMEOUT_SECONDS: Final = 5
+"""A database that does not answer by then counts as away; the scheduler tries again, a command says so."""
+
+LOCK_TIMEOUT_MS: Final = 10_000
+"""Longest wait for a row's lock: a frozen former owner must not hold up its successor for ever."""
+
+IDLE_TIMEOUT_MS: Final = 30_000
+"""A transaction that idles longer is ended by the server: its owner was frozen, and may not go on."""
+
+WRITES: Final = "headway_writes"
+"""The execution option of a connection whose transactions write."""
+
+_REFUSALS: Final = (
+    "password authentication failed",
+    "no password supplied",
+    "role",
+    "does not exist",
+    "permission denied",
+    "pg_hba",
+)
+_CORRUPT: Final = ("malformed", "not a database")
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine for a `postgresql+psycopg://` or `sqlite://` URL; raise WrongSettings for any other."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise WrongSettings(name="HEADWAY_DATABASE_URL", value=url, detail="it is not an SQLAlchemy URL") from error
+    match parsed.get_backend_name():
+        case "postgresql":
+            options = f"-c lock_timeout={LOCK_TIMEOUT_MS} -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"
+            return sqlalchemy.create_engine(
+                parsed.set(drivername="postgresql+psycopg"),
+                connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "options": options},
+            )
+        case "sqlite":
+            engine = sqlalchemy.create_engine(parsed)
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        case other:
+            detail = f"{other} is not supported; use postgresql+psycopg:// or sqlite:///"
+            raise WrongSettings(name="HEADWAY_DATABASE_URL", value=redact(url), detail=detail)
+
+
+def redact(url: str) -> str:
+    """Return a database URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+@contextmanager
+def translated(engine: Engine) -> Iterator[None]:
+    """Raise our own errors for the database's."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, sqlalchemy.exc.DatabaseError) as error:
+        ours = translate(error, engine.url.render_as_string(hide_password=True))
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def translate(error: DBAPIError, url: str) -> HeadwayError | None:
+    """Return our error for a database's, or None if it is a mistake of our own."""
+    detail = str(error.orig).strip().splitlines()[0] if error.orig is not None else str(error)
+    if any(mark in detail for mark in _CORRUPT):
+        return Corrupt(detail=f"{url}: {detail}")
+    if not isinstance(error, OperationalError | InterfaceError) and not error.connection_invalidated:
+        return None
+    if any(mark in str(error.orig) for mark in _REFUSALS):
+        return DatabaseRefused(url=url, detail=detail)
+    return DatabaseUnavailable(url=url, detail=detail)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - sqlite3.Connection, but for SQLAlchemy
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sqlalchemy.Connection) -> None:
+    # A transaction that will write takes the lock at once: upgrading it later could fail without waiting.
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,197 @@
+"""Rows for a snapshot, by key: one statement for each table, whatever the number of keys."""
+
+import base64
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+from sqlalchemy import Column, Connection, Select, Table, and_, select
+
+from headway.protocol.codec import decode_dag
+from headway.protocol.errors import Corrupt
+from headway.protocol.names import QueueName
+
+from ..core.graph import Graph, compile_graph
+from ..core.needs import Needs
+from ..core.rows import (
+    Attempt,
+    AttemptKey,
+    DagRow,
+    Output,
+    QueueRow,
+    Row,
+    Run,
+    TaskInstance,
+    TaskKey,
+    Timer,
+    VersionKey,
+    Worker,
+)
+from ..core.snapshot import Snapshot
+from . import tables as t
+from .bulk import encode_rows, picked, rows_source
+
+R = TypeVar("R", bound=Row)
+
+GRAPHS_MAX: Final = 64
+"""Compiled DAG versions that are kept: a run of each may be going on, and one of 100,000 tasks takes tens of MB."""
+
+
+class GraphCache:
+    """Compiled DAG versions, the least recently used of which is forgotten."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._graphs: dict[VersionKey, Graph] = {}
+
+    def get(self, connection: Connection, key: VersionKey) -> Graph | None:
+        """Return a version, compiled; None where there is none."""
+        graph = self._graphs.pop(key, None) or _read_graph(connection, key)
+        if graph is not None:
+            self._graphs[key] = graph
+            if len(self._graphs) > GRAPHS_MAX:
+                del self._graphs[next(iter(self._graphs))]
+        return graph
+
+
+def pack_value(encoded: bytes) -> str:
+    """Return an encoded DAG value as it stands in the database."""
+    return base64.b64encode(zlib.compress(encoded)).decode()
+
+
+def unpack_value(stored: str) -> bytes:
+    """Return the encoded DAG value that `pack_value` packed; raise Corrupt."""
+    try:
+        return zlib.decompress(base64.b64decode(stored))
+    except (zlib.error, ValueError) as error:
+        raise Corrupt(detail=f"a stored DAG value cannot be unpacked: {error}") from error
+
+
+class Loader:
+    """Fills snapshots. Statements are built once; `connection` is that of the batch's transaction."""
+
+    def __init__(self, connection: Connection, graphs: GraphCache, statements: dict[str, Select[Any]]) -> None:
+        """Read through `connection`; `statements` is a cache that outlives it."""
+        self._connection = connection
+        self._graphs = graphs
+        self._statements = statements
+
+    def load(self, snapshot: Snapshot, needs: Needs) -> None:
+        """Fill in everything that `needs` names; what is not there is None."""
+        self._fill(snapshot.dags, needs.dags, t.dags, DagRow, ("dag_id",))
+        self._fill(snapshot.runs, needs.runs, t.runs, Run, ("run_id",))
+        self._fill(snapshot.tasks, needs.tasks, t.task_instances, TaskInstance, TaskKey._fields)
+        self._fill(snapshot.attempts, needs.attempts, t.attempts, Attempt, AttemptKey._fields)
+        self._fill(snapshot.timers, needs.timers, t.timers, Timer, ("run_id", "task_id", "map_index", "timer"))
+        self._fill(snapshot.outputs, needs.outputs, t.outputs, Output, TaskKey._fields)
+        for version in needs.versions:
+            graph = self._graphs.get(self._connection, version)
+            if graph is None:
+                raise Corrupt(detail=f"version {version.version} of DAG {version.dag_id} is not stored")
+            snapshot.graphs[version] = graph
+        self._load_known(snapshot, needs)
+        self._load_workers(snapshot, needs)
+        self.load_queues(snapshot, needs.queues)
+
+    def load_queues(self, snapshot: Snapshot, queues: Iterable[QueueName]) -> None:
+        """Fill in the counters of queues; a queue that nobody used yet has none."""
+        missing = [queue for queue in queues if queue not in snapshot.queues]
+        found = {
+            row.queue: row for row in self._by_key(t.queues, QueueRow, ("queue",), [(queue,) for queue in missing])
+        }
+        for queue in missing:
+            snapshot.queues[queue] = found.get(queue, QueueRow(queue=queue))
+
+    def waiting(self, queue: QueueName, limit: int) -> list[TaskInstance]:
+        """Return the next task instances that wait for room in a queue."""
+        c = t.task_instances.c
+        statement = (
+            select(t.task_instances)
+            .where(c.queue == queue, c.state == "scheduled")
+            .order_by(c.priority.desc(), c.since, c.run_id, c.position)
+            .limit(limit)
+        )
+        return [to_struct(TaskInstance, row) for row in self._connection.execute(statement)]
+
+    def _load_known(self, snapshot: Snapshot, needs: Needs) -> None:
+        for wanted, known, column in (
+            (needs.digests, snapshot.digests, t.dag_values.c.digest),
+            (needs.messages, snapshot.messages, t.events.c.message_id),
+        ):
+            if not wanted:
+                continue
+            statement = select(column).where(column.in_(sorted(wanted)))
+            if column.table is t.events:
+                statement = statement.where(t.events.c.origin == "operator")
+            found = set(self._connection.execute(statement).scalars())
+            known.update({key: key in found for key in wanted})
+
+    def _load_workers(self, snapshot: Snapshot, needs: Needs) -> None:
+        for row in self._by_key(t.workers, Worker, ("worker",), [(worker,) for worker in needs.workers]):
+            snapshot.workers.fill(row.key, row)
+            snapshot.boots.setdefault(row.worker, set()).add(row.key)
+        for worker in needs.workers:
+            snapshot.boots.setdefault(worker, set())
+        if not needs.held:
+            return
+        held = self._by_key(t.attempts, Attempt, ("worker", "boot"), list(needs.held), only_running=True)
+        for boot in needs.held:
+            snapshot.held[boot] = set()
+        for attempt in held:
+            snapshot.attempts.fill(attempt.key, attempt)
+            boot = next(key for key in needs.held if (key.worker, key.boot) == (attempt.worker, attempt.boot))
+            snapshot.held[boot].add(attempt.key)
+
+    def _fill(self, loaded: Any, keys: set[Any], table: Table, kind: type[R], columns: Sequence[str]) -> None:  # noqa: ANN401
+        if not keys:
+            return
+        single = len(columns) == 1
+        for row in self._by_key(table, kind, columns, [(key,) if single else key for key in keys]):
+            loaded.fill(getattr(row, columns[0]) if single else row_key(row, columns), row)
+        for key in keys:
+            loaded.fill(key, None)
+
+    def _by_key(
+        self,
+        table: Table,
+        kind: type[R],
+        columns: Sequence[str],
+        keys: Sequence[Sequence[Any]],
+        *,
+        only_running: bool = False,
+    ) -> list[R]:
+        if not keys:
+            return []
+        name = f"{table.name}/{','.join(columns)}"
+        statement = self._statements.get(name)
+        if statement is None:
+            statement = self._statements[name] = self._build(table, picked(table, *columns), only_running=only_running)
+        given = encode_rows([dict(zip(columns, key, strict=True)) for key in keys])
+        return [to_struct(kind, row) for row in self._connection.execute(statement, {"given_rows": given})]
+
+    def _build(self, table: Table, columns: list[Column[Any]], *, only_running: bool) -> Select[Any]:
+        given = rows_source(self._connection.dialect, columns)
+        joined = and_(*(column == given.c[column.name] for column in columns))
+        statement = select(table).join(given, joined)
+        return statement.where(table.c.state == "running") if only_running else statement
+
+
+def row_key(row: Row, columns: Sequence[str]) -> tuple[Any, ...]:
+    """Return a row's key as a plain tuple, which equals the named one."""
+    return tuple(getattr(row, column) for column in columns)
+
+
+def to_struct(kind: type[R], row: Any) -> R:  # noqa: ANN401 - SQLAlchemy's Row
+    """Return a database row as its Struct; enumerations and lists take their types."""
+    return msgspec.convert(row._mapping, kind, str_keys=False)  # noqa: SLF001 - the documented accessor
+
+
+def _read_graph(connection: Connection, key: VersionKey) -> Graph | None:
+    statement = (
+        select(t.dag_values.c.value)
+        .join(t.dag_versions, t.dag_versions.c.digest == t.dag_values.c.digest)
+        .where(t.dag_versions.c.dag_id == key.dag_id, t.dag_versions.c.version == key.version)
+    )
+    stored = connection.execute(statement).scalar()
+    return None if stored is None else compile_graph(decode_dag(unpack_value(stored)), key.version)

@@ -1,0 +1,228 @@
+"""What a batch decided, written in one transaction: compare-and-set, records, outbox.
+
+Every update names the state that the decision was made upon. A row that is no longer in it was changed by somebody
+else (a former owner of the partition that was frozen and came back): StaleDecision, and the whole batch is decided
+again on what is true now.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import (
+    Connection,
+    Delete,
+    Insert,
+    Integer,
+    Table,
+    Text,
+    Update,
+    and_,
+    delete,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from headway.protocol.errors import StaleDecision
+
+from ..core.rows import Row
+from ..core.snapshot import Changes, QueueDelta, Snapshot, Transition
+from . import tables as t
+from .bulk import encode_guarded, encode_rows, picked, rows_source
+
+Statement = Insert | Update | Delete
+
+_KEYS: Final = {
+    table.name: [column.name for column in table.primary_key.columns]
+    for table in (t.dags, t.runs, t.task_instances, t.attempts, t.workers, t.timers, t.outputs)
+}
+
+
+class TaskGuard(msgspec.Struct, frozen=True):
+    """What a task instance was when it was decided upon."""
+
+    was_state: str
+    was_try: int
+
+
+class StateGuard(msgspec.Struct, frozen=True):
+    """What any other row with a state was."""
+
+    was_state: str
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded event: a row of `events`. `body` is the event's JSON."""
+
+    partition: int
+    seq: int
+    at: datetime
+    decide_version: int
+    kind: str
+    message_id: str
+    user_id: str
+    origin: str
+    dag_id: str | None
+    run_id: str | None
+    task_id: str | None
+    map_index: int | None
+    try_number: int | None
+    body: msgspec.Raw
+    verdict: str
+    reason: str
+    facts: dict[str, str | int | None]
+    transitions: tuple[Transition, ...]
+
+
+class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that the transaction owes to the broker."""
+
+    message_id: str
+    exchange: str
+    routing_key: str
+    kind: str
+    body: str
+
+
+class Saver:
+    """Writes what a batch changed. Statements are built once; `connection` is that of the batch's transaction."""
+
+    def __init__(self, connection: Connection, statements: dict[str, Statement]) -> None:
+        """Write through `connection`; `statements` is a cache that outlives it."""
+        self._connection = connection
+        self._statements = statements
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write every changed row; raise StaleDecision."""
+        changes = snapshot.changes
+        self._save_rows(t.runs, changes.runs, snapshot.runs.origin, _state_guard)
+        self._save_rows(t.attempts, changes.attempts, snapshot.attempts.origin, _state_guard)
+        self._save_rows(t.task_instances, changes.tasks, snapshot.tasks.origin, _task_guard)
+        self._save_rows(t.workers, changes.workers, snapshot.workers.origin, _state_guard)
+        self._upsert(t.outputs, list(changes.outputs.values()))
+        self._save_timers(changes)
+        self._save_dags(changes)
+        self._add_to_queues(changes.queues)
+
+    def record(self, records: Sequence[Record]) -> None:
+        """Append to the log of events and move the partitions' sequence numbers on."""
+        if not records:
+            return
+        self._insert(t.events, records)
+        last = {record.partition: record.seq for record in records}
+        rows = [{"partition": partition, "seq": seq} for partition, seq in sorted(last.items())]
+        self._execute("partitions", lambda: self._update(t.partitions, ["partition"], ["seq"]), encode_rows(rows))
+
+    def post(self, rows: Sequence[OutboxRow]) -> None:
+        """Put messages into the outbox."""
+        if rows:
+            self._insert(t.outbox, rows, skip=("id",))
+
+    def forget_posted(self, message_ids: Sequence[str]) -> None:
+        """Remove messages that the broker has confirmed."""
+        if message_ids:
+            rows = [{"message_id": message_id} for message_id in message_ids]
+            self._execute("outbox/delete", lambda: self._delete(t.outbox, ["message_id"]), encode_rows(rows))
+
+    def _save_rows(self, table: Table, changed: dict[Any, Any], origin: dict[Any, Any], guard: Any) -> None:  # noqa: ANN401
+        # Updates first: a task instance may have one open attempt, so the old one ends before the next is inserted.
+        pairs = [(row, guard(origin[key])) for key, row in changed.items() if origin.get(key) is not None]
+        if pairs:
+            hit = self._execute(f"{table.name}/update", lambda: self._compare_and_set(table), encode_guarded(pairs))
+            if hit != len(pairs):
+                raise StaleDecision(detail=f"{len(pairs) - hit} of {len(pairs)} rows of {table.name} changed meanwhile")
+        fresh = [row for key, row in changed.items() if origin.get(key) is None]
+        if fresh:
+            self._insert(table, fresh)
+
+    def _save_timers(self, changes: Changes) -> None:
+        gone = [key._asdict() for key, timer in changes.timers.items() if timer is None]
+        if gone:
+            keys = _KEYS["timers"]
+            self._execute("timers/delete", lambda: self._delete(t.timers, keys), encode_rows(gone))
+        self._upsert(t.timers, [timer for timer in changes.timers.values() if timer is not None])
+
+    def _save_dags(self, changes: Changes) -> None:
+        rows: list[Row] = list(changes.dags.values())
+        self._upsert(t.dags, rows)
+        self._upsert(t.dag_versions, rows)
+
+    def _add_to_queues(self, deltas: dict[Any, QueueDelta]) -> None:
+        moved = {queue: delta for queue, delta in sorted(deltas.items()) if delta != QueueDelta()}
+        if not moved:
+            return
+        rows = [{"queue": queue, **msgspec.structs.asdict(delta)} for queue, delta in moved.items()]
+        self._execute("queues/add", self._build_add_to_queues, encode_rows(rows))
+
+    def _insert(self, table: Table, rows: Iterable[object], *, skip: tuple[str, ...] = ()) -> None:
+        self._execute(f"{table.name}/insert", lambda: self._build_insert(table, skip), encode_rows(rows))
+
+    def _upsert(self, table: Table, rows: Sequence[object]) -> None:
+        if rows:
+            self._execute(f"{table.name}/upsert", lambda: self._build_upsert(table), encode_rows(rows))
+
+    def _execute(self, name: str, build: Any, given: str) -> int:  # noqa: ANN401 - a factory of statements
+        statement = self._statements.get(name)
+        if statement is None:
+            statement = self._statements[name] = build()
+        return int(self._connection.execute(statement, {"given_rows": given}).rowcount)
+
+    def _build_insert(self, table: Table, skip: tuple[str, ...]) -> Insert:
+        names = [column.name for column in table.columns if column.name not in skip]
+        given = rows_source(self._connection.dialect, picked(table, *names))
+        return insert(table).from_select(names, select(*(given.c[name] for name in names)))
+
+    def _dialect_insert(self, table: Table) -> Any:  # noqa: ANN401 - one of two unrelated Insert classes
+        kind = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        return kind.insert(table)
+
+    def _build_upsert(self, table: Table) -> Insert:
+        names = [column.name for column in table.columns]
+        keys = [column.name for column in table.primary_key.columns]
+        given = rows_source(self._connection.dialect, picked(table, *names))
+        # SQLite cannot tell ON CONFLICT from a join's ON without a WHERE.
+        source = select(*(given.c[name] for name in names)).where(given.c[names[0]].is_not(None))
+        statement = self._dialect_insert(table).from_select(names, source)
+        others = {name: statement.excluded[name] for name in names if name not in keys}
+        if not others:
+            return statement.on_conflict_do_nothing()  # type: ignore[no-any-return]
+        return statement.on_conflict_do_update(index_elements=keys, set_=others)  # type: ignore[no-any-return]
+
+    def _build_add_to_queues(self) -> Insert:
+        names = ["queue", "queued", "waiting", "slots"]
+        given = rows_source(self._connection.dialect, picked(t.queues, *names))
+        source = select(*(given.c[name] for name in names)).where(given.c.queue.is_not(None)).order_by(given.c.queue)
+        statement = self._dialect_insert(t.queues).from_select(names, source)
+        added = {name: t.queues.c[name] + statement.excluded[name] for name in names[1:]}
+        return statement.on_conflict_do_update(index_elements=["queue"], set_=added)  # type: ignore[no-any-return]
+
+    def _compare_and_set(self, table: Table) -> Update:
+        keys = _KEYS[table.name]
+        extra: dict[str, Any] = {"was_state": Text()} | ({"was_try": Integer()} if table is t.task_instances else {})
+        given = rows_source(self._connection.dialect, list(table.columns), extra=extra)
+        conditions = [table.c[key] == given.c[key] for key in keys] + [table.c.state == given.c.was_state]
+        if table is t.task_instances:
+            conditions.append(table.c.try_number == given.c.was_try)
+        values = {column.name: given.c[column.name] for column in table.columns if column.name not in keys}
+        return update(table).values(values).where(and_(*conditions))
+
+    def _update(self, table: Table, keys: list[str], values: list[str]) -> Update:
+        given = rows_source(self._connection.dialect, picked(table, *keys, *values))
+        matches = and_(*(table.c[key] == given.c[key] for key in keys))
+        return update(table).values({name: given.c[name] for name in values}).where(matches)
+
+    def _delete(self, table: Table, keys: list[str]) -> Delete:
+        given = rows_source(self._connection.dialect, picked(table, *keys))
+        return delete(table).where(tuple_(*picked(table, *keys)).in_(select(*(given.c[key] for key in keys))))
+
+
+def _task_guard(row: Any) -> TaskGuard:  # noqa: ANN401 - rows of either kind
+    return TaskGuard(row.state, row.try_number)
+
+
+def _state_guard(row: Any) -> StateGuard:  # noqa: ANN401 - rows of either kind
+    return StateGuard(row.state)

@@ -1,0 +1,165 @@
+"""The store: one transaction for one batch, and the few things around it.
+
+    with store.batch() as batch:          # one `now`, the partitions' rows locked
+        batch.load(snapshot, needs)       # as often as needed
+        batch.save(snapshot, ...)         # compare-and-set, records, outbox
+                                          # commit; only after it anything may leave
+
+Everything here is synchronous and belongs to one thread.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Engine, func, insert, select
+
+from headway.protocol.messages import LeaseTimer, TaskTimer
+from headway.protocol.names import QueueName
+
+from ..core.needs import Needs
+from ..core.rows import TaskInstance, Timer
+from ..core.snapshot import Snapshot
+from . import tables as t
+from .engine import WRITES, translated
+from .load import GraphCache, Loader, pack_value, to_struct
+from .save import OutboxRow, Record, Saver
+
+TIMERS_MAX: Final = 500
+"""Due timers read at once: as many as one batch of events."""
+
+
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that could not be read or decided, kept with the reason."""
+
+    queue: str
+    reason: str
+    routing_key: str
+    user_id: str
+    body: str
+    headers: str
+
+
+class Batch:
+    """One transaction: load, decide, save. `now` is the database's clock."""
+
+    def __init__(self, connection: Connection, loader: Loader, saver: Saver) -> None:
+        """Begin; made by `Store.batch`."""
+        self._connection = connection
+        self._loader = loader
+        self._saver = saver
+        self.now = _now(connection)
+        self.sequences = self._lock_partitions()
+
+    def load(self, snapshot: Snapshot, needs: Needs) -> None:
+        """Fill in the rows that `needs` names."""
+        self._loader.load(snapshot, needs)
+
+    def load_queues(self, snapshot: Snapshot, queues: Sequence[QueueName]) -> None:
+        """Fill in the counters of queues."""
+        self._loader.load_queues(snapshot, queues)
+
+    def waiting(self, queue: QueueName, limit: int) -> list[TaskInstance]:
+        """Return the next task instances that wait for room in a queue."""
+        return self._loader.waiting(queue, limit)
+
+    def save(self, snapshot: Snapshot, records: Sequence[Record], outbox: Sequence[OutboxRow]) -> None:
+        """Write what was decided; raise StaleDecision."""
+        self._saver.save(snapshot)
+        self._saver.record(records)
+        self._saver.post(outbox)
+
+    def forget_posted(self, message_ids: Sequence[str]) -> None:
+        """Remove outbox rows that the broker has confirmed."""
+        self._saver.forget_posted(message_ids)
+
+    def quarantine(self, messages: Sequence[Quarantined]) -> None:
+        """Keep messages that cannot be decided."""
+        for message in messages:
+            self._connection.execute(insert(t.quarantine).values(at=self.now, **msgspec.structs.asdict(message)))
+
+    def _lock_partitions(self) -> dict[int, int]:
+        statement = select(t.partitions.c.partition, t.partitions.c.seq).order_by(t.partitions.c.partition)
+        return dict(self._connection.execute(statement.with_for_update()).tuples().all())
+
+
+class Store:
+    """What the scheduler keeps. Made once per process from an engine with a current schema."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Use `engine`; nothing is read yet."""
+        self._reads = engine
+        self._engine = engine.execution_options(**{WRITES: True})
+        self._graphs = GraphCache()
+        self._selects: dict[str, Any] = {}
+        self._writes: dict[str, Any] = {}
+
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Open one transaction; it is committed at the end of the block, or rolled back by any error."""
+        with translated(self._engine), self._engine.begin() as connection:
+            yield Batch(
+                connection,
+                Loader(connection, self._graphs, self._selects),
+                Saver(connection, self._writes),
+            )
+
+    def forget_cache(self) -> None:
+        """Drop what is kept of the database, after it was away or another scheduler wrote."""
+        self._graphs = GraphCache()
+
+    def unsent(self) -> list[OutboxRow]:
+        """Return the outbox, oldest first."""
+        columns = [t.outbox.c[name] for name in OutboxRow.__struct_fields__]
+        with translated(self._reads), self._reads.connect() as connection:
+            rows = connection.execute(select(*columns).order_by(t.outbox.c.id))
+            return [msgspec.convert(row._mapping, OutboxRow) for row in rows]  # noqa: SLF001 - the documented accessor
+
+    def due_timers(self, listening_since: datetime) -> tuple[list[TaskTimer | LeaseTimer], datetime | None]:
+        """Return timer events that are due by the database's clock, and when the next one will be."""
+        with translated(self._reads), self._reads.connect() as connection:
+            now = _now(connection)
+            events: list[TaskTimer | LeaseTimer] = [
+                *_due_tasks(connection, now),
+                *_due_leases(connection, now, listening_since),
+            ]
+            return events, _next_due(connection, now)
+
+    def add_dag_value(self, digest: str, encoded: bytes) -> None:
+        """Store a DAG value under its digest; it is never changed, so doing it twice is harmless."""
+        with translated(self._engine), self._engine.begin() as connection:
+            known = connection.execute(select(t.dag_values.c.digest).where(t.dag_values.c.digest == digest)).scalar()
+            if known is None:
+                connection.execute(insert(t.dag_values).values(digest=digest, value=pack_value(encoded)))
+
+
+def _now(connection: Connection) -> datetime:
+    if connection.dialect.name == "postgresql":
+        now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return now.astimezone(UTC)
+    return datetime.now(UTC)
+
+
+def _due_tasks(connection: Connection, now: datetime) -> list[TaskTimer]:
+    statement = select(t.timers).where(t.timers.c.due <= now).order_by(t.timers.c.due).limit(TIMERS_MAX)
+    rows = [to_struct(Timer, row) for row in connection.execute(statement)]
+    return [TaskTimer(**msgspec.structs.asdict(row)) for row in rows]
+
+
+def _due_leases(connection: Connection, now: datetime, listening_since: datetime) -> list[LeaseTimer]:
+    c = t.workers.c
+    statement = select(c.worker, c.boot, c.lease_due).where(c.state == "online", c.lease_due <= now).limit(TIMERS_MAX)
+    return [
+        LeaseTimer(worker=worker, boot=boot, due=due, listening_since=listening_since)
+        for worker, boot, due in connection.execute(statement)
+    ]
+
+
+def _next_due(connection: Connection, now: datetime) -> datetime | None:
+    timer = connection.execute(select(func.min(t.timers.c.due)).where(t.timers.c.due > now)).scalar()
+    lease = connection.execute(
+        select(func.min(t.workers.c.lease_due)).where(t.workers.c.state == "online", t.workers.c.lease_due > now)
+    ).scalar()
+    return min((due for due in (timer, lease) if due is not None), default=None)
