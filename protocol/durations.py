@@ -30,11 +30,15 @@ def _seconds(value: object) -> float | None:
 
 
 def format_duration(seconds: float) -> str:
-    """Write seconds the way `parse_duration` reads them: 90.0 becomes `1m30s`, 0.25 becomes `250ms`."""
+    """Write seconds, to the microsecond, the way `parse_duration` reads them: 90.0 becomes `1m30s`, 0.25 `250ms`."""
     if seconds < 1:
-        return f"{seconds * 1000:g}ms"
+        return f"{_decimal(seconds * 1000)}ms"
     rest, text = seconds, ""
     for unit in ("d", "h", "m"):
         count, rest = divmod(rest, _SECONDS[unit])
         text += f"{count:.0f}{unit}" if count else ""
-    return text + (f"{rest:g}s" if rest or not text else "")
+    return text + (f"{_decimal(rest)}s" if rest or not text else "")
+
+
+def _decimal(number: float) -> str:
+    return f"{number:.6f}".rstrip("0").rstrip(".")

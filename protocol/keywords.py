@@ -36,14 +36,16 @@ _WORDS: Final = {
 }
 
 
-def make_task(task_id: object, command: Mapping[str, object], keywords: Mapping[str, object]) -> Task:
-    """Return the task, without upstream tasks; raise InvalidDag.
+def make_task(
+    task_id: object, command: Mapping[str, object], keywords: Mapping[str, object], *, upstream: object = ()
+) -> Task:
+    """Return the task; raise InvalidDag.
 
     `command` holds the fields of one kind of command, `kind` among them; `keywords` are as the author wrote them.
     """
     where = f"task {task_id!r}"
     fields = _read(keywords, TASK_KEYWORDS, where)
-    return _convert({"task_id": task_id, "command": command, **fields}, Task, where)
+    return _convert({"task_id": task_id, "command": command, "upstream": upstream, **fields}, Task, where)
 
 
 def check_defaults(keywords: Mapping[str, object]) -> None:

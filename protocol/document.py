@@ -1,0 +1,229 @@
+"""A DAG as a JSON document (`*.dag.json`): the author's keywords, and the same value as any other form.
+
+    {"dag_id": "nightly_sales",
+     "defaults": {"retries": 2},
+     "tasks": [
+       {"task_id": "extract", "shell": "sales-extract --day $HEADWAY_DS", "queue": "io", "timeout": "1h"},
+       {"task_id": "load", "argv": ["sales-load", {"output": "extract", "path": ["rows"]}], "upstream": ["extract"]}]}
+
+Dependencies stand in `upstream` and nowhere else: here an output does not imply one, and validation asks for it.
+`read_document` says all that is wrong with its line; `to_document` is its inverse.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final, NoReturn, cast
+
+import msgspec
+
+from .dag import Argv, Dag, OutputRef, Shell, Task
+from .durations import format_duration, parse_duration
+from .errors import InvalidDag
+from .keywords import DAG_KEYWORDS, DURATIONS, TASK_KEYWORDS, check_defaults, make_dag, make_task, refuse_unknown
+from .names import DagId, TaskId
+
+_TASK_WORDS: Final = ("task_id", "shell", "argv", "upstream", *TASK_KEYWORDS)
+_DAG_WORDS: Final = ("dag_id", *DAG_KEYWORDS, "tasks")
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What is wrong with a document, in one sentence, and the line it is about."""
+
+    line: int
+    message: str
+
+
+class Document(msgspec.Struct, frozen=True):
+    """What a document says: the DAG (None if some of it cannot be read), the lines of its tasks, and all faults."""
+
+    dag: Dag | None
+    lines: dict[TaskId, int]
+    faults: tuple[Fault, ...]
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """One element of `tasks`, as it stands in the document."""
+
+    line: int
+    text: str
+
+
+class _Tasks(msgspec.Struct):
+    tasks: list[msgspec.Raw]
+
+
+def read_document(body: bytes) -> Document:
+    """Read a document, whatever it holds. Whether the DAG makes sense is for `validate` to say."""
+    try:
+        text = body.decode()
+        content, doubles = _load(text)
+        entries = list(_entries(body))
+    except UnicodeDecodeError as error:
+        return _unreadable(body.count(b"\n", 0, error.start) + 1, f"not UTF-8: {error.reason}")
+    except json.JSONDecodeError as error:
+        return _unreadable(error.lineno, f"not JSON: {error.msg} (column {error.colno})")
+    except msgspec.ValidationError:
+        return _unreadable(1, 'not a DAG: write {"dag_id": ..., "tasks": [...]}')
+    except (ValueError, RecursionError) as error:
+        return _unreadable(1, f"not JSON that can be read: {error}")
+    if doubles:
+        return Document(None, {}, tuple(_locate_doubles(entries, doubles)))
+    return _build(cast("dict[str, object]", content), entries)
+
+
+def to_document(dag: Dag) -> bytes:
+    """Write a DAG as a document that `read_document` makes the same DAG of; each task takes one line."""
+    head: dict[str, object] = {"dag_id": dag.dag_id, **_differences(dag, Dag(dag_id=DagId(""), tasks=()), DAG_KEYWORDS)}
+    lines = [f"  {_dump(key)}: {_dump(value)},\n" for key, value in head.items()]
+    tasks = ",\n".join(f"    {_dump(_plain_task(task))}" for task in dag.tasks)
+    return f'{{\n{"".join(lines)}  "tasks": [\n{tasks}\n  ]\n}}\n'.encode()
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _unreadable(line: int, message: str) -> Document:
+    return Document(None, {}, (Fault(line, message),))
+
+
+def _load(text: str) -> tuple[object, list[str]]:
+    """Return what the JSON says, and keys that an object holds twice; JSON leaves open which of the two would count."""
+    doubles: list[str] = []
+
+    def as_dict(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            doubles.extend(key for key in found if keys.count(key) > 1)
+        return found
+
+    return json.loads(text, object_pairs_hook=as_dict, parse_constant=_refuse_constant), doubles
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _entries(body: bytes) -> Iterator[_Entry]:
+    """Yield the elements of `tasks` with their lines; each starts behind the end of the one before it."""
+    start, line = 0, 1
+    for raw in msgspec.json.decode(body, type=_Tasks).tasks:
+        element = bytes(raw)
+        found = body.index(element, start)
+        line += body.count(b"\n", start, found)
+        yield _Entry(line, element.decode())
+        start, line = found + len(element), line + element.count(b"\n")
+
+
+def _locate_doubles(entries: list[_Entry], doubles: list[str]) -> Iterator[Fault]:
+    within = [Fault(entry.line, _double(key)) for entry in entries for key in _load(entry.text)[1]]
+    yield from within or [Fault(1, _double(key)) for key in doubles]
+
+
+def _double(key: str) -> str:
+    return f"key {key!r} stands twice in one object: remove one"
+
+
+def _build(content: Mapping[str, object], entries: list[_Entry]) -> Document:
+    faults: list[Fault] = []
+    head = Dag(dag_id=DagId(""), tasks=())
+    defaults: Mapping[str, object] = {}
+    try:
+        head, defaults = _read_head(content)
+    except InvalidDag as error:
+        faults.append(Fault(1, str(error)))
+    tasks: list[Task] = []
+    lines: dict[TaskId, int] = {}
+    for entry, given in zip(entries, cast("list[object]", content["tasks"]), strict=True):
+        try:
+            task = _read_task(given, defaults)
+        except InvalidDag as error:
+            faults.append(Fault(entry.line, str(error)))
+        else:
+            tasks.append(task)
+            lines[task.task_id] = entry.line
+    dag = msgspec.structs.replace(head, tasks=tuple(tasks)) if not faults else None
+    return Document(dag, lines, tuple(faults))
+
+
+def _read_head(content: Mapping[str, object]) -> tuple[Dag, Mapping[str, object]]:
+    dag_id = _need(content, "dag_id", "the document")
+    refuse_unknown(content, _DAG_WORDS, f"DAG {dag_id!r}")
+    defaults = content.get("defaults", {})
+    if not isinstance(defaults, dict):
+        raise InvalidDag(detail='defaults: write {"keyword": value}')
+    check_defaults(defaults)
+    head = {word: value for word, value in content.items() if word not in {"dag_id", "defaults", "tasks"}}
+    return make_dag(dag_id, head), defaults
+
+
+def _read_task(given: object, defaults: Mapping[str, object]) -> Task:
+    if not isinstance(given, dict):
+        raise InvalidDag(detail=f'{given!r} is no task: write {{"task_id": ..., "shell": ...}}')
+    task_id = _need(given, "task_id", "a task")
+    refuse_unknown(given, _TASK_WORDS, f"task {task_id!r}")
+    words = {word: value for word, value in given.items() if word in TASK_KEYWORDS}
+    return make_task(task_id, _read_command(given), {**defaults, **words}, upstream=given.get("upstream", ()))
+
+
+def _read_command(given: Mapping[str, object]) -> dict[str, object]:
+    where = f"task {given['task_id']!r}"
+    if ("shell" in given) == ("argv" in given):
+        raise InvalidDag(detail=f'{where}: say either "shell": "script" or "argv": ["program", "argument"]')
+    if "shell" in given:
+        return {"kind": "shell", "script": given["shell"]}
+    args = given["argv"]
+    if isinstance(args, list):
+        args = [_read_output(arg, where) if isinstance(arg, dict) else arg for arg in args]
+    return {"kind": "argv", "args": args}
+
+
+def _read_output(arg: Mapping[str, object], where: str) -> dict[str, object]:
+    refuse_unknown(arg, ("output", "path"), f"{where}: an argument")
+    return {"kind": "output", "task_id": _need(arg, "output", f"{where}: an argument"), "path": arg.get("path", ())}
+
+
+def _need(given: Mapping[str, object], word: str, where: str) -> object:
+    if word not in given:
+        raise InvalidDag(detail=f"{where} has no {word!r}")
+    return given[word]
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _plain_task(task: Task) -> dict[str, object]:
+    plain: dict[str, object] = {"task_id": task.task_id}
+    match task.command:
+        case Shell(script=script):
+            plain["shell"] = script
+        case Argv(args=args):
+            plain["argv"] = [_plain_output(arg) if isinstance(arg, OutputRef) else arg for arg in args]
+    if task.upstream:
+        plain["upstream"] = task.upstream
+    plain |= _differences(task, Task(task_id=TaskId(""), command=task.command), TASK_KEYWORDS)
+    return plain
+
+
+def _plain_output(ref: OutputRef) -> dict[str, object]:
+    return {"output": ref.task_id, "path": ref.path} if ref.path else {"output": ref.task_id}
+
+
+def _differences(value: Dag | Task, default: Dag | Task, names: tuple[str, ...]) -> dict[str, object]:
+    """Return what an author must say for the value to be other than it is by default."""
+    fields = {name: getattr(value, name) for name in names if name in value.__struct_fields__}
+    return {
+        name: _plain_duration(field) if name in DURATIONS else field
+        for name, field in fields.items()
+        if field != getattr(default, name)
+    }
+
+
+def _plain_duration(seconds: float) -> str | float:
+    """Return the text that reads as exactly these seconds, if there is one."""
+    text = format_duration(seconds)
+    return text if parse_duration(text) == seconds else seconds
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
