@@ -52,7 +52,7 @@ class _Work:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.snapshot = Snapshot()
+        self.snapshot = batch.snapshot
         self.sequences = dict(batch.sequences)
         self.seed = secrets.token_hex(16)
         self.records: list[Record] = []
@@ -91,7 +91,6 @@ class Decider:
                 error,
                 exc_info=level == logging.ERROR,
             )
-            self._store.forget_cache()
         parts = [self._process((), unreadable, confirmed), *map(self._process_alone, arrivals)]
         return Committed(
             outbox=[row for part in parts for row in part.outbox],
@@ -133,7 +132,7 @@ class Decider:
                 pending = self._arrivals(work.follow_ups)
             self._decide_round(work, self._arrivals(self._admissions(work)))
             work.outbox += [self._posted(event) for event in [one.event for one in pending] + work.follow_ups]
-            batch.save(work.snapshot, work.records, work.outbox)
+            batch.save(work.records, work.outbox)
         return Committed(outbox=work.outbox, orders=work.orders, queues=work.queues)
 
     def _arrivals(self, events: Sequence[Event]) -> list[Arrival]:
@@ -152,7 +151,7 @@ class Decider:
         work.follow_ups = []
         envelopes = [_envelope(work, arrival) for arrival in arrivals]
         while (needs := needs_of(work.snapshot, envelopes)).any():
-            work.batch.load(work.snapshot, needs)
+            work.batch.load(needs)
         for envelope in envelopes:
             if envelope.origin == "operator":
                 if work.snapshot.messages[envelope.message_id]:
@@ -191,7 +190,7 @@ class Decider:
     def _admissions(self, work: _Work) -> list[Event]:
         snapshot = work.snapshot
         queues = touched_queues(snapshot)
-        work.batch.load_queues(snapshot, queues)
+        work.batch.load_queues(queues)
         chosen: list[Event] = []
         for queue in queues:
             row, delta = snapshot.queues[queue], snapshot.changes.queues.get(queue, QueueDelta())

@@ -15,7 +15,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Final, TypeVar
 
@@ -66,13 +65,6 @@ CLOSE_SECONDS: Final = 5.0
 """Wait for outstanding confirms at the end; what is not confirmed by then stays in the outbox."""
 
 
-class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scheduler must know. `dags` is the folder of DAG files, scanned every `scan_seconds`, or None."""
-
-    dags: Path | None = None
-    scan_seconds: float = 30.0
-
-
 class _Taken(msgspec.Struct):
     """What one look into the inbox gave."""
 
@@ -84,14 +76,14 @@ class _Taken(msgspec.Struct):
 class Scheduler:
     """One scheduler process. `run` returns when it was asked to stop."""
 
-    def __init__(self, store: Store, settings: SchedulerSettings, connect: Callable[[Sink], Broker]) -> None:
-        """Decide upon `store`, over the broker that `connect` gives for a sink."""
+    def __init__(self, store: Store, connect: Callable[[Sink], Broker], scanner: Scanner | None = None) -> None:
+        """Decide upon `store`, over the broker that `connect` gives for a sink; `scanner` looks for DAG files."""
         self._inbox: queue.SimpleQueue[Signal | None] = queue.SimpleQueue()
         self._broker = connect(self._inbox.put)
         self._decider = Decider(store, user=self._broker.user)
         self._relay = Relay(self._broker)
         self._clock = Clock(store, user=self._broker.user, publish=self._broker.publish)
-        self._scanner = Scanner(store, settings.dags, settings.scan_seconds, self._broker) if settings.dags else None
+        self._scanner = scanner
         self._store = store
         self._stopping = threading.Event()
         self._connected = False
@@ -196,9 +188,9 @@ class Scheduler:
         return retrying(attempt)
 
 
-def run_scheduler(store: Store, settings: SchedulerSettings, connect: Callable[[Sink], Broker]) -> None:
+def run_scheduler(store: Store, connect: Callable[[Sink], Broker], scanner: Scanner | None = None) -> None:
     """Run a scheduler in this process until SIGTERM or SIGINT."""
-    scheduler = Scheduler(store, settings, connect)
+    scheduler = Scheduler(store, connect, scanner)
     with _signals(scheduler.stop):
         scheduler.run()
 

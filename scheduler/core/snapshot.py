@@ -1,21 +1,22 @@
 """What a decision may look at: rows as loaded, overlaid with what the batch has decided so far.
 
-`Snapshot` belongs to the shell, which fills it and, after each decision, applies the changes; a row that was looked for
-and not found is there as None, and looking at one that was never loaded is a mistake of `needs.py`, hence a KeyError.
+`Snapshot` belongs to the shell, which fills it, applies the changes after each decision and, after the commit, goes on
+with it, so that what was just written need not be read again. A row that was looked for and not found is there as None,
+and looking at one that was never loaded is a mistake of `needs.py`, hence a KeyError.
 `Draft` is what one decision works on: it reads through to the snapshot and keeps its own changes, so that a decision
 that comes to nothing is dropped without a trace.
 """
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from headway.protocol.errors import Corrupt
 from headway.protocol.messages import Drop, Event, Grant, Role, Stop, Task
 from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
-from headway.protocol.states import AttemptState
+from headway.protocol.states import FINAL_RUN_STATES, FINAL_TASK_STATES, OPEN_ATTEMPT_STATES, AttemptState
 
 from .graph import Graph
 from .rows import (
@@ -34,6 +35,12 @@ from .rows import (
     VersionKey,
     Worker,
 )
+
+ROWS_KEPT_MAX: Final = 100_000
+"""Rows of one table that are kept from batch to batch, at most: about 50 MB of task instances."""
+
+GRAPHS_KEPT_MAX: Final = 64
+"""Compiled DAG versions that are kept: a run of each may be going on, and one of 100,000 tasks takes tens of MB."""
 
 K = TypeVar("K")
 R = TypeVar("R", bound=Row)
@@ -152,16 +159,21 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 class Loaded(Generic[K, R]):
     """The rows of one table that were asked for: what was found, and None for what was not there."""
 
-    __slots__ = ("origin", "rows")
+    __slots__ = ("_absent", "origin", "rows")
 
     def __init__(self) -> None:
         """Begin with nothing loaded."""
         self.rows: dict[K, R | None] = {}
         self.origin: dict[K, R | None] = {}
+        self._absent: list[K] = []
 
     def fill(self, key: K, row: R | None) -> None:
         """Take in what the database holds, unless the batch already decided otherwise."""
-        if self.rows.setdefault(key, row) is None and row is not None and key not in self.origin:
+        if self.rows.setdefault(key, row) is not None or key in self.origin:
+            return
+        if row is None:
+            self._absent.append(key)
+        else:
             self.rows[key] = row
 
     def lacks(self, key: K) -> bool:
@@ -173,6 +185,23 @@ class Loaded(Generic[K, R]):
         for key, row in changed.items():
             self.origin.setdefault(key, self.rows.get(key))
             self.rows[key] = row
+
+    def settle(self, ended: Callable[[R], bool]) -> None:
+        """Take what was decided for what is stored; keep neither what ended nor what was not there."""
+        for key in (*self.origin, *self._absent):
+            row = self.rows.get(key)
+            if row is None or ended(row):
+                self.rows.pop(key, None)
+        self.origin.clear()
+        self._absent.clear()
+        if len(self.rows) > ROWS_KEPT_MAX:
+            self.forget()
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self.rows.clear()
+        self.origin.clear()
+        self._absent.clear()
 
 
 class Snapshot:
@@ -209,6 +238,21 @@ class Snapshot:
         for timer_key, timer in changes.timers.items():
             self.timers.rows[timer_key] = timer
         self.changes.merge(changes)
+
+    def settle(self) -> None:
+        """Begin a new batch after a commit: the rows stay, as what the database now holds."""
+        self.dags.settle(lambda _: False)
+        self.runs.settle(lambda run: run.state in FINAL_RUN_STATES)
+        self.tasks.settle(lambda task: task.state in FINAL_TASK_STATES)
+        self.attempts.settle(lambda attempt: attempt.state not in OPEN_ATTEMPT_STATES)
+        self.workers.settle(lambda _: False)
+        self.timers.forget()
+        self.outputs.forget()
+        for passing in (self.held, self.queues, self.digests, self.messages):
+            passing.clear()
+        if len(self.graphs) > GRAPHS_KEPT_MAX:
+            self.graphs.clear()
+        self.changes = Changes()
 
     def graph_of(self, run: Run) -> Graph:
         """Return the compiled version that a run stays on."""

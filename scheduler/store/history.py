@@ -13,7 +13,7 @@ from ..core.rows import VersionKey
 from ..core.snapshot import Transition
 from . import tables as t
 from .engine import translated
-from .load import GraphCache
+from .load import read_graph
 
 
 class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +28,6 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_histories(engine: Engine, run_id: RunId | None) -> Iterator[RunHistory]:
     """Yield the history of one run, or of all, each read in one consistent transaction."""
-    graphs = GraphCache()
     with translated(engine), engine.connect() as connection:
         statement = select(t.runs.c.run_id, t.runs.c.dag_id, t.runs.c.version).order_by(t.runs.c.created_at)
         if run_id is not None:
@@ -45,7 +44,7 @@ def read_histories(engine: Engine, run_id: RunId | None) -> Iterator[RunHistory]
                 records=records,
                 versions=versions,
                 states=_states(connection, one),
-                graph=graphs.get(connection, VersionKey(dag_id, version)),
+                graph=read_graph(connection, VersionKey(dag_id, version)),
             )
 
 

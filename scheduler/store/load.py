@@ -3,7 +3,7 @@
 import base64
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Column, Connection, Select, Table, and_, select
@@ -34,26 +34,6 @@ from .bulk import encode_rows, picked, rows_source
 
 R = TypeVar("R", bound=Row)
 
-GRAPHS_MAX: Final = 64
-"""Compiled DAG versions that are kept: a run of each may be going on, and one of 100,000 tasks takes tens of MB."""
-
-
-class GraphCache:
-    """Compiled DAG versions, the least recently used of which is forgotten."""
-
-    def __init__(self) -> None:
-        """Begin empty."""
-        self._graphs: dict[VersionKey, Graph] = {}
-
-    def get(self, connection: Connection, key: VersionKey) -> Graph | None:
-        """Return a version, compiled; None where there is none."""
-        graph = self._graphs.pop(key, None) or _read_graph(connection, key)
-        if graph is not None:
-            self._graphs[key] = graph
-            if len(self._graphs) > GRAPHS_MAX:
-                del self._graphs[next(iter(self._graphs))]
-        return graph
-
 
 def pack_value(encoded: bytes) -> str:
     """Return an encoded DAG value as it stands in the database."""
@@ -71,10 +51,9 @@ def unpack_value(stored: str) -> bytes:
 class Loader:
     """Fills snapshots. Statements are built once; `connection` is that of the batch's transaction."""
 
-    def __init__(self, connection: Connection, graphs: GraphCache, statements: dict[str, Select[Any]]) -> None:
+    def __init__(self, connection: Connection, statements: dict[str, Select[Any]]) -> None:
         """Read through `connection`; `statements` is a cache that outlives it."""
         self._connection = connection
-        self._graphs = graphs
         self._statements = statements
 
     def load(self, snapshot: Snapshot, needs: Needs) -> None:
@@ -86,7 +65,7 @@ class Loader:
         self._fill(snapshot.timers, needs.timers, t.timers, Timer, ("run_id", "task_id", "map_index", "timer"))
         self._fill(snapshot.outputs, needs.outputs, t.outputs, Output, TaskKey._fields)
         for version in needs.versions:
-            graph = self._graphs.get(self._connection, version)
+            graph = read_graph(self._connection, version)
             if graph is None:
                 raise Corrupt(detail=f"version {version.version} of DAG {version.dag_id} is not stored")
             snapshot.graphs[version] = graph
@@ -187,7 +166,8 @@ def to_struct(kind: type[R], row: Any) -> R:  # noqa: ANN401 - SQLAlchemy's Row
     return msgspec.convert(row._mapping, kind, str_keys=False)  # noqa: SLF001 - the documented accessor
 
 
-def _read_graph(connection: Connection, key: VersionKey) -> Graph | None:
+def read_graph(connection: Connection, key: VersionKey) -> Graph | None:
+    """Return a DAG version, compiled; None where there is none."""
     statement = (
         select(t.dag_values.c.value)
         .join(t.dag_versions, t.dag_versions.c.digest == t.dag_values.c.digest)

@@ -5,7 +5,7 @@ else (a former owner of the partition that was frozen and came back): StaleDecis
 again on what is true now.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -88,16 +88,35 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     body: str
 
 
+class _Write(msgspec.Struct, frozen=True, kw_only=True):
+    """One statement with its rows; `expected` is how many it must hit."""
+
+    name: str
+    sql: str
+    given: str
+    expected: int | None
+
+
 class Saver:
     """Writes what a batch changed. Statements are built once; `connection` is that of the batch's transaction."""
 
-    def __init__(self, connection: Connection, statements: dict[str, Statement]) -> None:
-        """Write through `connection`; `statements` is a cache that outlives it."""
+    def __init__(self, connection: Connection, statements: dict[str, str]) -> None:
+        """Write through `connection`; `statements` is a cache of compiled SQL that outlives it."""
         self._connection = connection
         self._statements = statements
+        self._writes: list[_Write] = []
+
+    def flush(self) -> None:
+        """Send everything to the database; raise StaleDecision."""
+        for write, hit in zip(self._writes, self._run(), strict=True):
+            if write.expected is not None and hit != write.expected:
+                table = write.name.partition("/")[0]
+                missed = write.expected - hit
+                raise StaleDecision(detail=f"{missed} of {write.expected} rows of {table} changed meanwhile")
+        self._writes.clear()
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write every changed row; raise StaleDecision."""
+        """Write every changed row."""
         changes = snapshot.changes
         self._save_rows(t.runs, changes.runs, snapshot.runs.origin, _state_guard)
         self._save_rows(t.attempts, changes.attempts, snapshot.attempts.origin, _state_guard)
@@ -115,7 +134,7 @@ class Saver:
         self._insert(t.events, records)
         last = {record.partition: record.seq for record in records}
         rows = [{"partition": partition, "seq": seq} for partition, seq in sorted(last.items())]
-        self._execute("partitions", lambda: self._update(t.partitions, ["partition"], ["seq"]), encode_rows(rows))
+        self._write("partitions", lambda: self._update(t.partitions, ["partition"], ["seq"]), encode_rows(rows))
 
     def post(self, rows: Sequence[OutboxRow]) -> None:
         """Put messages into the outbox."""
@@ -126,15 +145,14 @@ class Saver:
         """Remove messages that the broker has confirmed."""
         if message_ids:
             rows = [{"message_id": message_id} for message_id in message_ids]
-            self._execute("outbox/delete", lambda: self._delete(t.outbox, ["message_id"]), encode_rows(rows))
+            self._write("outbox/delete", lambda: self._delete(t.outbox, ["message_id"]), encode_rows(rows))
 
     def _save_rows(self, table: Table, changed: dict[Any, Any], origin: dict[Any, Any], guard: Any) -> None:  # noqa: ANN401
         # Updates first: a task instance may have one open attempt, so the old one ends before the next is inserted.
         pairs = [(row, guard(origin[key])) for key, row in changed.items() if origin.get(key) is not None]
         if pairs:
-            hit = self._execute(f"{table.name}/update", lambda: self._compare_and_set(table), encode_guarded(pairs))
-            if hit != len(pairs):
-                raise StaleDecision(detail=f"{len(pairs) - hit} of {len(pairs)} rows of {table.name} changed meanwhile")
+            name = f"{table.name}/update"
+            self._write(name, lambda: self._compare_and_set(table), encode_guarded(pairs), expected=len(pairs))
         fresh = [row for key, row in changed.items() if origin.get(key) is None]
         if fresh:
             self._insert(table, fresh)
@@ -143,7 +161,7 @@ class Saver:
         gone = [key._asdict() for key, timer in changes.timers.items() if timer is None]
         if gone:
             keys = _KEYS["timers"]
-            self._execute("timers/delete", lambda: self._delete(t.timers, keys), encode_rows(gone))
+            self._write("timers/delete", lambda: self._delete(t.timers, keys), encode_rows(gone))
         self._upsert(t.timers, [timer for timer in changes.timers.values() if timer is not None])
 
     def _save_dags(self, changes: Changes) -> None:
@@ -156,20 +174,30 @@ class Saver:
         if not moved:
             return
         rows = [{"queue": queue, **msgspec.structs.asdict(delta)} for queue, delta in moved.items()]
-        self._execute("queues/add", self._build_add_to_queues, encode_rows(rows))
+        self._write("queues/add", self._build_add_to_queues, encode_rows(rows))
 
     def _insert(self, table: Table, rows: Iterable[object], *, skip: tuple[str, ...] = ()) -> None:
-        self._execute(f"{table.name}/insert", lambda: self._build_insert(table, skip), encode_rows(rows))
+        self._write(f"{table.name}/insert", lambda: self._build_insert(table, skip), encode_rows(rows))
 
     def _upsert(self, table: Table, rows: Sequence[object]) -> None:
         if rows:
-            self._execute(f"{table.name}/upsert", lambda: self._build_upsert(table), encode_rows(rows))
+            self._write(f"{table.name}/upsert", lambda: self._build_upsert(table), encode_rows(rows))
 
-    def _execute(self, name: str, build: Any, given: str) -> int:  # noqa: ANN401 - a factory of statements
-        statement = self._statements.get(name)
-        if statement is None:
-            statement = self._statements[name] = build()
-        return int(self._connection.execute(statement, {"given_rows": given}).rowcount)
+    def _write(self, name: str, build: Callable[[], Statement], given: str, *, expected: int | None = None) -> None:
+        sql = self._statements.get(name)
+        if sql is None:
+            sql = self._statements[name] = str(build().compile(dialect=self._connection.dialect))
+        self._writes.append(_Write(name=name, sql=sql, given=given, expected=expected))
+
+    def _run(self) -> list[int]:
+        """Run the writes and return how many rows each hit; on PostgreSQL in one round trip (psycopg's pipeline)."""
+        raw = self._connection.connection.driver_connection
+        if raw is None or self._connection.dialect.name != "postgresql":
+            runs = [self._connection.exec_driver_sql(write.sql, (write.given,)) for write in self._writes]
+            return [run.rowcount for run in runs]
+        with raw.pipeline():
+            cursors = [raw.cursor().execute(write.sql, {"given_rows": write.given}) for write in self._writes]
+        return [cursor.rowcount for cursor in cursors]
 
     def _build_insert(self, table: Table, skip: tuple[str, ...]) -> Insert:
         names = [column.name for column in table.columns if column.name not in skip]

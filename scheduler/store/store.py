@@ -1,8 +1,8 @@
 """The store: one transaction for one batch, and the few things around it.
 
     with store.batch() as batch:          # one `now`, the partitions' rows locked
-        batch.load(snapshot, needs)       # as often as needed
-        batch.save(snapshot, ...)         # compare-and-set, records, outbox
+        batch.load(needs)                 # into batch.snapshot, as often as needed
+        batch.save(records, outbox)       # compare-and-set, all or nothing
                                           # commit; only after it anything may leave
 
 Everything here is synchronous and belongs to one thread.
@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, func, insert, literal, select
 
+from headway.protocol.errors import Corrupt
 from headway.protocol.messages import LeaseTimer, TaskTimer
 from headway.protocol.names import QueueName
 
@@ -24,7 +25,7 @@ from ..core.rows import TaskInstance, Timer
 from ..core.snapshot import Snapshot
 from . import tables as t
 from .engine import WRITES, translated
-from .load import GraphCache, Loader, pack_value, to_struct
+from .load import Loader, pack_value, to_struct
 from .save import OutboxRow, Record, Saver
 
 TIMERS_MAX: Final = 500
@@ -43,36 +44,38 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch:
-    """One transaction: load, decide, save. `now` is the database's clock."""
+    """One transaction: load, decide, save. `now` is the database's clock, `sequences` what was recorded last."""
 
     def __init__(self, connection: Connection, loader: Loader, saver: Saver) -> None:
         """Begin; made by `Store.batch`."""
         self._connection = connection
         self._loader = loader
         self._saver = saver
-        self.now = _now(connection)
-        self.sequences = self._lock_partitions()
+        self.now, self.sequences = _lock_partitions(connection)
+        self.snapshot = Snapshot()
 
-    def load(self, snapshot: Snapshot, needs: Needs) -> None:
+    def load(self, needs: Needs) -> None:
         """Fill in the rows that `needs` names."""
-        self._loader.load(snapshot, needs)
+        self._loader.load(self.snapshot, needs)
 
-    def load_queues(self, snapshot: Snapshot, queues: Sequence[QueueName]) -> None:
+    def load_queues(self, queues: Sequence[QueueName]) -> None:
         """Fill in the counters of queues."""
-        self._loader.load_queues(snapshot, queues)
+        self._loader.load_queues(self.snapshot, queues)
 
     def waiting(self, queue: QueueName, limit: int) -> list[TaskInstance]:
         """Return the next task instances that wait for room in a queue."""
         return self._loader.waiting(queue, limit)
 
-    def save(self, snapshot: Snapshot, records: Sequence[Record], outbox: Sequence[OutboxRow]) -> None:
+    def save(self, records: Sequence[Record], outbox: Sequence[OutboxRow]) -> None:
         """Write what was decided; raise StaleDecision."""
-        self._saver.save(snapshot)
+        self._saver.save(self.snapshot)
         self._saver.record(records)
         self._saver.post(outbox)
+        self._saver.flush()
+        self.sequences.update({record.partition: record.seq for record in records})
 
     def forget_posted(self, message_ids: Sequence[str]) -> None:
-        """Remove outbox rows that the broker has confirmed."""
+        """Remove outbox rows that the broker has confirmed, with the next `save`."""
         self._saver.forget_posted(message_ids)
 
     def quarantine(self, messages: Sequence[Quarantined]) -> None:
@@ -80,35 +83,33 @@ class Batch:
         for message in messages:
             self._connection.execute(insert(t.quarantine).values(at=self.now, **msgspec.structs.asdict(message)))
 
-    def _lock_partitions(self) -> dict[int, int]:
-        statement = select(t.partitions.c.partition, t.partitions.c.seq).order_by(t.partitions.c.partition)
-        return dict(self._connection.execute(statement.with_for_update()).tuples().all())
-
 
 class Store:
-    """What the scheduler keeps. Made once per process from an engine with a current schema."""
+    """What the scheduler keeps. Made once per process from an engine with a current schema.
+
+    Rows that one batch wrote are kept for the next. They are true as long as nobody else recorded an event: each batch
+    locks the partitions' rows first, and a sequence number that is not the one we wrote last drops everything kept.
+    """
 
     def __init__(self, engine: Engine) -> None:
         """Use `engine`; nothing is read yet."""
         self._reads = engine
         self._engine = engine.execution_options(**{WRITES: True})
-        self._graphs = GraphCache()
         self._selects: dict[str, Any] = {}
-        self._writes: dict[str, Any] = {}
+        self._writes: dict[str, str] = {}
+        self._kept: tuple[dict[int, int], Snapshot] | None = None
 
     @contextmanager
     def batch(self) -> Iterator[Batch]:
         """Open one transaction; it is committed at the end of the block, or rolled back by any error."""
+        kept, self._kept = self._kept, None
         with translated(self._engine), self._engine.begin() as connection:
-            yield Batch(
-                connection,
-                Loader(connection, self._graphs, self._selects),
-                Saver(connection, self._writes),
-            )
-
-    def forget_cache(self) -> None:
-        """Drop what is kept of the database, after it was away or another scheduler wrote."""
-        self._graphs = GraphCache()
+            batch = Batch(connection, Loader(connection, self._selects), Saver(connection, self._writes))
+            if kept is not None and kept[0] == batch.sequences:
+                batch.snapshot = kept[1]
+            yield batch
+        batch.snapshot.settle()
+        self._kept = (batch.sequences, batch.snapshot)
 
     def unsent(self) -> list[OutboxRow]:
         """Return the outbox, oldest first."""
@@ -133,6 +134,18 @@ class Store:
             known = connection.execute(select(t.dag_values.c.digest).where(t.dag_values.c.digest == digest)).scalar()
             if known is None:
                 connection.execute(insert(t.dag_values).values(digest=digest, value=pack_value(encoded)))
+
+
+def _lock_partitions(connection: Connection) -> tuple[datetime, dict[int, int]]:
+    """Lock the partitions' rows and return the database's time and their sequence numbers."""
+    c = t.partitions.c
+    clock = func.clock_timestamp() if connection.dialect.name == "postgresql" else literal(None)
+    statement = select(c.partition, c.seq, clock).order_by(c.partition).with_for_update()
+    rows = connection.execute(statement).all()
+    if not rows:
+        raise Corrupt(detail="the table of partitions is empty")
+    now = rows[-1][2]
+    return now.astimezone(UTC) if now is not None else datetime.now(UTC), {row[0]: row[1] for row in rows}
 
 
 def _now(connection: Connection) -> datetime:

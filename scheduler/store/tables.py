@@ -48,7 +48,7 @@ class UtcTime(TypeDecorator[datetime]):
             return value
         return msgspec.json.encode(value).decode().strip('"')
 
-    def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy passes it
         """Return the time in UTC."""
         if isinstance(value, str):
             return datetime.fromisoformat(value)
