@@ -1,7 +1,7 @@
 """Which rows a decision will look at, found from the event and from what is loaded already.
 
 `needs_of` is asked again until nothing is missing: a `finished` first needs its run, which names the DAG version, which
-names the downstream tasks. At most two rounds are ever needed, whatever the size of a run.
+names the downstream tasks. At most four rounds are ever needed, whatever the size of a run.
 """
 
 import msgspec
@@ -15,7 +15,9 @@ from headway.protocol.messages import (
     Capacity,
     Continue,
     DagVersion,
+    DeliveryLimit,
     Event,
+    Expired,
     LeaseTimer,
     Offline,
     Started,
@@ -91,15 +93,9 @@ def _add_trigger(wanted: Needs, snapshot: Snapshot, event: Trigger) -> None:
 
 def _add_of_run(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
     wanted.runs.add(event.run_id)
-    if isinstance(event, AttemptMessage):
-        key = TaskKey(event.run_id, event.task_id, event.map_index)
-        wanted.tasks.add(key)
-        wanted.attempts.add(AttemptKey(*key, event.try_number))
-    if isinstance(event, Started):
-        wanted.workers.add(event.worker)
+    _add_named(wanted, snapshot, event)
     run = snapshot.runs.rows.get(event.run_id)
     if run is None:
-        _add_timer(wanted, snapshot, event)
         return
     version = VersionKey(run.dag_id, run.version)
     wanted.versions.add(version)
@@ -108,15 +104,33 @@ def _add_of_run(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
         _add_with_graph(wanted, snapshot, event, run, graph)
 
 
+def _add_named(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
+    """Add what the event itself names: it is looked at even where there is no such run."""
+    match event:
+        case AttemptMessage():
+            key = TaskKey(event.run_id, event.task_id, event.map_index)
+            wanted.tasks.add(key)
+            wanted.attempts.add(AttemptKey(*key, event.try_number))
+            if isinstance(event, Started):
+                wanted.workers.add(event.worker)
+        case TaskTimer():
+            _add_timer(wanted, snapshot, event)
+        case Cancel() if event.task_id is not None:
+            _add_current(wanted, snapshot, TaskKey(event.run_id, event.task_id))
+        case _:
+            pass
+
+
 def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run, graph: Graph) -> None:
     match event:
         case Started():
             pass
-        case AttemptMessage():
-            _add_downstream(wanted, run, graph, event.task_id, 0)
+        case Expired() | DeliveryLimit():
+            _add_inputs(wanted, run, graph, event.task_id)
         case TaskTimer():
-            _add_timer(wanted, snapshot, event)
-            _add_current(wanted, snapshot, TaskKey(run.run_id, event.task_id, event.map_index))
+            _add_inputs(wanted, run, graph, event.task_id)
+            _add_downstream(wanted, run, graph, event.task_id, 0)
+        case AttemptMessage():
             _add_downstream(wanted, run, graph, event.task_id, 0)
         case Capacity():
             _add_admitted(wanted, run, graph, event)
@@ -126,14 +140,20 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
             _add_slice(wanted, snapshot, event, run, graph)
 
 
-def _add_timer(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
-    if not isinstance(event, TaskTimer):
-        return
+def _add_timer(wanted: Needs, snapshot: Snapshot, event: TaskTimer) -> None:
     key = TaskKey(event.run_id, event.task_id, event.map_index)
     wanted.timers.add(TimerKey(*key, event.timer))
+    _add_current(wanted, snapshot, key)
     task = snapshot.tasks.rows.get(key)
     if task is not None:
         wanted.queues.add(task.queue)
+
+
+def _add_inputs(wanted: Needs, run: Run, graph: Graph, task_id: TaskId) -> None:
+    """Add the outputs that the task takes in: whoever publishes it, or publishes it again, puts them in."""
+    if task_id in graph.position:
+        sources = output_sources(graph.task(task_id))
+        wanted.outputs.update(TaskKey(run.run_id, source) for source in sources)
 
 
 def _add_downstream(wanted: Needs, run: Run, graph: Graph, task_id: TaskId, cursor: int) -> None:
@@ -164,7 +184,6 @@ def _add_cancelled(wanted: Needs, snapshot: Snapshot, event: Cancel, run: Run, g
     if event.task_id is None:
         _add_positions(wanted, snapshot, run, graph, range(min(ROWS_PER_DECISION_MAX, len(graph.tasks))))
     else:
-        _add_current(wanted, snapshot, TaskKey(run.run_id, event.task_id))
         _add_downstream(wanted, run, graph, event.task_id, 0)
 
 
