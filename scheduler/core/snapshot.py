@@ -93,9 +93,14 @@ class DeclareQueue(msgspec.Struct, frozen=True):
 
 
 class FollowUp(msgspec.Struct, frozen=True):
-    """Let this event be decided next: in this batch, or through the broker if it is another scheduler's."""
+    """Let this event be decided next: in this batch, or through the broker if it is another scheduler's.
+
+    One that is `in_line` always goes through the broker: it must be decided after all that waits in its partition's
+    queue already, such as the `finished` of an attempt whose worker is thought dead.
+    """
 
     event: Event
+    in_line: bool = False
 
 
 Effect = SendOrder | PublishTask | DeclareQueue | FollowUp

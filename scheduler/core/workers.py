@@ -2,7 +2,8 @@
 
 A boot is believed alive for its lease and two heartbeats after the last word that the scheduler was there to hear.
 Evidence is quicker than silence: a later boot of the same name, or a heartbeat that does not list what was granted
-before it was sent. What follows for each attempt concerned is an event of its own, for the partition of its DAG.
+before it was sent. What follows for each attempt concerned is an event of its own, for the partition of its DAG, in line
+behind what is on its way there: words about a worker travel in a queue of their own, and must not overtake its results.
 """
 
 from datetime import datetime, timedelta
@@ -127,7 +128,7 @@ def _end(draft: Draft, worker: Worker, state: WorkerState, detail: str) -> None:
         _count_slots(draft, worker, -1)
     draft.changes.workers[worker.key] = _replace(worker, state=state)
     for attempt in draft.snapshot.held_by(worker.key):
-        draft.effects.append(FollowUp(WorkerLost(**_address(attempt, worker), detail=detail)))
+        draft.effects.append(FollowUp(WorkerLost(**_address(attempt, worker), detail=detail), in_line=True))
 
 
 def _count_slots(draft: Draft, worker: Worker, sign: int) -> None:
@@ -140,7 +141,7 @@ def _miss_what_is_not_held(draft: Draft, worker: Worker, event: Heartbeat) -> No
     for attempt in draft.snapshot.held_by(worker.key):
         if attempt.key not in listed and attempt.granted_seq < event.seq:
             detail = f"worker {worker.worker} lives and does not hold it"
-            draft.effects.append(FollowUp(NotHeld(**_address(attempt, worker), detail=detail)))
+            draft.effects.append(FollowUp(NotHeld(**_address(attempt, worker), detail=detail), in_line=True))
 
 
 def _held_key(held: Held) -> AttemptKey:
