@@ -1,6 +1,9 @@
-"""A server as a container, through testcontainers."""
+"""A server as a container, through testcontainers.
 
-import contextlib
+Its reaper is an image of its own that a machine may not have and cannot get; ours is a child process (Undertaker).
+"""
+
+import sys
 from collections.abc import Mapping
 
 from docker.errors import APIError, DockerException, ImageNotFound
@@ -10,8 +13,10 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
 
-from .process import LOG_CHARACTERS, STOP_SECONDS_MAX
+from .process import LOG_CHARACTERS, STOP_SECONDS_MAX, Undertaker
 from .server import Unavailable
+
+REMOVE = "import docker, sys; docker.from_env().containers.get(sys.argv[1]).remove(force=True, v=True)"
 
 
 def need_image(image: str) -> None:
@@ -37,21 +42,17 @@ class Container:
 
     def __init__(self, image: str, *, env: Mapping[str, str], ports: Mapping[int, int]) -> None:
         need_image(image)
-        # The reaper removes containers of a killed test run; it is an image of its own, and a machine may not have it.
-        try:
-            need_image(testcontainers_config.ryuk_image)
-        except Unavailable:
-            testcontainers_config.ryuk_disabled = True
+        testcontainers_config.ryuk_disabled = True
         self._made = DockerContainer(image).with_envs(**env)
         # A port that Docker chooses is another one after each restart.
         self._made.ports = {str(inside): ("127.0.0.1", outside) for inside, outside in ports.items()}
-        self._started = False
+        self._undertaker: Undertaker | None = None
 
     def start(self) -> None:
         """Run it; nothing where it runs. A frozen one is thawed."""
-        if not self._started:
+        if self._undertaker is None:
             self._made.start()
-            self._started = True
+            self._undertaker = Undertaker(sys.executable, "-c", REMOVE, self._container.id)
             return
         self.thaw()
         self._container.start()
@@ -100,9 +101,8 @@ class Container:
 
     def remove(self) -> None:
         """Remove it with its volumes."""
-        if self._started:
-            with contextlib.suppress(APIError):
-                self._made.stop(force=True, delete_volume=True)
+        if self._undertaker:
+            self._undertaker.now()
 
     @property
     def _container(self):

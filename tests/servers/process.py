@@ -1,7 +1,8 @@
 """A server as a child process of ours, in a folder of its own.
 
 It leads a session of its own, so Ctrl-C at the tests does not reach it before they have closed it; and the kernel ends
-it when the test process dies (setpriv --pdeathsig), so a killed test run leaves nothing running.
+it when the test process dies (setpriv --pdeathsig), so a killed test run leaves nothing running; an `Undertaker`
+removes what remains.
 """
 
 import os
@@ -48,6 +49,20 @@ def private_folder(name: str, owner: str | None = None) -> Path:
     return folder
 
 
+class Undertaker:
+    """Runs a command when it is told to, or when we die, however that comes: it waits for the end of a pipe from us."""
+
+    def __init__(self, *command: str) -> None:
+        script = ["sh", "-c", 'read -r _; exec "$@"', "undertaker", *command]
+        self._process = subprocess.Popen(
+            script, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def now(self) -> None:
+        """Run it and wait until it is done."""
+        self._process.communicate()
+
+
 class Process:
     """One server process, its folder and its log."""
 
@@ -63,6 +78,7 @@ class Process:
         self._command, self._folder, self._user, self._stop = command, folder, user, stop
         self._env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "HOME": str(folder), **env}
         self._process: subprocess.Popen[bytes] | None = None
+        self._undertaker = Undertaker("rm", "-rf", str(folder))
 
     def start(self) -> None:
         """Run it; nothing where it runs. A frozen one is thawed."""
@@ -131,7 +147,7 @@ class Process:
     def remove(self) -> None:
         """End it at once and delete its folder."""
         self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._undertaker.now()
 
     def _identity(self) -> list[str]:
         if self._user is None:
