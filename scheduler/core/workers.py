@@ -2,8 +2,8 @@
 
 A boot is believed alive for its lease and two heartbeats after the last word that the scheduler was there to hear.
 Evidence is quicker than silence: a later boot of the same name, or a heartbeat that does not list what was granted
-before it was sent. What follows for each attempt concerned is an event of its own, for the partition of its DAG, in line
-behind what is on its way there: words about a worker travel in a queue of their own, and must not overtake its results.
+before it was sent. What follows for each attempt concerned is an event of its own for the partition of its DAG, in line
+behind what is on its way there: words about a worker travel in a queue of their own and must not overtake its results.
 """
 
 from datetime import datetime, timedelta
