@@ -163,16 +163,11 @@ def follow_downstream(draft: Draft, task: TaskInstance, cursor: int = 0) -> None
     )
 
 
-def release(draft: Draft, graph: Graph, task: TaskInstance) -> TaskInstance:
-    """Make a waiting task instance ready: its trigger rule holds."""
-    patience = graph.task(task.task_id).queued_timeout
+def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
+    """Move a task instance to `scheduled`, held until its queue's window has room; its patience begins."""
+    patience = draft.graph(draft.run_of(task)).task(task.task_id).queued_timeout
     if patience is not None:
         set_timer(draft, task, "queued_timeout", after_seconds(draft, patience))
-    return hold(draft, task, TaskChange.RELEASE)
-
-
-def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
-    """Move a task instance to `scheduled`, held until its queue's window has room."""
     return move_task(draft, task, change, hold=HoldReason.WINDOW, **fields)
 
 
@@ -216,7 +211,7 @@ def _hear_end(draft: Draft, graph: Graph, key: TaskKey, ended: TaskState) -> Non
         if graph.downstream_of(task.task_id):
             follow_downstream(draft, task)
     elif task.up_success == len(graph.task(task.task_id).upstream):
-        release(draft, graph, task)
+        hold(draft, task, TaskChange.RELEASE)
 
 
 def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:

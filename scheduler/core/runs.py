@@ -34,7 +34,6 @@ from .changes import (
     hold,
     move_attempt,
     move_run,
-    release,
     set_timer,
     spread_end,
 )
@@ -213,7 +212,7 @@ def _release_slice(draft: Draft, run: Run, graph: Graph) -> None:
     for task_id in graph.ids(graph.roots[run.released : end]):
         task = draft.task(TaskKey(run.run_id, task_id))
         if task is not None and task.state is TaskState.WAITING:
-            release(draft, graph, task)
+            hold(draft, task, TaskChange.RELEASE)
     change_run(draft, run, released=end)
     if end < len(graph.roots):
         _go_on(draft, run, "release", end)
