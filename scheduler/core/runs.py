@@ -235,6 +235,8 @@ def _cancel_one(draft: Draft, run: Run, event: Cancel) -> Decision:
     task = draft.task(TaskKey(run.run_id, event.task_id)) if event.task_id is not None else None
     if task is None:
         return draft.ignored(f"the run has no task {event.task_id}")
+    if run.state is RunState.QUEUED:
+        return draft.ignored("the run's tasks are still being made: cancel the run, or try again in a moment")
     if task.state in FINAL_TASK_STATES:
         return draft.ignored(f"the task ended as {task.state} before")
     _cancel_task(draft, task)
