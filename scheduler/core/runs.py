@@ -246,7 +246,8 @@ def _cancel_one(draft: Draft, run: Run, event: Cancel) -> Decision:
 def _cancel_task(draft: Draft, task: TaskInstance) -> None:
     detail = f"cancelled by {draft.envelope.user_id}"
     if task.state is TaskState.RUNNING:
-        task = change_task(draft, task, intent=Intent.CANCEL, detail=task.detail or detail)
+        detail = task.detail if task.intent is Intent.CANCEL else detail
+        task = change_task(draft, task, intent=Intent.CANCEL, detail=detail)
         _order_stop(draft, task)
         return
     if task.state is TaskState.QUEUED:
