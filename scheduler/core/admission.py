@@ -75,7 +75,7 @@ def admit(snapshot: Snapshot, queue: QueueName, stored: Iterable[TaskInstance]) 
 def decide_capacity(draft: Draft, event: Capacity) -> Decision:
     """Queue the task instances that there is room for."""
     run = draft.run(event.run_id)
-    if run is None:
+    if run is None or run.dag_id != event.dag_id:
         return draft.ignored("no such run")
     seed = str(draft.fact("seed", lambda: draft.envelope.seed))
     count = 0

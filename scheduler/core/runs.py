@@ -121,7 +121,7 @@ def decide_cancel(draft: Draft, event: Cancel) -> Decision:
 def decide_continue(draft: Draft, event: Continue) -> Decision:
     """Do the next slice, if it is the next one."""
     run = draft.run(event.run_id)
-    if run is None:
+    if run is None or run.dag_id != event.dag_id:
         return draft.ignored("no such run")
     graph = draft.graph(run)
     match event.step:
@@ -145,7 +145,7 @@ def decide_continue(draft: Draft, event: Continue) -> Decision:
 def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
     """Retry, publish again, run out of patience, or repeat the order to stop: a stored timer is due."""
     stored = draft.snapshot.timers.rows[TimerKey(event.run_id, event.task_id, event.map_index, event.timer)]
-    if stored is None or stored.due != event.due or stored.due > draft.now:
+    if stored is None or (stored.dag_id, stored.due) != (event.dag_id, event.due) or stored.due > draft.now:
         return draft.ignored("no such timer is due")
     run = draft.run(event.run_id)
     task = draft.task(TaskKey(event.run_id, event.task_id, event.map_index))

@@ -80,6 +80,8 @@ def decide_lease_timer(draft: Draft, event: LeaseTimer) -> Decision:
     worker = _worker(draft, BootKey(event.worker, event.boot))
     if worker is None or worker.state is not WorkerState.ONLINE or worker.lease_due != event.due:
         return draft.ignored("no such lease is running")
+    if event.due > draft.now:
+        return draft.ignored("the lease is not over yet")
     heard = max(worker.last_heartbeat, event.listening_since)
     due = _lease_end(heard, worker)
     if due > draft.now:
