@@ -5,6 +5,7 @@ event with a cursor, applied only where the stored cursor is the same, so that o
 task of a run is released before the last slice of its creation.
 """
 
+from datetime import UTC
 from typing import Final, Literal
 
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
@@ -90,7 +91,7 @@ def decide_trigger(draft: Draft, event: Trigger) -> Decision:
         dag_id=event.dag_id,
         version=version,
         state=RunState.QUEUED,
-        logical_date=event.logical_date,
+        logical_date=event.logical_date.astimezone(UTC),
         params=event.params,
         created_at=draft.now,
         unfinished=len(graph.tasks),

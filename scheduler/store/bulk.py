@@ -11,6 +11,8 @@ import msgspec
 from sqlalchemy import Column, Dialect, Subquery, Table, text
 from sqlalchemy.types import TypeEngine
 
+from .tables import UtcTime
+
 _encoder: Final = msgspec.json.Encoder()
 _NUL: Final = rb"\u0000"
 _REPLACEMENT: Final = rb"\ufffd"
@@ -36,9 +38,17 @@ def rows_source(
         declared = ", ".join(f'"{name}" {kind.compile(dialect)}' for name, kind in types.items())
         source = f"SELECT * FROM json_to_recordset(CAST(:given_rows AS json)) AS given_({declared})"  # noqa: S608 - below
     else:
-        picked = ", ".join(f"json_extract(value, '$.{name}') AS \"{name}\"" for name in types)
+        picked = ", ".join(f'{_extract(name, kind)} AS "{name}"' for name, kind in types.items())
         source = f"SELECT {picked} FROM json_each(:given_rows)"  # noqa: S608 - our own names
     return text(source).columns(**types).subquery("given")
+
+
+def _extract(name: str, kind: TypeEngine[Any]) -> str:
+    value = f"json_extract(value, '$.{name}')"
+    if not isinstance(kind, UtcTime):
+        return value
+    # msgspec leaves out a fraction of zero, and `Z` sorts after `.`: with six digits, text sorts like time.
+    return f"CASE length({value}) WHEN 20 THEN substr({value}, 1, 19) || '.000000Z' ELSE {value} END"
 
 
 def picked(table: Table, *names: str) -> list[Column[Any]]:

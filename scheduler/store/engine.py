@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import sqlalchemy
@@ -33,7 +34,7 @@ _REFUSALS: Final = (
 _CORRUPT: Final = ("malformed", "not a database")
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
     """Return an engine for a `postgresql+psycopg://` or `sqlite://` URL; raise WrongSettings for any other."""
     try:
         parsed = make_url(url)
@@ -41,14 +42,14 @@ def make_engine(url: str) -> Engine:
         raise WrongSettings(name="HEADWAY_DATABASE_URL", value=url, detail="it is not an SQLAlchemy URL") from error
     match parsed.get_backend_name():
         case "postgresql":
-            options = f"-c lock_timeout={LOCK_TIMEOUT_MS} -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"
+            options = f"-c lock_timeout={lock_timeout_ms} -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"
             return sqlalchemy.create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
                 connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "options": options},
             )
         case "sqlite":
             engine = sqlalchemy.create_engine(parsed)
-            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "connect", partial(_prepare_sqlite, lock_timeout_ms))
             event.listen(engine, "begin", _begin_sqlite)
             return engine
         case other:
@@ -85,9 +86,9 @@ def translate(error: DBAPIError, url: str) -> HeadwayError | None:
     return DatabaseUnavailable(url=url, detail=detail)
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - sqlite3.Connection, but for SQLAlchemy
+def _prepare_sqlite(lock_timeout_ms: int, connection: Any, _record: object) -> None:  # noqa: ANN401 - sqlite3's own
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={lock_timeout_ms}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

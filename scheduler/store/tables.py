@@ -43,10 +43,10 @@ class UtcTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(TIMESTAMP(timezone=True) if dialect.name == "postgresql" else Text())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
-        """Write text the way msgspec does, so that bulk rows and single values compare."""
+        """Write text in UTC with six digits of a second, which sorts like time."""
         if value is None or dialect.name == "postgresql":
             return value
-        return msgspec.json.encode(value).decode().strip('"')
+        return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
     def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy passes it
         """Return the time in UTC."""
