@@ -8,9 +8,10 @@ task of a run is released before the last slice of its creation.
 from datetime import UTC
 from typing import Final, Literal
 
+from headway.protocol.errors import InvalidName
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Cancel, Continue, DagVersion, Stop, TaskTimer, TimerKind, Trigger
-from headway.protocol.names import DagId
+from headway.protocol.names import DagId, check_name
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
@@ -79,6 +80,10 @@ def decide_trigger(draft: Draft, event: Trigger) -> Decision:
     """Start a run on the DAG's newest version."""
     if draft.run(event.run_id) is not None:
         return draft.ignored(f"a run {event.run_id} exists already")
+    try:
+        check_name("run id", event.run_id)
+    except InvalidName as error:
+        return draft.ignored(str(error))
     version = draft.fact("version", lambda: _newest_version(draft, event.dag_id))
     if not isinstance(version, int):
         return draft.ignored(f"DAG {event.dag_id} is not known")
@@ -233,11 +238,11 @@ def _cancel_slice(draft: Draft, run: Run, graph: Graph) -> None:
 
 
 def _cancel_one(draft: Draft, run: Run, event: Cancel) -> Decision:
+    if run.state is RunState.QUEUED:
+        return draft.ignored("the run's tasks are still being made: cancel the run, or try again in a moment")
     task = draft.task(TaskKey(run.run_id, event.task_id)) if event.task_id is not None else None
     if task is None:
         return draft.ignored(f"the run has no task {event.task_id}")
-    if run.state is RunState.QUEUED:
-        return draft.ignored("the run's tasks are still being made: cancel the run, or try again in a moment")
     if task.state in FINAL_TASK_STATES:
         return draft.ignored(f"the task ended as {task.state} before")
     _cancel_task(draft, task)
