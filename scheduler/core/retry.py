@@ -20,5 +20,5 @@ def retry_delay(task: Task, *, retries_used: int, token: Token) -> float:
     try:
         delay = min(task.retry_delay * task.retry_backoff**exponent, task.retry_delay_max)
     except OverflowError:
-        delay = task.retry_delay_max
+        delay = task.retry_delay_max if task.retry_delay else 0.0
     return delay * (1 + JITTER * (zlib.crc32(token.encode()) / 0xFFFFFFFF))
