@@ -57,7 +57,7 @@ def input_fault(draft: Draft, run: Run, spec: Task) -> str | None:
         output = draft.output(run.run_id, source)
         if output is None:
             return f"task {source!r} wrote no output to HEADWAY_OUTPUT, and this task takes it in"
-        size += len(output.value)
+        size += len(output.value.encode())
     if size > INPUT_BYTES_MAX:
         return f"the outputs that it takes in have {size} bytes, and {INPUT_BYTES_MAX} are allowed"
     for ref in spec.command.args if isinstance(spec.command, Argv) else ():
