@@ -251,6 +251,8 @@ class Snapshot:
         self.tasks.settle(lambda task: task.state in FINAL_TASK_STATES)
         self.attempts.settle(lambda attempt: attempt.state not in OPEN_ATTEMPT_STATES)
         self.workers.settle(lambda _: False)
+        if not self.workers.rows:
+            self.boots.clear()
         self.timers.forget()
         self.outputs.forget()
         for passing in (self.held, self.queues, self.digests, self.messages):
