@@ -173,13 +173,12 @@ class Loaded(Generic[K, R]):
         self._absent: list[K] = []
 
     def fill(self, key: K, row: R | None) -> None:
-        """Take in what the database holds, unless the batch already decided otherwise."""
-        if self.rows.setdefault(key, row) is not None or key in self.origin:
+        """Take in what the database holds, unless the row was looked for or decided upon before."""
+        if key in self.rows:
             return
+        self.rows[key] = row
         if row is None:
             self._absent.append(key)
-        else:
-            self.rows[key] = row
 
     def lacks(self, key: K) -> bool:
         """Say whether a key was never asked for."""
