@@ -11,7 +11,7 @@ import msgspec
 from .dag import Dag
 from .errors import MalformedMessage
 from .limits import DAG_BYTES_MAX, MESSAGE_BYTES_MAX
-from .messages import AttemptMessage, Event, Message, Task, WorkerOrder
+from .messages import Event, Message, Task, TaskAddress, WorkerOrder
 
 M = TypeVar("M", bound=Message)
 
@@ -19,7 +19,7 @@ _encoder: Final = msgspec.json.Encoder()
 _events: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
 _orders: Final[msgspec.json.Decoder[WorkerOrder]] = msgspec.json.Decoder(WorkerOrder)
 _tasks: Final = msgspec.json.Decoder(Task)
-_addresses: Final = msgspec.json.Decoder(AttemptMessage)
+_addresses: Final = msgspec.json.Decoder(TaskAddress)
 _dags: Final = msgspec.json.Decoder(Dag)
 
 _NOT_READABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -46,8 +46,8 @@ def decode_task(body: bytes) -> Task:
     return _decode(_tasks, body)
 
 
-def decode_address(body: bytes) -> AttemptMessage:
-    """Read only which attempt a task message is about, as far as this version understands it; raise MalformedMessage."""
+def decode_address(body: bytes) -> TaskAddress:
+    """Read only which attempt a task message is about, whatever else it holds; raise MalformedMessage."""
     return _decode(_addresses, body)
 
 

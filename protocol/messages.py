@@ -79,6 +79,10 @@ class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     secrets: tuple[str, ...] = ()
 
 
+class TaskAddress(AttemptMessage, frozen=True, kw_only=True, tag="task"):
+    """Which attempt a task message is about: what its scheduler reads of one that came back."""
+
+
 # --- events of workers -----------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,139 @@
+"""Version 1 of every kind of message, as values; a kind with several faces has `<kind>.<face>` too."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from headway.protocol.dag import Argv, OutputRef, Shell
+from headway.protocol.messages import (
+    Cancel,
+    Capacity,
+    Code,
+    Continue,
+    DagVersion,
+    DeliveryLimit,
+    Drop,
+    Expired,
+    Finished,
+    Grant,
+    Heartbeat,
+    Held,
+    Instance,
+    LeaseTimer,
+    Message,
+    NotHeld,
+    Offline,
+    Online,
+    Refused,
+    Rejected,
+    RunContext,
+    Started,
+    Stop,
+    Task,
+    TaskTimer,
+    Trigger,
+    Unroutable,
+    WorkerLost,
+)
+from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
+from headway.protocol.states import EndReason
+
+DAG: Final = DagId("nightly_sales")
+RUN: Final = RunId("nightly_sales.2026-01-02T02:00:00+00:00")
+LOAD: Final = TaskId("load")
+EXTRACT: Final = TaskId("extract")
+IO: Final = QueueName("io")
+DUE: Final = datetime(2026, 1, 2, 2, 10, 30, 250000, tzinfo=UTC)
+
+ATTEMPT: Final[dict[str, Any]] = {
+    "dag_id": DAG,
+    "run_id": RUN,
+    "task_id": LOAD,
+    "try_number": 1,
+    "token": Token("5f0c2a9be1d84c7f"),
+}
+BOOT: Final[dict[str, Any]] = {"worker": WorkerName("db1-1"), "boot": BootId("01JGJ8Y3V6")}
+SELF: Final[dict[str, Any]] = {
+    "host": "db1",
+    "pid": 4711,
+    "queues": (QueueName("default"), IO),
+    "slots": 8,
+    "lease_seconds": 300.0,
+    "heartbeat_seconds": 5.0,
+    "headway_version": "0.1.0",
+}
+HELD: Final = (Held(dag_id=DAG, run_id=RUN, task_id=LOAD, try_number=1, state="running"),)
+CONTEXT: Final = RunContext(
+    logical_date=datetime(2026, 1, 1, 2, tzinfo=UTC),
+    data_interval_start=datetime(2026, 1, 1, 2, tzinfo=UTC),
+    data_interval_end=datetime(2026, 1, 2, 2, tzinfo=UTC),
+    params={"region": "EU", "limit": 1000, "rate": 0.5, "full": False, "note": None},
+)
+
+MESSAGES: Final[dict[str, Message]] = {
+    "task": Task(
+        **ATTEMPT,
+        fence=1,
+        queue=IO,
+        command=Argv(args=("sales-load", "--day", "{{ ds }}", "--rows", OutputRef(task_id=EXTRACT, path=("rows", 0)))),
+        context=CONTEXT,
+        env={"PGHOST": "db1"},
+        timeout_seconds=3600.0,
+        inputs={EXTRACT: msgspec.Raw(b'{"rows":[42]}')},
+    ),
+    "task.shell": Task(
+        **ATTEMPT | {"task_id": EXTRACT, "map_index": 3},
+        fence=2,
+        queue=IO,
+        command=Shell(script="sales-extract --day $HEADWAY_DS"),
+        context=CONTEXT,
+        cwd="/srv/sales",
+        code=Code(kind="python", ref="sales.tasks:extract", digest="sha256:9f86d081884c7d65"),
+        secrets=("warehouse",),
+    ),
+    "started": Started(**ATTEMPT, **BOOT, seq=17),
+    "finished": Finished(
+        **ATTEMPT,
+        **BOOT,
+        seq=18,
+        exit_code=0,
+        host="db1",
+        pid=5150,
+        ran_seconds=12.5,
+        cpu_seconds=3.25,
+        memory_peak_bytes=48234496,
+        output=msgspec.Raw(b'{"rows":[42]}'),
+        tail="42 rows\n",
+    ),
+    "finished.signal": Finished(
+        **ATTEMPT, **BOOT, seq=18, signal="SIGKILL", oom=True, host="db1", pid=5150, ran_seconds=12.5
+    ),
+    "finished.not_started": Finished(
+        **ATTEMPT, **BOOT, seq=18, reason=EndReason.NOT_STARTED, detail="no such folder: /srv/sales", host="db1"
+    ),
+    "refused": Refused(**ATTEMPT, **BOOT, seq=18, detail="this worker has no secrets, and the task wants warehouse"),
+    "online": Online(**BOOT, **SELF, seq=1),
+    "heartbeat": Heartbeat(**BOOT, **SELF, seq=19, held=HELD),
+    "offline": Offline(**BOOT, seq=20),
+    "expired": Expired(**ATTEMPT, queue=IO),
+    "rejected": Rejected(**ATTEMPT, queue=IO),
+    "delivery_limit": DeliveryLimit(**ATTEMPT, queue=IO),
+    "unroutable": Unroutable(**ATTEMPT, queue=IO),
+    "task_timer": TaskTimer(dag_id=DAG, run_id=RUN, task_id=LOAD, timer="retry", due=DUE),
+    "lease_timer": LeaseTimer(**BOOT, due=DUE, listening_since=datetime(2026, 1, 1, tzinfo=UTC)),
+    "worker_lost": WorkerLost(**ATTEMPT, **BOOT, detail="worker db1-1 was silent for 310 s"),
+    "not_held": NotHeld(**ATTEMPT, **BOOT, detail="worker db1-1 lives and does not hold it"),
+    "capacity": Capacity(
+        dag_id=DAG, run_id=RUN, queue=IO, instances=(Instance(task_id=LOAD), Instance(task_id=EXTRACT, map_index=3))
+    ),
+    "continue": Continue(dag_id=DAG, run_id=RUN, step="downstream", cursor=1000, task_id=EXTRACT),
+    "trigger": Trigger(dag_id=DAG, run_id=RUN, logical_date=CONTEXT.logical_date, params={"region": "US"}),
+    "cancel": Cancel(dag_id=DAG, run_id=RUN, task_id=LOAD),
+    "dag_version": DagVersion(
+        dag_id=DAG, digest="9f86d081884c7d659a2feaa0c55ad015", file="nightly_sales.py", task_count=3
+    ),
+    "grant": Grant(**ATTEMPT, boot=BOOT["boot"]),
+    "drop": Drop(**ATTEMPT, boot=BOOT["boot"], detail="the attempt is withdrawn"),
+    "stop": Stop(**ATTEMPT, boot=BOOT["boot"], reason=EndReason.CANCELLED),
+}
