@@ -17,7 +17,7 @@ from headway.protocol.names import DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, EndReason, TaskChange, TaskState
 
 from .assignment import input_fault, publish
-from .changes import end_task, move_task, token_for
+from .changes import clear_timers, end_run_if_done, follow_downstream, move_task, token_for
 from .rows import Attempt, QueueRow, Run, TaskInstance, TaskKey
 from .snapshot import Decision, Draft, QueueDelta, Snapshot, Transition
 
@@ -40,12 +40,11 @@ def free_in_window(queue: QueueRow, delta: QueueDelta) -> int:
 
 
 def touched_queues(snapshot: Snapshot) -> list[QueueName]:
-    """Return the queues that the batch made room in or has ready tasks for."""
-    return sorted(
-        queue
-        for queue, delta in snapshot.changes.queues.items()
-        if delta.waiting > 0 or delta.queued < 0 or delta.slots > 0
-    )
+    """Return the queues that the batch may have made room in or has ready tasks for.
+
+    Asked again after each admission: what was chosen and then failed for its inputs left its room to the next.
+    """
+    return sorted(queue for queue, delta in snapshot.changes.queues.items() if delta != QueueDelta())
 
 
 def admit(snapshot: Snapshot, queue: QueueName, stored: Iterable[TaskInstance]) -> list[Capacity]:
@@ -91,7 +90,7 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
     spec = draft.graph(run).task(task.task_id)
     fault = input_fault(draft, run, spec) if output_sources(spec) else None
     if fault is not None:
-        end_task(draft, task, TaskChange.FAIL, reason=EndReason.BAD_INPUT, detail=fault)
+        _fail(draft, task, fault)
         return
     attempt = Attempt(
         run_id=task.run_id,
@@ -111,3 +110,12 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
     )
     task = move_task(draft, task, TaskChange.ADMIT, hold=None, try_number=attempt.try_number)
     publish(draft, run, task, attempt)
+
+
+def _fail(draft: Draft, task: TaskInstance, fault: str) -> None:
+    """End a task that cannot be run, and tell its downstreams in decisions of their own: there may be many such."""
+    clear_timers(draft, task, "queued_timeout")
+    failed = move_task(draft, task, TaskChange.FAIL, hold=None, reason=EndReason.BAD_INPUT, detail=fault)
+    if draft.graph(draft.run_of(failed)).downstream_of(failed.task_id):
+        follow_downstream(draft, failed)
+    end_run_if_done(draft, draft.run_of(failed))

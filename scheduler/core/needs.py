@@ -172,12 +172,7 @@ def _add_current(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> None:
 def _add_admitted(wanted: Needs, run: Run, graph: Graph, event: Capacity) -> None:
     for instance in event.instances:
         wanted.tasks.add(TaskKey(run.run_id, instance.task_id, instance.map_index))
-        if instance.task_id not in graph.position:
-            continue
-        sources = output_sources(graph.task(instance.task_id))
-        if sources:
-            wanted.outputs.update(TaskKey(run.run_id, source) for source in sources)
-            _add_downstream(wanted, run, graph, instance.task_id, 0)
+        _add_inputs(wanted, run, graph, instance.task_id)
 
 
 def _add_cancelled(wanted: Needs, snapshot: Snapshot, event: Cancel, run: Run, graph: Graph) -> None:
