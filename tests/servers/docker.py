@@ -3,38 +3,43 @@
 Its reaper is an image of its own that a machine may not have and cannot get; ours is a child process (Undertaker).
 """
 
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 
-from docker.errors import APIError, DockerException, ImageNotFound
 from requests.exceptions import ConnectionError as NoAnswer
 from requests.exceptions import ReadTimeout
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
-from testcontainers.core.docker_client import DockerClient
 
 from .process import LOG_CHARACTERS, STOP_SECONDS_MAX, Undertaker
 from .server import Unavailable
 
+PULL_SECONDS_MAX = 300
 REMOVE = "import docker, sys; docker.from_env().containers.get(sys.argv[1]).remove(force=True, v=True)"
 
 
 def need_image(image: str) -> None:
-    """Raise Unavailable unless the engine answers and has the image, which is pulled where that is possible."""
-    try:
-        client = DockerClient().client
-        client.ping()
-    except DockerException as error:
+    """Raise Unavailable unless an engine answers and has the image, which is pulled where that is possible."""
+    if not docker("version"):
         text = "no Docker engine answers"
-        raise Unavailable(text) from error
+        raise Unavailable(text)
+    if not docker("image", "inspect", image) and not docker("pull", "--quiet", image):
+        text = f"the Docker engine has no image {image} and could not pull it"
+        raise Unavailable(text)
+
+
+def docker(*args: str) -> bool:
+    """Whether a docker command succeeds; the client library would leak its socket where no engine answers."""
+    if shutil.which("docker") is None:
+        return False
     try:
-        client.images.get(image)
-    except ImageNotFound:
-        try:
-            client.images.pull(image)
-        except APIError as error:
-            text = f"the Docker engine has no image {image} and could not pull it"
-            raise Unavailable(text) from error
+        return not subprocess.run(
+            ["docker", *args], capture_output=True, timeout=PULL_SECONDS_MAX, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return False
 
 
 class Container:
