@@ -42,7 +42,7 @@ from .changes import (
     set_timer,
 )
 from .retry import retry_delay
-from .rows import Attempt, AttemptKey, BootKey, Output, Run, TaskInstance, TaskKey
+from .rows import Attempt, AttemptKey, BootKey, Output, Run, TaskInstance, TaskKey, TimerKey
 from .snapshot import Decision, DeclareQueue, Draft, SendOrder
 
 UNROUTABLE_RETRY_SECONDS: Final = 1.0
@@ -162,7 +162,7 @@ def decide_refusal(draft: Draft, event: Refused | Rejected) -> Decision:
 
 def decide_return(draft: Draft, event: Expired | DeliveryLimit) -> Decision:
     """The broker took the message out of the queue: nobody has it, so the same attempt is published again."""
-    found = _find_queued(draft, event)
+    found = _find_published(draft, event)
     if isinstance(found, str):
         return draft.ignored(found)
     publish_again(draft, *found)
@@ -171,10 +171,12 @@ def decide_return(draft: Draft, event: Expired | DeliveryLimit) -> Decision:
 
 def decide_unroutable(draft: Draft, event: Unroutable) -> Decision:
     """No such queue: declare it, and publish again in a moment."""
-    found = _find_queued(draft, event)
+    found = _find_published(draft, event)
     if isinstance(found, str):
         return draft.ignored(found)
     _, task, _ = found
+    if draft.snapshot.timers.rows[TimerKey(*task.key, "republish")] is not None:
+        return draft.ignored("it is about to be published again")
     draft.effects.append(DeclareQueue(event.queue))
     set_timer(draft, task, "republish", after_seconds(draft, UNROUTABLE_RETRY_SECONDS))
     return draft.applied("the queue is declared and the message published again")
@@ -204,6 +206,21 @@ def _find_queued(draft: Draft, event: AttemptMessage) -> Found | str:
     _, task, attempt = found
     if attempt.state is not AttemptState.QUEUED or task.state is not TaskState.QUEUED:
         return f"the attempt is {attempt.state}"
+    return found
+
+
+def _find_published(draft: Draft, event: AttemptMessage) -> Found | str:
+    """Return the queued attempt whose newest message came back; an older one says nothing about the newest.
+
+    Which one it is stands in its message id (see PublishTask), which the broker keeps.
+    """
+    found = _find_queued(draft, event)
+    if isinstance(found, str):
+        return found
+    attempt = found[2]
+    token, _, publication = draft.envelope.message_id.rpartition(".")
+    if token == attempt.token and publication != str(attempt.publications):
+        return "it was published again since"
     return found
 
 

@@ -23,6 +23,7 @@ from headway.protocol.messages import (
     Started,
     TaskTimer,
     Trigger,
+    Unroutable,
 )
 from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
 
@@ -113,6 +114,8 @@ def _add_named(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
             wanted.attempts.add(AttemptKey(*key, event.try_number))
             if isinstance(event, Started):
                 wanted.workers.add(event.worker)
+            if isinstance(event, Unroutable):
+                wanted.timers.add(TimerKey(*key, "republish"))
         case TaskTimer():
             _add_timer(wanted, snapshot, event)
         case Cancel() if event.task_id is not None:

@@ -85,6 +85,11 @@ class PublishTask(msgspec.Struct, frozen=True):
     message: Task
     publication: int
 
+    @property
+    def message_id(self) -> str:
+        """Under which it leaves and, if nobody takes it, comes back."""
+        return f"{self.message.token}.{self.publication}"
+
 
 class DeclareQueue(msgspec.Struct, frozen=True):
     """Make sure that the queue exists on the broker."""
