@@ -16,7 +16,7 @@ from typing import Final, NoReturn, cast
 
 import msgspec
 
-from .dag import Argv, Dag, OutputRef, Shell, Task
+from .dag import Dag, OutputRef, Shell, Task
 from .durations import format_duration, parse_duration
 from .errors import InvalidDag
 from .keywords import DAG_KEYWORDS, DURATIONS, TASK_KEYWORDS, check_defaults, make_dag, make_task, refuse_unknown
@@ -194,11 +194,10 @@ def _need(given: Mapping[str, object], word: str, where: str) -> object:
 
 def _plain_task(task: Task) -> dict[str, object]:
     plain: dict[str, object] = {"task_id": task.task_id}
-    match task.command:
-        case Shell(script=script):
-            plain["shell"] = script
-        case Argv(args=args):
-            plain["argv"] = [_plain_output(arg) if isinstance(arg, OutputRef) else arg for arg in args]
+    if isinstance(task.command, Shell):
+        plain["shell"] = task.command.script
+    else:
+        plain["argv"] = [_plain_output(arg) if isinstance(arg, OutputRef) else arg for arg in task.command.args]
     if task.upstream:
         plain["upstream"] = task.upstream
     plain |= _differences(task, Task(task_id=TaskId(""), command=task.command), TASK_KEYWORDS)

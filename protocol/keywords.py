@@ -5,7 +5,6 @@ ones beside it. Whether the values make sense together is for `validation.py` to
 """
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar, get_args
 
@@ -23,7 +22,6 @@ _T = TypeVar("_T", Task, Dag)
 _NEAR: Final = 0.6
 """Similarity from which a word counts as a misspelling; the default of difflib."""
 
-_FAULT: Final = re.compile(r"(?P<what>.*) - at (?P<key>`key` in )?`\$\.?(?:command\.)?(?P<path>.*?)(?:\[\.\.\.\])?`")
 _WORDS: Final = {
     "`": "",
     " | ": " or ",
@@ -98,14 +96,12 @@ def _convert(fields: Mapping[str, object], to: type[_T], where: str) -> _T:
 
 
 def _explain(text: str, fields: Mapping[str, object], to: type[_T]) -> str:
-    """Say what msgspec said, in the author's words."""
-    fault = _FAULT.fullmatch(text)
-    if fault is None:
-        return text
-    path, what = fault["path"], fault["what"]
+    """Say what msgspec said (`what - at place`) in the author's words."""
+    what, _, place = text.rpartition(" - at ")
+    path = place.rpartition("`$")[2].strip("`.").removeprefix("command.").removesuffix("[...]")
     if what.startswith("Invalid enum value"):
         legal = ", ".join(repr(value) for value in get_args(to.__annotations__[path]))
         return f"{path}: {fields[path]!r} is none of {legal}"
     for word, ours in {**_WORDS, "object": "an output" if path.startswith("args[") else "a mapping"}.items():
         what = what.replace(word, ours)
-    return f"{'keys of ' if fault['key'] else ''}{path}: {what[0].lower()}{what[1:]}"
+    return f"{'keys of ' if place.startswith('`key`') else ''}{path}: {what[:1].lower()}{what[1:]}"

@@ -88,6 +88,8 @@ def _args_faults(args: tuple[str | OutputRef, ...], names: frozenset[str]) -> It
     for arg in args:
         if isinstance(arg, str) and "\0" in arg:
             yield f"its argument {arg!r} holds a NUL character"
+        if isinstance(arg, OutputRef) and any(isinstance(step, int) and step < 0 for step in arg.path):
+            yield f"the path {list(arg.path)!r} into the output of {arg.task_id!r} counts from the end: count from 0"
         if isinstance(arg, str) and OPENING in arg:
             yield from _placeholder_faults(arg, names)
 

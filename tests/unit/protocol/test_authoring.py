@@ -1,0 +1,185 @@
+"""Authoring: what a DAG file in Python says becomes the DAG value; what it cannot mean is refused where it stands."""
+
+import inspect
+from typing import get_type_hints
+
+import pytest
+
+from headway import DAG, argv, shell
+from headway.protocol.authoring import DAGS_MADE, DagKeywords, Place, TaskKeywords
+from headway.protocol.dag import Argv, OutputRef, Shell
+from headway.protocol.errors import InvalidDag
+from headway.protocol.keywords import DAG_KEYWORDS, TASK_KEYWORDS
+
+
+def built(dag):
+    """Return the tasks of a DAG by id."""
+    value, _ = dag.build()
+    return {task.task_id: task for task in value.tasks}
+
+
+def upstream(dag):
+    """Return who waits for whom."""
+    return {name: task.upstream for name, task in built(dag).items()}
+
+
+def test_a_dag_is_built_with_what_was_said():
+    """Keywords of the DAG, commands and dependencies reach the value."""
+    with DAG("d", description="text", owner="me", tags=["a"], params={"p": 1}) as dag:
+        extract = shell("extract", "run")
+        load = argv("load", ["load", "{{ ds }}"])
+        extract >> load
+    value, _ = dag.build()
+    assert (value.dag_id, value.description, value.owner, value.tags, value.params) == (
+        "d", "text", "me", ("a",), {"p": 1},
+    )  # fmt: skip
+    assert [task.command for task in value.tasks] == [Shell(script="run"), Argv(args=("load", "{{ ds }}"))]
+    assert upstream(dag) == {"extract": (), "load": ("extract",)}
+
+
+def test_durations_become_seconds():
+    """Text and numbers say the same."""
+    with DAG("d") as dag:
+        shell("t", "x", timeout="1h30m", retry_delay=5, queued_timeout=None)
+    task = built(dag)["t"]
+    assert (task.timeout, task.retry_delay, task.queued_timeout) == (5400.0, 5.0, None)
+
+
+def test_defaults_hold_unless_a_task_says_otherwise():
+    """They are applied once, so the value needs none."""
+    with DAG("d", defaults={"retries": 2, "queue": "io"}) as dag:
+        shell("a", "x")
+        shell("b", "x", retries=0)
+    assert [(task.retries, task.queue) for task in built(dag).values()] == [(2, "io"), (0, "io")]
+
+
+def test_arrows_take_tasks_and_lists_on_either_side():
+    """`a >> [b, c] >> d` and its mirror mean what they look like."""
+    with DAG("d") as dag:
+        a, b, c, d, e, f = (shell(name, "x") for name in "abcdef")
+        a >> [b, c] >> d
+        f << [e] << d
+        d >> (f,)
+    assert upstream(dag) == {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c"), "e": ("d",), "f": ("e", "d")}
+
+
+def test_a_dependency_said_twice_counts_once():
+    """Order of the first mention."""
+    with DAG("d") as dag:
+        a, b = shell("a", "x"), shell("b", "x")
+        a >> b
+        b << a
+    assert upstream(dag)["b"] == ("a",)
+
+
+def test_what_a_task_takes_in_it_waits_for():
+    """Outputs among the arguments and inputs, as tasks or ids, imply the dependency."""
+    with DAG("d") as dag:
+        a, b, _ = (shell(name, "x") for name in "abc")
+        argv("t", ["x", a.output, a.output["rows"][0]])
+        shell("u", "x", inputs=[b, "c"])
+    tasks = built(dag)
+    assert tasks["t"].command.args == ("x", OutputRef(task_id="a"), OutputRef(task_id="a", path=("rows", 0)))
+    assert tasks["t"].upstream == ("a",)
+    assert tasks["u"].inputs == tasks["u"].upstream == ("b", "c")
+
+
+def test_a_task_knows_its_line():
+    """The line in the file that made the DAG, even if a function made the task."""
+    with DAG("d") as dag:
+        first = inspect.currentframe().f_lineno + 1
+        shell("a", "x")
+        make_from_afar = compile("\n\ndef make(shell): shell('b', 'x')", "afar.py", "exec")
+        names = {}
+        exec(make_from_afar, names)  # noqa: S102 - a file that only exists here
+        names["make"](shell)
+    _, places = dag.build()
+    assert places == {"a": Place(__file__, first), "b": Place(__file__, first + 4)}
+    assert dag.place == Place(__file__, first - 2)
+
+
+def test_a_task_made_outside_the_file_of_its_dag_knows_where():
+    """Nobody in the DAG's file led there."""
+    names = {"DAG": DAG}
+    exec(compile("dag = DAG('d')", "afar.py", "exec"), names)  # noqa: S102 - a file that only exists here
+    line = inspect.currentframe().f_lineno + 1
+    shell("a", "x", dag=names["dag"])
+    _, places = names["dag"].build()
+    assert places == {"a": Place(__file__, line)}
+
+
+def test_dags_can_be_nested_and_named():
+    """The innermost `with` counts, unless dag= says otherwise."""
+    with DAG("outer") as outer:
+        with DAG("inner") as inner:
+            shell("a", "x")
+            shell("b", "x", dag=outer)
+        shell("c", "x")
+    assert (list(built(outer)), list(built(inner))) == (["b", "c"], ["a"])
+
+
+def test_whoever_reads_a_file_may_learn_of_every_dag():
+    """Else nobody keeps a list."""
+    made = []
+    token = DAGS_MADE.set(made)
+    dag = DAG("d")
+    DAGS_MADE.reset(token)
+    DAG("e")
+    assert made == [dag]
+
+
+def cross_dags():
+    """Let a task wait for one of another DAG."""
+    a, b = shell("a", "x", dag=DAG("one")), shell("b", "x", dag=DAG("two"))
+    a >> b
+
+
+def in_text():
+    """Put an output into a text."""
+    return f"{shell('a', 'x', dag=DAG('d')).output['rows']}"
+
+
+@pytest.mark.parametrize(
+    ("write", "why"),
+    [
+        (lambda: shell("a", "x"), r"task 'a' is in no DAG: make it inside `with DAG\(...\):`, or say dag="),
+        (lambda: shell("a", "x", dag=DAG("d"), retires=1), r"no keyword 'retires' \(did you mean 'retries'\?\)"),
+        (lambda: shell("a", "x", dag=DAG("d"), zzz=1), "no keyword 'zzz'; the legal ones are queue, priority,"),
+        (lambda: shell("a", "x", dag=DAG("d"), retries="2"), "task 'a': retries: expected a whole number, got text"),
+        (lambda: shell("a", "x", dag=DAG("d"), timeout="1w"), "task 'a': timeout: '1w' is not a duration"),
+        (lambda: shell("a", "x", dag=DAG("d"), on_lost="x"), "on_lost: 'x' is none of 'retry', 'fail'"),
+        (lambda: shell("a", "x", dag=DAG("d"), env=["a"]), "env: expected a mapping, got a list"),
+        (lambda: shell("a", "x", dag=DAG("d"), env={"A": 1}), "env: expected text, got a whole number"),
+        (lambda: shell("a", "x", dag=DAG("d"), inputs="b"), "inputs: expected a list, got text"),
+        (lambda: shell("a", 1, dag=DAG("d")), "script: expected text, got a whole number"),
+        (lambda: shell(1, "x", dag=DAG("d")), "task 1: task_id: expected text, got a whole number"),
+        (lambda: argv("a", "sleep 1", dag=DAG("d")), "args: expected a list, got text"),
+        (lambda: argv("a", ["sleep", 1], dag=DAG("d")), r"args\[1\]: expected text or an output, got a whole number"),
+        (lambda: DAG("d", schedules="x"), "no keyword 'schedules'; the legal ones are description, owner, tags"),
+        (lambda: DAG("d", tags="x"), "DAG 'd': tags: expected a list, got text"),
+        (lambda: DAG("d", params={1: 2}), "keys of params: expected text, got a whole number"),
+        (lambda: DAG("d", defaults={"retrys": 1}), "defaults: there is no keyword 'retrys'"),
+        (lambda: DAG("d", defaults={"retries": "1"}), "defaults: retries: expected a whole number"),
+        (lambda: DAG(1), "DAG 1: dag_id: expected text"),
+        (lambda: shell("a", "x", dag=DAG("d")) >> "b", "only tasks and lists of tasks can be dependencies, and 'b'"),
+        (lambda: [1] >> shell("a", "x", dag=DAG("d")), "and 1 is neither"),
+        (cross_dags, "task 'b' is in DAG 'two' and cannot wait for 'a', which is in DAG 'one'"),
+        (in_text, r"the output of task 'a' is not known yet and cannot be part of a text: give it to argv\(\)"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_at_once(write, why):
+    """The author's line raises InvalidDag, with the value and the remedy."""
+    with pytest.raises(InvalidDag, match=why):
+        write()
+
+
+def test_an_output_cannot_be_looped_over():
+    """Python would ask it for item after item without end."""
+    with pytest.raises(TypeError, match="not iterable"):
+        list(shell("a", "x", dag=DAG("d")).output)
+
+
+def test_type_checkers_know_every_keyword():
+    """The typed keywords are those that the values have."""
+    assert set(get_type_hints(TaskKeywords)) == set(TASK_KEYWORDS)
+    assert set(get_type_hints(DagKeywords)) == set(DAG_KEYWORDS)
