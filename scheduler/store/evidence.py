@@ -1,0 +1,154 @@
+"""What `headway why` looks at: everything stored that bears on one task instance, as of one moment."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, Engine, and_, func, or_, select
+
+from headway.protocol.codec import decode_dag
+from headway.protocol.dag import Dag, Task
+from headway.protocol.errors import UnknownRun, UnknownTask
+from headway.protocol.names import QueueName
+from headway.protocol.states import AttemptState, RunState, TaskState, WorkerState
+
+from ..core.rows import Attempt, QueueRow, Run, TaskInstance, Worker
+from . import tables as t
+from .bulk import encode_rows, rows_source
+from .engine import translated
+from .load import to_struct, unpack_value
+from .reads import one_moment
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """An online worker that serves the task's queue."""
+
+    worker: str
+    slots: int
+    running: int
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """A task instance and what it depends on. `ahead` counts the ready tasks that its queue takes before it.
+
+    `task` is None while the run's task instances are being created and this one is not there yet.
+    """
+
+    run: Run
+    spec: Task
+    task: TaskInstance | None
+    attempts: list[Attempt]
+    timers: dict[str, datetime]
+    upstream: dict[str, TaskState]
+    queue: QueueRow
+    servers: list[Server]
+    ahead: int = 0
+    holder: Worker | None = None
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The newest attempt."""
+        return self.attempts[-1] if self.attempts else None
+
+
+def collect_evidence(engine: Engine, run_id: str, task_id: str, map_index: int) -> Evidence:
+    """Return everything that bears on a task instance; raise UnknownRun or UnknownTask."""
+    with translated(engine), one_moment(engine) as connection:
+        found = connection.execute(select(t.runs).where(t.runs.c.run_id == run_id)).one_or_none()
+        if found is None:
+            raise UnknownRun(run_id=run_id)
+        run = to_struct(Run, found)
+        spec = _spec(_dag(connection, run), task_id)
+        task = _task(connection, run_id, task_id, map_index)
+        if spec is None or (task is None and run.state is not RunState.QUEUED):
+            raise UnknownTask(run_id=run_id, task_id=task_id)
+        attempts = _attempts(connection, run_id, task_id, map_index)
+        return Evidence(
+            run=run,
+            spec=spec,
+            task=task,
+            attempts=attempts,
+            timers=_timers(connection, run_id, task_id, map_index),
+            upstream=_states(connection, run_id, spec.upstream),
+            queue=_queue(connection, spec.queue),
+            servers=_servers(connection, spec.queue),
+            ahead=_ahead(connection, task) if task is not None and task.state is TaskState.SCHEDULED else 0,
+            holder=_holder(connection, attempts[-1]) if attempts else None,
+        )
+
+
+def _dag(connection: Connection, run: Run) -> Dag:
+    version, value = t.dag_versions.c, t.dag_values.c
+    statement = (
+        select(value.value)
+        .join(t.dag_versions, version.digest == value.digest)
+        .where(version.dag_id == run.dag_id, version.version == run.version)
+    )
+    return decode_dag(unpack_value(connection.execute(statement).scalar_one()))
+
+
+def _spec(dag: Dag, task_id: str) -> Task | None:
+    return next((task for task in dag.tasks if task.task_id == task_id), None)
+
+
+def _task(connection: Connection, run_id: str, task_id: str, map_index: int) -> TaskInstance | None:
+    c = t.task_instances.c
+    condition = and_(c.run_id == run_id, c.task_id == task_id, c.map_index == map_index)
+    row = connection.execute(select(t.task_instances).where(condition)).one_or_none()
+    return None if row is None else to_struct(TaskInstance, row)
+
+
+def _attempts(connection: Connection, run_id: str, task_id: str, map_index: int) -> list[Attempt]:
+    c = t.attempts.c
+    condition = and_(c.run_id == run_id, c.task_id == task_id, c.map_index == map_index)
+    rows = connection.execute(select(t.attempts).where(condition).order_by(c.try_number))
+    return [to_struct(Attempt, row) for row in rows]
+
+
+def _timers(connection: Connection, run_id: str, task_id: str, map_index: int) -> dict[str, datetime]:
+    c = t.timers.c
+    condition = and_(c.run_id == run_id, c.task_id == task_id, c.map_index == map_index)
+    return {row.timer: row.due for row in connection.execute(select(c.timer, c.due).where(condition))}
+
+
+def _states(connection: Connection, run_id: str, task_ids: Sequence[str]) -> dict[str, TaskState]:
+    """Return the states of tasks, in the order given: as many as a DAG may have, by one parameter."""
+    c = t.task_instances.c
+    given = rows_source(connection.dialect, [c.task_id])
+    statement = select(c.task_id, c.state).join(given, given.c.task_id == c.task_id).where(c.run_id == run_id)
+    rows = connection.execute(statement, {"given_rows": encode_rows([{"task_id": one} for one in task_ids])})
+    states = {task_id: TaskState(state) for task_id, state in rows}
+    return {task_id: states[task_id] for task_id in task_ids if task_id in states}
+
+
+def _queue(connection: Connection, queue: str) -> QueueRow:
+    row = connection.execute(select(t.queues).where(t.queues.c.queue == queue)).one_or_none()
+    return QueueRow(queue=QueueName(queue)) if row is None else to_struct(QueueRow, row)
+
+
+def _servers(connection: Connection, queue: str) -> list[Server]:
+    w, a = t.workers.c, t.attempts.c
+    held = select(func.count()).where(a.worker == w.worker, a.boot == w.boot, a.state == AttemptState.RUNNING)
+    statement = select(w.worker, w.slots, w.queues, held.scalar_subquery().label("running"))
+    rows = connection.execute(statement.where(w.state == WorkerState.ONLINE).order_by(w.worker))
+    return [Server(worker=row.worker, slots=row.slots, running=row.running) for row in rows if queue in row.queues]
+
+
+def _ahead(connection: Connection, task: TaskInstance) -> int:
+    """Count who goes first: higher priority, then longer ready, then in the DAG's order."""
+    c = t.task_instances.c
+    earlier = or_(
+        c.since < task.since,
+        and_(c.since == task.since, c.run_id < task.run_id),
+        and_(c.since == task.since, c.run_id == task.run_id, c.position < task.position),
+    )
+    first = or_(c.priority > task.priority, and_(c.priority == task.priority, earlier))
+    statement = select(func.count()).where(c.queue == task.queue, c.state == TaskState.SCHEDULED, first)
+    return connection.execute(statement).scalar_one()
+
+
+def _holder(connection: Connection, attempt: Attempt) -> Worker | None:
+    c = t.workers.c
+    condition = and_(c.worker == attempt.worker, c.boot == attempt.boot)
+    row = connection.execute(select(t.workers).where(condition)).one_or_none()
+    return None if row is None else to_struct(Worker, row)

@@ -1,0 +1,317 @@
+"""What people ask of the database: runs, DAGs, workers, queues and recorded events, as the command line shows them.
+
+Field names are those of the published JSON shapes, to which fields may be added but from which none goes. Every
+function is one short transaction that locks nothing; none is used in a decision. What `headway why` asks stands in
+evidence.py.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Engine, func, select, tuple_
+
+from headway.protocol.codec import decode_dag
+from headway.protocol.dag import Dag
+from headway.protocol.errors import UnknownDag, UnknownRun
+from headway.protocol.names import DagId, partition_label
+from headway.protocol.states import AttemptState, TaskState, WorkerState
+
+from ..core.admission import window_of
+from ..core.rows import QueueRow
+from . import tables as t
+from .engine import translated
+from .load import unpack_value
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class DagSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A DAG and its newest version."""
+
+    dag_id: str
+    version: int
+    schedule: str | None = None
+    paused: bool = False
+    file: str
+    task_count: int
+    updated_at: datetime
+    digest: str
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A run."""
+
+    run_id: str
+    dag_id: str
+    state: str
+    logical_date: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    created_at: datetime
+    version: int
+
+
+class AttemptDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of a task instance. `host` is known once it has ended."""
+
+    try_number: int = msgspec.field(name="try")
+    state: str
+    worker: str | None
+    queue: str
+    exit_code: int | None
+    signal: str | None
+    reason: str | None
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    ran_seconds: float | None
+    host: str | None
+    detail: str
+
+
+class TaskDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A task instance. `reason` is its hold while it is held, else why it ended, or will be tried again."""
+
+    task_id: str
+    map_index: int
+    state: str
+    reason: str | None
+    detail: str
+    since: datetime
+    attempts: list[AttemptDetail]
+
+
+class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A run with all its task instances and attempts."""
+
+    run_id: str
+    dag_id: str
+    state: str
+    logical_date: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    version: int
+    params: dict[str, Any]
+    tasks: list[TaskDetail]
+
+
+class EventLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded event, with what was decided of it."""
+
+    at: datetime
+    kind: str
+    task_id: str | None
+    map_index: int | None
+    try_number: int | None = msgspec.field(name="try")
+    origin: str
+    verdict: str
+    reason: str
+    user: str
+    ref: str
+
+
+class WorkerLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One boot of a worker."""
+
+    worker: str
+    boot: str
+    queues: list[str]
+    slots: int
+    running: int
+    last_heartbeat: datetime
+    state: str
+    host: str
+    pid: int
+    headway_version: str
+    lease_seconds: float
+
+
+class QueueLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue as the database sees it: published and not granted, held back, and what its workers could take."""
+
+    queue: str
+    queued: int
+    unpublished: int
+    slots: int
+    free_slots: int
+    window: int
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an operator's event."""
+
+    applied: bool
+    reason: str
+
+
+def list_dags(engine: Engine) -> list[DagSummary]:
+    """Return every DAG by its id."""
+    with translated(engine), engine.connect() as connection:
+        rows = connection.execute(select(t.dags).order_by(t.dags.c.dag_id))
+        return [to(DagSummary, row) for row in rows]
+
+
+def known_dags(engine: Engine) -> dict[DagId, tuple[str, str]]:
+    """Return digest and file of every DAG's newest version."""
+    with translated(engine), engine.connect() as connection:
+        rows = connection.execute(select(t.dags.c.dag_id, t.dags.c.digest, t.dags.c.file))
+        return {dag_id: (digest, file) for dag_id, digest, file in rows}
+
+
+def find_dag(engine: Engine, dag_id: str) -> tuple[DagSummary, Dag]:
+    """Return a DAG and the value of its newest version; raise UnknownDag."""
+    statement = select(t.dags, t.dag_values.c.value).join(t.dag_values, t.dag_values.c.digest == t.dags.c.digest)
+    with translated(engine), engine.connect() as connection:
+        row = connection.execute(statement.where(t.dags.c.dag_id == dag_id)).one_or_none()
+    if row is None:
+        raise UnknownDag(dag_id=dag_id)
+    return to(DagSummary, row), decode_dag(unpack_value(row.value))
+
+
+def list_runs(engine: Engine, *, dag_id: str | None, state: str | None, limit: int) -> list[RunSummary]:
+    """Return runs, the newest first."""
+    statement = select(t.runs).order_by(t.runs.c.created_at.desc(), t.runs.c.run_id).limit(limit)
+    if dag_id is not None:
+        statement = statement.where(t.runs.c.dag_id == dag_id)
+    if state is not None:
+        statement = statement.where(t.runs.c.state == state)
+    with translated(engine), engine.connect() as connection:
+        return [to(RunSummary, row) for row in connection.execute(statement)]
+
+
+def find_run(engine: Engine, run_id: str) -> RunSummary:
+    """Return a run; raise UnknownRun."""
+    with translated(engine), engine.connect() as connection:
+        row = connection.execute(select(t.runs).where(t.runs.c.run_id == run_id)).one_or_none()
+    if row is None:
+        raise UnknownRun(run_id=run_id)
+    return to(RunSummary, row)
+
+
+def show_run(engine: Engine, run_id: str) -> RunDetail:
+    """Return a run with its tasks in the DAG's order and their attempts, all as of one moment; raise UnknownRun."""
+    c = t.task_instances.c
+    with translated(engine), one_moment(engine) as connection:
+        run = connection.execute(select(t.runs).where(t.runs.c.run_id == run_id)).one_or_none()
+        if run is None:
+            raise UnknownRun(run_id=run_id)
+        tasks = connection.execute(select(t.task_instances).where(c.run_id == run_id).order_by(c.position, c.map_index))
+        attempts = attempts_of(connection, t.attempts.c.run_id == run_id)
+        details = [_task(row, attempts.get((row.task_id, row.map_index), [])) for row in tasks]
+    return to(RunDetail, run, tasks=details)
+
+
+def attempts_of(connection: Connection, condition: ColumnElement[bool]) -> dict[tuple[str, int], list[AttemptDetail]]:
+    """Return attempts by task and map index, the first one first."""
+    found: dict[tuple[str, int], list[AttemptDetail]] = {}
+    for row in connection.execute(select(t.attempts).where(condition).order_by(t.attempts.c.try_number)):
+        found.setdefault((row.task_id, row.map_index), []).append(to(AttemptDetail, row))
+    return found
+
+
+def list_events(engine: Engine, run_id: str) -> list[EventLine]:
+    """Return the recorded events of a run, in the order of deciding; raise UnknownRun."""
+    find_run(engine, run_id)
+    c = t.events.c
+    statement = select(t.events, c.user_id.label("user")).where(c.run_id == run_id).order_by(c.seq)
+    with translated(engine), engine.connect() as connection:
+        rows = connection.execute(statement)
+        return [to(EventLine, row, ref=f"{partition_label(row.partition)}/{row.seq}") for row in rows]
+
+
+def list_workers(engine: Engine, *, everything: bool = False) -> list[WorkerLine]:
+    """Return the newest boot of each worker and all that are not ended, or with `everything` every boot."""
+    w, a = t.workers.c, t.attempts.c
+    held = select(func.count()).where(a.worker == w.worker, a.boot == w.boot, a.state == AttemptState.RUNNING)
+    newest = select(w.worker, func.max(w.online_at)).group_by(w.worker)
+    statement = select(t.workers, held.scalar_subquery().label("running")).order_by(w.worker, w.online_at)
+    if not everything:
+        statement = statement.where((w.state != WorkerState.ENDED) | tuple_(w.worker, w.online_at).in_(newest))
+    with translated(engine), engine.connect() as connection:
+        return [to(WorkerLine, row) for row in connection.execute(statement)]
+
+
+def list_queues(engine: Engine) -> list[QueueLine]:
+    """Return every queue that was ever used or served, with the database's side of it."""
+    with translated(engine), one_moment(engine) as connection:
+        rows = connection.execute(select(t.queues).order_by(t.queues.c.queue)).all()
+        free = free_slots(connection)
+    return [_queue_line(to(QueueRow, row), free.get(row.queue, 0)) for row in rows]
+
+
+def free_slots(connection: Connection) -> dict[str, int]:
+    """Return how many slots of online workers are free, for each queue that they serve."""
+    w, a = t.workers.c, t.attempts.c
+    held = select(func.count()).where(a.worker == w.worker, a.boot == w.boot, a.state == AttemptState.RUNNING)
+    statement = select(w.queues, w.slots, held.scalar_subquery()).where(w.state == WorkerState.ONLINE)
+    free: dict[str, int] = {}
+    for queues, slots, running in connection.execute(statement):
+        for queue in queues:
+            free[queue] = free.get(queue, 0) + max(0, slots - running)
+    return free
+
+
+def find_verdict(engine: Engine, message_id: str) -> Verdict | None:
+    """Return what became of an operator's event, or None while it is not decided."""
+    c = t.events.c
+    statement = select(c.verdict, c.reason).where(c.message_id == message_id, c.origin == "operator")
+    with translated(engine), engine.connect() as connection:
+        row = connection.execute(statement).one_or_none()
+    return None if row is None else Verdict(applied=row.verdict == "applied", reason=row.reason)
+
+
+def count_tasks(engine: Engine, run_id: str) -> dict[str, int]:
+    """Return how many task instances of a run are in each state, without states that none is in."""
+    c = t.task_instances.c
+    statement = select(c.state, func.count().label("tasks")).where(c.run_id == run_id).group_by(c.state)
+    with translated(engine), engine.connect() as connection:
+        counts = {row.state: row.tasks for row in connection.execute(statement)}
+    return {state: counts[state] for state in TaskState if state in counts}
+
+
+def one_moment(engine: Engine) -> Connection:
+    """Open a connection whose statements all see the same state of the database."""
+    connection = engine.connect()
+    if engine.dialect.name == "postgresql":
+        return connection.execution_options(isolation_level="REPEATABLE READ")
+    return connection  # each transaction of SQLite is one
+
+
+def _task(row: Any, attempts: list[AttemptDetail]) -> TaskDetail:  # noqa: ANN401 - SQLAlchemy's Row
+    match row.state:
+        case TaskState.SCHEDULED:
+            reason = row.hold
+        case TaskState.WAITING | TaskState.QUEUED | TaskState.RUNNING:
+            reason = None  # what is stored says how an earlier attempt ended
+        case _:
+            reason = row.reason
+    detail = row.detail if reason == row.reason else ""
+    return TaskDetail(
+        task_id=row.task_id,
+        map_index=row.map_index,
+        state=row.state,
+        reason=reason,
+        detail=detail,
+        since=row.since,
+        attempts=attempts,
+    )
+
+
+def _queue_line(row: QueueRow, free: int) -> QueueLine:
+    return QueueLine(
+        queue=row.queue,
+        queued=row.queued,
+        unpublished=row.waiting,
+        slots=row.slots,
+        free_slots=free,
+        window=window_of(row),
+    )
+
+
+def to(kind: type[S], row: Any, **more: Any) -> S:  # noqa: ANN401 - SQLAlchemy's Row
+    """Return a row as the Struct whose fields are its columns."""
+    fields: Sequence[str] = kind.__struct_fields__
+    mapping = row._mapping  # noqa: SLF001 - the documented accessor
+    return kind(**{name: mapping[name] for name in fields if name in mapping}, **more)
