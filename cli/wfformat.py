@@ -19,7 +19,7 @@ VERSION: Final = "1.5"
 
 _ILLEGAL: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _LEGAL: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{ID_LENGTH_MAX - 1}}}")
-_SUFFIXES: Final = (".json", ".dag", ".wfformat")
+_SUFFIX: Final = ".json"
 
 
 class _Specified(msgspec.Struct, frozen=True):
@@ -108,10 +108,7 @@ def _upstream(tasks: Sequence[_Specified]) -> Mapping[str, Iterable[str]]:
 
 
 def _dag_id(name: str) -> str:
-    short = name.rsplit("/", 1)[-1]
-    for suffix in _SUFFIXES:
-        short = short.removesuffix(suffix)
-    return _make_legal(short)
+    return _make_legal(name.rsplit("/", 1)[-1].removesuffix(_SUFFIX))
 
 
 def _legal_names(ids: Sequence[str]) -> dict[str, TaskId]:
@@ -141,4 +138,4 @@ def _make_legal(name: str) -> str:
 
 def _command(seconds: float, *, sleeps: bool) -> tuple[str, ...]:
     """Return what a task does: microseconds are all that `sleep` is asked for."""
-    return ("sleep", f"{seconds:.6f}".rstrip("0").rstrip(".")) if sleeps else ("true",)
+    return ("sleep", f"{max(0.0, seconds):.6f}".rstrip("0").rstrip(".")) if sleeps else ("true",)

@@ -97,12 +97,13 @@ def _ask_child(path: Path, limits: Limits) -> Report:
         os.close(writing)
         try:
             line = _read_line(reading, deadline)
-            exited = line.endswith(b"\n") or _exits_by(child, deadline)
+            has_more = line.endswith(b"\n") or len(line) > REPORT_BYTES_MAX
+            exited = not has_more and _exits_by(child, deadline)
         finally:
             _end_group(child)
     if line.endswith(b"\n"):
         return _decode(line)
-    if len(line) > REPORT_BYTES_MAX:
+    if has_more:
         fault = f"its DAGs take more than {REPORT_BYTES_MAX} bytes together: split the file"
     else:
         fault = _say_silence(child.returncode, limits) if exited else say_time_is_up(limits)
