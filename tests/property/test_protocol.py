@@ -22,13 +22,9 @@ from headway.protocol.validation import validate
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 IDS = st.text("abcdefgh_.-0", min_size=1, max_size=8)
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXT
-)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | FLOATS | TEXT
+OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 SECONDS = st.floats(0, DURATION_SECONDS_MAX)
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
 OUTPUTS = st.builds(OutputRef, task_id=IDS, path=st.lists(TEXT | st.integers(0, 9), max_size=3).map(tuple))
