@@ -121,8 +121,8 @@ def test_functions_fit_a_screen():
 
 
 def test_files_fit_the_head():
-    """No file is longer than its limit."""
-    sizes = ((m.name, m.text.count("\n")) for m in modules())
+    """No file of code is longer than its limit; a suite of tests may be, for it is read one test at a time."""
+    sizes = ((m.name, m.text.count("\n")) for m in modules() if m.room != "tests")
     assert_none([f"{name}: {lines} lines" for name, lines in sizes if lines > FILE_LINES_MAX])
 
 
@@ -155,12 +155,16 @@ def test_comments_are_sure():
 
 def test_nothing_is_left_for_later():
     """What is not finished stands in the issue tracker, not in a file."""
-    assert_none([str(path.relative_to(ROOT)) for path in texts() if UNFINISHED.search(path.read_text("utf-8"))])
+    assert_none(
+        [str(path.relative_to(ROOT)) for path in texts() if UNFINISHED.search(path.read_text("utf-8", "replace"))]
+    )
 
 
 def test_no_file_knows_the_machine_it_was_written_on():
     """No absolute path of a developer's folders."""
-    assert_none([str(path.relative_to(ROOT)) for path in texts() if MACHINE_PATHS.search(path.read_text("utf-8"))])
+    assert_none(
+        [str(path.relative_to(ROOT)) for path in texts() if MACHINE_PATHS.search(path.read_text("utf-8", "replace"))]
+    )
 
 
 def test_the_environment_is_read_in_one_place():
