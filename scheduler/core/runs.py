@@ -186,8 +186,8 @@ def _newest_version(draft: Draft, dag_id: DagId) -> int | None:
 
 
 def _create_slice(draft: Draft, run: Run, graph: Graph) -> None:
-    end = min(run.created + ROWS_PER_DECISION_MAX, len(graph.tasks))
-    for position in range(run.created, end):
+    begin, end = run.created, min(run.created + ROWS_PER_DECISION_MAX, len(graph.tasks))
+    for position in range(begin, end):
         spec = graph.tasks[position]
         task = TaskInstance(
             run_id=run.run_id,
@@ -207,7 +207,7 @@ def _create_slice(draft: Draft, run: Run, graph: Graph) -> None:
     run = move_run(draft, run, RunChange.START, started_at=draft.now)
     if run.intent is Intent.CANCEL:
         _go_on(draft, run, "cancel", 0)
-    elif len(graph.tasks) <= ROWS_PER_DECISION_MAX:
+    elif begin == 0:  # all tasks are of this decision, so it may look at them
         _release_slice(draft, run, graph)
     else:
         _go_on(draft, run, "release", 0)
