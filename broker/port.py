@@ -8,11 +8,13 @@ What every adapter promises, and tests/contract checks on each:
 
 - Each `publish` ends in exactly one `Confirmed` or `Unconfirmed` with its message id. Confirmed: the broker has stored
   it in at least one queue. Unconfirmed: returned as unroutable, refused by a full queue, or lost with the connection,
-  in which case it may or may not have arrived: publish it again, receivers drop doubles.
+  in which case it may or may not have arrived: publish it again at the next `Connected`, receivers drop doubles.
 - Publishes to one exchange arrive in the order they were made, as long as the connection lives.
 - A connection that is gone is made anew with jittered backoff, for ever; queues and consumers are declared again.
   `Disconnected` voids every delivery that was not settled: the broker hands it out again, and settling it is a no-op.
-- A consumer that the broker cancels (its queue was deleted) is declared and consumed again, on a new channel.
+- What is published after `declare` finds the queue. (`consume` declares too, but in its own time.)
+- A consumer that the broker cancels (its queue was deleted) is declared and consumed again, as after any failure:
+  `Disconnected`, then `Connected`. Nothing is delivered before `Connected`.
 """
 
 from collections.abc import Callable
@@ -111,7 +113,7 @@ class ConsumerGone(msgspec.Struct, frozen=True):
 
 
 class QueueDepth(msgspec.Struct, frozen=True):
-    """What `measure` found; `ready` is None where no such queue exists."""
+    """What `measure` found; `ready` is None where no such queue exists, or none that we may look at."""
 
     queue: str
     ready: int | None
@@ -119,7 +121,10 @@ class QueueDepth(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """Something that trying again cannot mend: refused login, a queue with other arguments, a taken worker name."""
+    """Something that trying again cannot mend: refused login, a queue with other arguments, a taken worker name.
+
+    A QueueMismatch concerns that queue, and all others go on without it. Any other error is the end of the tries.
+    """
 
     error: Exception
 
@@ -140,7 +145,7 @@ Sink = Callable[[Signal], None]
 
 
 class Broker(Protocol):
-    """One service's link to a broker. Every method may be called from any thread and returns at once, but for `close`."""
+    """One service's link to a broker. Every method but `close` may be called from any thread and returns at once."""
 
     @property
     def user(self) -> str:
@@ -156,7 +161,7 @@ class Broker(Protocol):
         ...
 
     def declare(self, *queues: Queue) -> None:
-        """Make sure that these queues exist, now and after each reconnect."""
+        """Make sure that these queues exist, now and after each reconnect. Not for exclusive ones: consume those."""
         ...
 
     def consume(self, queue: Queue, *, prefetch: int) -> ConsumerId:
@@ -164,11 +169,16 @@ class Broker(Protocol):
         ...
 
     def cancel(self, consumer: ConsumerId) -> None:
-        """Take no more messages through this consumer; `ConsumerGone` follows."""
+        """Take no more messages through this consumer; `ConsumerGone` follows.
+
+        Requeue what it had only after that: RabbitMQ before 4.0.3 may lose what is requeued just before a cancel. The
+        next consumer of a single-active-consumer queue begins at once, so what is requeued later comes to it too late:
+        only `close` hands such a queue over in order.
+        """
         ...
 
     def settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        """End one delivery."""
+        """End one delivery; nothing happens for one that was settled, or voided by `Disconnected`."""
         ...
 
     def ack_through(self, delivery: Delivery) -> None:
@@ -180,5 +190,9 @@ class Broker(Protocol):
         ...
 
     def close(self, *, timeout_seconds: float) -> None:
-        """Stop consuming, wait for outstanding confirms at most this long, and end both connections."""
+        """Stop consuming, wait for outstanding confirms at most this long, and end both connections.
+
+        Unsettled deliveries go back in order. May be repeated, but not called from the sink. A `publish` afterwards is
+        lost, which is told on the caller's thread.
+        """
         ...

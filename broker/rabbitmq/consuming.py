@@ -1,0 +1,227 @@
+"""The consuming half: one channel for all consumers, and the window of what was handed out and is not settled.
+
+A session is the life of one connection, and of one channel on it. It declares the queue of each consumer and consumes
+from it, with a consumer tag that was never used before. Deliveries that arrive before all consumers consume are held
+back, so that `Connected` comes before the first.
+
+Each session has a generation, which every delivery carries. A delivery of an earlier one belongs to a channel that is
+gone: the broker hands it out again, and settling it does nothing. Nor does settling a delivery twice, for which the
+broker would close the channel.
+
+The broker may end a consumer alone (basic.cancel): its queue was deleted, or a delivery was held too long. RabbitMQ
+4.3 waits for an answer to that which pika never gives, so a single-active-consumer queue would stand still for good;
+only the end of the channel frees it. So this ends the session, as does the end of the channel: `lost` is told, and
+both halves begin anew, with the queue declared again.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import assert_never
+
+import pika  # type: ignore[import-untyped]
+from pika.channel import Channel  # type: ignore[import-untyped]
+from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped]
+from pika.frame import Method  # type: ignore[import-untyped]
+from pika.spec import Basic  # type: ignore[import-untyped]
+
+from headway.protocol.errors import BrokerUnavailable, HeadwayError, QueueMismatch
+from headway.protocol.topology import Queue
+
+from ..port import ConsumerGone, ConsumerId, Delivered, Delivery, Failed, Outcome, QueueDepth
+from .address import Address
+from .connection import Connection
+from .declaring import Declarer, Reply
+from .failures import translate
+from .halves import Reports
+from .windows import TagWindow
+
+
+@dataclass(frozen=True, slots=True)
+class Consumption:
+    """What a service asked for by `consume`."""
+
+    consumer: ConsumerId
+    queue: Queue
+    prefetch: int
+
+
+Consumptions = dict[ConsumerId, Consumption]
+
+
+class ConsumeSession:
+    """One connection that consumes. All of it runs on the link's thread."""
+
+    def __init__(
+        self, connection: Connection, address: Address, *, generation: int, wanted: Consumptions, reports: Reports
+    ) -> None:
+        self.generation = generation
+        self._connection = connection
+        self._address = address
+        self._wanted = wanted
+        self._reports = reports
+        self._declarer = Declarer(connection)
+        self._channel: Channel | None = None
+        self._unsettled = TagWindow[int]()
+        self._consumers: dict[str, Consumption] = {}  # by consumer tag, once the broker was asked
+        self._cancelling: dict[str, ConsumerId] = {}
+        self._starting: set[ConsumerId] = set()
+        self._early: list[Delivery] | None = []
+        self._is_over = False
+
+    def begin(self) -> None:
+        """Open the channel, then start all consumers; `ready` follows, or `lost`."""
+        self._connection.channel(on_open_callback=self._opened)
+
+    def start(self, consumption: Consumption) -> None:
+        """Declare a queue and consume from it."""
+        if self._channel is not None:
+            declared, failed = partial(self._consume, consumption), partial(self._undeclarable, consumption)
+            self._declarer.declare(consumption.queue, done=declared, failed=failed)
+
+    def cancel(self, consumer: ConsumerId) -> None:
+        """End a consumer. What comes before the broker has agreed is requeued by pika (basic.reject)."""
+        tag = self._tag(consumer)
+        if tag in self._cancelling:
+            return
+        if self._channel is None or tag not in self._consumers:
+            self._reports.sink(ConsumerGone(consumer))
+            return
+        del self._consumers[tag]
+        self._cancelling[tag] = consumer
+        self._channel.basic_cancel(tag, callback=self._cancelled)
+
+    def settle(self, tag: int, outcome: Outcome) -> None:
+        """End one delivery of this session."""
+        if self._is_over or self._channel is None or not self._unsettled.take(tag, multiple=False):
+            return
+        match outcome:
+            case Outcome.ACK:
+                self._channel.basic_ack(tag)
+            case Outcome.REJECT:
+                self._channel.basic_reject(tag, requeue=False)
+            case Outcome.REQUEUE:
+                # Not basic.reject, which RabbitMQ 4.3 counts as a failure of the message.
+                self._channel.basic_nack(tag, requeue=True)
+            case _:
+                assert_never(outcome)
+
+    def ack_through(self, tag: int) -> None:
+        """Ack all open deliveries up to this one, by the last of them: the broker knows no tag that was settled."""
+        if self._is_over or self._channel is None:
+            return
+        if open_tags := self._unsettled.take(tag, multiple=True):
+            self._channel.basic_ack(open_tags[-1], multiple=True)
+
+    def measure(self, queue: str) -> None:
+        """Ask for a queue's depth. One that may not be looked at counts as one that does not exist."""
+
+        def found(reply: Reply) -> None:
+            self._reports.sink(QueueDepth(queue, reply.method.message_count, reply.method.consumer_count))
+
+        def missing(_error: Exception) -> None:
+            self._reports.sink(QueueDepth(queue, None, 0))
+
+        self._declarer.measure(queue, done=found, failed=missing)
+
+    def end(self) -> None:
+        """Report consumers that were being cancelled as gone, and say nothing more."""
+        self._is_over = True
+        self._declarer.end()
+        while self._cancelling:
+            self._reports.sink(ConsumerGone(self._cancelling.popitem()[1]))
+
+    def _tag(self, consumer: ConsumerId) -> str:
+        return f"{self.generation}.{consumer}"
+
+    def _opened(self, channel: Channel) -> None:
+        channel.add_on_close_callback(self._closed)
+        channel.add_on_cancel_callback(self._cancelled_by_broker)
+        self._channel = channel
+        self._starting = set(self._wanted)
+        for consumption in list(self._wanted.values()):
+            self.start(consumption)
+        self._check_ready()
+
+    def _consume(self, consumption: Consumption, _reply: Reply) -> None:
+        if self._channel is None or consumption.consumer not in self._wanted:
+            self._started(consumption)
+            return
+        tag = self._tag(consumption.consumer)
+        self._consumers[tag] = consumption
+        # Per consumer (global_qos=False), and asked for before it: it holds for the consumers that come after it.
+        self._channel.basic_qos(prefetch_count=consumption.prefetch)
+        on_message, started = partial(self._deliver, consumption), partial(self._started, consumption)
+        self._channel.basic_consume(consumption.queue.name, on_message, consumer_tag=tag, callback=started)
+
+    def _undeclarable(self, consumption: Consumption, error: Exception) -> None:
+        """Do without a queue that exists with other arguments; anything else ends the session."""
+        ours = translate(error, url=self._address.url, declared=consumption.queue)
+        if isinstance(ours, QueueMismatch):
+            self._wanted.pop(consumption.consumer, None)
+            self._reports.sink(Failed(ours))
+            self._started(consumption)
+        else:
+            self._fail(ours)
+
+    def _started(self, consumption: Consumption, _reply: Reply = None) -> None:
+        self._starting.discard(consumption.consumer)
+        self._check_ready()
+
+    def _check_ready(self) -> None:
+        """Say that all consumers consume, once, and hand out what came before that."""
+        if self._is_over or self._starting or self._early is None:
+            return
+        early, self._early = self._early, None
+        self._reports.ready()
+        for delivery in early:
+            self._reports.sink(Delivered(delivery))
+
+    def _deliver(
+        self,
+        consumption: Consumption,
+        _channel: Channel,
+        method: Basic.Deliver,
+        properties: pika.BasicProperties,
+        body: bytes,
+    ) -> None:
+        if self._is_over:
+            return
+        self._unsettled.open(method.delivery_tag, method.delivery_tag)
+        delivery = Delivery(
+            consumer=consumption.consumer,
+            queue=consumption.queue.name,
+            exchange=method.exchange,
+            routing_key=method.routing_key,
+            body=body,
+            message_id=properties.message_id,
+            kind=properties.type,
+            user_id=properties.user_id,
+            redelivered=method.redelivered,
+            headers=properties.headers or {},
+            generation=self.generation,
+            tag=method.delivery_tag,
+        )
+        if self._early is None:
+            self._reports.sink(Delivered(delivery))
+        else:
+            self._early.append(delivery)
+
+    def _cancelled(self, frame: Method) -> None:
+        # pika calls this for each cancel that is under way whenever one is answered: the frame says which.
+        consumer = self._cancelling.pop(frame.method.consumer_tag, None)
+        if consumer is not None:
+            self._reports.sink(ConsumerGone(consumer))
+
+    def _cancelled_by_broker(self, frame: Method) -> None:
+        consumption = self._consumers.get(frame.method.consumer_tag)
+        if consumption is not None and not self._is_over:
+            text = f"the broker ended our consumer of {consumption.queue.name}: it was deleted, or we were too slow"
+            self._fail(BrokerUnavailable(url=self._address.url, detail=text))
+
+    def _closed(self, _channel: Channel, error: Exception) -> None:
+        if not self._is_over and isinstance(error, ChannelClosedByBroker):
+            self._fail(translate(error, url=self._address.url))
+
+    def _fail(self, error: HeadwayError) -> None:
+        self.end()
+        self._reports.lost(error)

@@ -1,0 +1,164 @@
+"""One thread that does I/O and nothing else, with one connection at a time.
+
+pika's connections belong to one thread. Everything else enters here by `post`: an inbox and one wake-up of the I/O
+loop for all that is in it, because waking costs more than most of what is posted. Actions run in the order in which
+they were posted, in slices, so that a flood of them delays neither answers nor heartbeats.
+
+A link makes a connection when it is told to and says when it ended; whether to try again is decided above. A
+connection that was given up is closed in the background: it says goodbye to the broker, so that deliveries and
+exclusive queues are free at once, while the next one may be made already. If the broker does not answer, its
+heartbeat ends it.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from pika import ConnectionParameters  # type: ignore[import-untyped]
+from pika.adapters.select_connection import IOLoop  # type: ignore[import-untyped]
+
+from .connection import Connection
+
+SLICE: Final = 500
+"""Actions between two looks at the socket: about 10 ms of publishing."""
+
+_GOODBYE_SECONDS_MIN: Final = 1.0  # for the goodbye, though `close` was given no time: it normally takes milliseconds
+
+_PIKA_LOG: Final = logging.getLogger("pika")
+
+Action = Callable[[], None]
+
+
+class Link:
+    """An I/O thread, its inbox, and its connection. `crashed` hears of the unexpected error that ends the thread."""
+
+    def __init__(self, settings: ConnectionParameters, *, crashed: Callable[[Exception], None]) -> None:
+        self._settings = settings
+        self._crashed = crashed
+        self._inbox: deque[Action] = deque()
+        self._awake = False
+        self._loop: IOLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._over = False
+        # I/O thread only, from here on.
+        self._connection: Connection | None = None
+        self._not_closed: set[Connection] = set()
+        self._finishing = False
+
+    def start(self) -> None:
+        """Start the thread; what was posted before is done now."""
+        if _PIKA_LOG.level == logging.NOTSET:
+            # What it reports there, as errors with stack traces, reaches the service as signals.
+            _PIKA_LOG.setLevel(logging.CRITICAL)
+        self._loop = loop = IOLoop()
+        name = self._settings.client_properties["connection_name"]
+        self._thread = threading.Thread(target=self._run, args=(loop,), name=name, daemon=True)
+        self._thread.start()
+        self._wake()
+
+    def post(self, action: Action) -> None:
+        """Do this on the I/O thread, after all that was posted before; where the thread is over, here and now."""
+        self._inbox.append(action)
+        if self._over:
+            self._empty_inbox()
+        elif not self._awake:
+            self._wake()
+
+    def finish(self, *, timeout_seconds: float) -> None:
+        """End the connection, waiting at most so long for the broker's goodbye, and the thread. From outside it."""
+        if self._thread is None:
+            self._over = True
+            self._empty_inbox()
+            return
+        self.post(self._finish)
+        self._thread.join(max(timeout_seconds, _GOODBYE_SECONDS_MIN))
+        if self._thread.is_alive():
+            self.post(self._abort)
+            self._thread.join()
+
+    def connect(self, *, opened: Callable[[Connection], None], lost: Callable[[Exception], None]) -> None:
+        """Begin to connect: one call of `opened`, or one of `lost`, or later both. I/O thread only, as all below."""
+
+        def is_open(connection: Connection) -> None:
+            if connection is self._connection:
+                opened(connection)
+
+        def is_closed(connection: Connection, error: Exception) -> None:
+            self._not_closed.discard(connection)
+            if connection is self._connection:
+                self._connection = None
+                lost(error)
+            self._stop_when_finished()
+
+        if not self._finishing:
+            self._connection = Connection(
+                self._settings,
+                on_open_callback=is_open,
+                on_open_error_callback=is_closed,
+                on_close_callback=is_closed,
+                custom_ioloop=self._loop,
+            )
+            self._not_closed.add(self._connection)
+
+    def abandon(self) -> None:
+        """Give the connection up: `lost` is not called, and it is closed in the background."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not (connection.is_closing or connection.is_closed):
+            connection.close()
+
+    def call_later(self, seconds: float, action: Action) -> None:
+        """Do this after so many seconds."""
+        if self._loop is not None:
+            self._loop.call_later(seconds, action)
+
+    def _run(self, loop: IOLoop) -> None:
+        try:
+            loop.start()
+        except Exception as error:  # noqa: BLE001  whatever it is, the service must hear of it: nothing moves without us
+            self._crashed(error)
+        finally:
+            self._over = True
+            self._empty_inbox()
+            loop.close()
+
+    def _wake(self) -> None:
+        if self._loop is not None:
+            self._awake = True
+            self._loop.add_callback_threadsafe(self._do_slice)
+
+    def _do_slice(self) -> None:
+        # Before the inbox is looked at: an action that is posted from now on wakes us again, or is seen by this loop.
+        self._awake = False
+        connection = self._connection
+        if connection is not None:
+            connection.hold()
+        for _ in range(min(SLICE, len(self._inbox))):
+            self._inbox.popleft()()
+        if connection is not None:
+            connection.release()
+        if self._inbox:
+            self._wake()
+
+    def _empty_inbox(self) -> None:
+        """Do what was posted when the thread was over already; several threads may be at it."""
+        while self._inbox:
+            try:
+                action = self._inbox.popleft()
+            except IndexError:
+                return
+            action()
+
+    def _finish(self) -> None:
+        self._finishing = True
+        self.abandon()
+        self._stop_when_finished()
+
+    def _abort(self) -> None:
+        for connection in self._not_closed:
+            connection.abort()
+
+    def _stop_when_finished(self) -> None:
+        if self._finishing and not self._not_closed and self._loop is not None:
+            self._loop.stop()

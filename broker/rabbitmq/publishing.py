@@ -1,0 +1,212 @@
+"""The publishing half: a channel in confirm mode, and the window of what the broker has not confirmed yet.
+
+A session declares the exchanges and the queues that it was asked for, and opens its channel. What is published after
+a declaration finds the queue: it waits until the queue is there. However a session ends, `end` reports what it had
+not confirmed as lost, in order; what is published between two sessions is lost at once.
+
+The broker may end the channel alone: after a publish to an exchange that somebody deleted (404), or without
+permission (403). That ends the session as well: `lost` is told, both halves begin anew, and the exchanges are
+declared again.
+"""
+
+import threading
+import time
+from collections import deque
+from functools import partial
+from typing import Final
+
+import pika  # type: ignore[import-untyped]
+from pika.channel import Channel  # type: ignore[import-untyped]
+from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped]
+from pika.frame import Method  # type: ignore[import-untyped]
+from pika.spec import Basic  # type: ignore[import-untyped]
+
+from headway.protocol.errors import HeadwayError, QueueMismatch
+from headway.protocol.topology import EXCHANGES, Exchange, Queue
+
+from ..port import Blocked, Failed, Outgoing, Sink, Unblocked, Unconfirmed
+from .address import Address
+from .connection import Connection
+from .declaring import Declarer, Reply
+from .failures import translate
+from .halves import Half, Reports
+from .link import Action, Link
+from .windows import ConfirmWindow
+
+_CONTENT_TYPE: Final = "application/json"
+_PERSISTENT: Final = 2
+_TRANSIENT: Final = 1
+
+
+class PublishSession:
+    """One connection that publishes. All of it runs on the link's thread."""
+
+    def __init__(self, connection: Connection, address: Address, *, queues: dict[str, Queue], reports: Reports) -> None:
+        self._connection = connection
+        self._address = address
+        self._queues = queues
+        self._reports = reports
+        self._declarer = Declarer(connection)
+        self._undeclared = 0
+        self._channel: Channel | None = None
+        self._window = ConfirmWindow()
+        self._waiting: deque[Outgoing] = deque()
+        self._is_ready = False
+        self._is_over = False
+        self._when_idle: list[Action] = []
+
+    def begin(self) -> None:
+        """Open the channel and declare what there is to declare; `ready` follows, or `lost`."""
+        self._connection.add_on_connection_blocked_callback(self._blocked)
+        self._connection.add_on_connection_unblocked_callback(self._unblocked)
+        self._connection.channel(on_open_callback=self._opened)
+        for exchange in EXCHANGES:
+            self.declare(exchange)
+        for queue in self._queues.values():
+            self.declare(queue)
+
+    def declare(self, wanted: Exchange | Queue) -> None:
+        """Declare this, and hold back what is published from now on until it is there."""
+        self._undeclared += 1
+        self._declarer.declare(wanted, done=self._declared, failed=partial(self._undeclarable, wanted))
+
+    def publish(self, message: Outgoing) -> None:
+        """Publish a message now, or once all is declared."""
+        self._waiting.append(message)
+        self._advance()
+
+    def call_when_idle(self, action: Action) -> None:
+        """Do this once nothing is outstanding."""
+        self._when_idle.append(action)
+        self._check_idle()
+
+    def end(self) -> None:
+        """Report all that is outstanding as lost, and say nothing more."""
+        self._is_over = True
+        self._declarer.end()
+        for signal in self._window.lost():
+            self._reports.sink(signal)
+        while self._waiting:
+            self._reports.sink(Unconfirmed(self._waiting.popleft().message_id, "lost"))
+        self._check_idle()
+
+    def _opened(self, channel: Channel) -> None:
+        channel.add_on_close_callback(self._closed)
+        channel.add_on_return_callback(self._returned)
+        channel.confirm_delivery(self._answered, callback=partial(self._confirming, channel))
+
+    def _confirming(self, channel: Channel, _reply: Reply) -> None:
+        self._channel = channel
+        self._advance()
+
+    def _declared(self, _reply: Reply = None) -> None:
+        self._undeclared -= 1
+        self._advance()
+
+    def _undeclarable(self, wanted: Exchange | Queue, error: Exception) -> None:
+        """Do without a queue that exists with other arguments; anything else ends the session."""
+        ours = translate(error, url=self._address.url, declared=wanted)
+        if isinstance(ours, QueueMismatch) and isinstance(wanted, Queue):
+            self._queues.pop(wanted.name, None)
+            self._reports.sink(Failed(ours))
+            self._declared()
+        else:
+            self._fail(ours)
+
+    def _advance(self) -> None:
+        """Publish what waits, if nothing is missing."""
+        if self._is_over or self._channel is None or self._undeclared:
+            return
+        if not self._is_ready:
+            self._is_ready = True
+            self._reports.ready()
+        while self._waiting:
+            self._send(self._channel, self._waiting.popleft())
+
+    def _send(self, channel: Channel, message: Outgoing) -> None:
+        self._window.sent(message.message_id)
+        properties = pika.BasicProperties(
+            message_id=message.message_id,
+            type=message.kind,
+            user_id=self._address.user,
+            timestamp=int(time.time()),
+            content_type=_CONTENT_TYPE,
+            delivery_mode=_TRANSIENT if message.transient else _PERSISTENT,
+        )
+        channel.basic_publish(message.exchange, message.routing_key, message.body, properties, mandatory=True)
+
+    def _returned(self, _channel: Channel, _method: Method, properties: pika.BasicProperties, _body: bytes) -> None:
+        self._window.returned(str(properties.message_id))
+
+    def _answered(self, frame: Method) -> None:
+        method = frame.method
+        settle = self._window.acked if isinstance(method, Basic.Ack) else self._window.nacked
+        for signal in settle(method.delivery_tag, multiple=method.multiple):
+            self._reports.sink(signal)
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if self._when_idle and not self._window and not self._waiting:
+            actions, self._when_idle = self._when_idle, []
+            for action in actions:
+                action()
+
+    def _blocked(self, _connection: Connection, frame: Method) -> None:
+        if not self._is_over:
+            self._reports.sink(Blocked(str(frame.method.reason)))
+
+    def _unblocked(self, _connection: Connection, _frame: Method) -> None:
+        if not self._is_over:
+            self._reports.sink(Unblocked())
+
+    def _closed(self, _channel: Channel, error: Exception) -> None:
+        if not self._is_over and isinstance(error, ChannelClosedByBroker):
+            self._fail(translate(error, url=self._address.url))
+
+    def _fail(self, error: HeadwayError) -> None:
+        self.end()
+        self._reports.lost(error)
+
+
+class Publisher:
+    """What outlives a publishing connection. Its methods may be called from any thread and take effect in order."""
+
+    def __init__(self, link: Link, address: Address, sink: Sink) -> None:
+        self.half = Half(link, address, sink, make=self._make_session)
+        self._address = address
+        self._sink = sink
+        self._queues: dict[str, Queue] = {}
+
+    def publish(self, message: Outgoing) -> None:
+        """Publish a message; without a session it is lost at once."""
+        self.half.link.post(partial(self._publish, message))
+
+    def declare(self, queue: Queue) -> None:
+        """Declare a queue now and at the beginning of each session."""
+        self.half.link.post(partial(self._declare, queue))
+
+    def flush(self, *, timeout_seconds: float) -> None:
+        """Wait until nothing is outstanding, at most so long."""
+        idle = threading.Event()
+        self.half.link.post(partial(self._call_when_idle, idle.set))
+        idle.wait(timeout_seconds)
+
+    def _make_session(self, connection: Connection, reports: Reports) -> PublishSession:
+        return PublishSession(connection, self._address, queues=self._queues, reports=reports)
+
+    def _publish(self, message: Outgoing) -> None:
+        if self.half.session is None:
+            self._sink(Unconfirmed(message.message_id, "lost"))
+        else:
+            self.half.session.publish(message)
+
+    def _declare(self, queue: Queue) -> None:
+        self._queues[queue.name] = queue
+        if self.half.session is not None:
+            self.half.session.declare(queue)
+
+    def _call_when_idle(self, action: Action) -> None:
+        if self.half.session is None:
+            action()
+        else:
+            self.half.session.call_when_idle(action)

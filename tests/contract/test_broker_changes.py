@@ -1,0 +1,112 @@
+"""What the adapter on RabbitMQ makes of queues and exchanges that somebody deleted, changed, or holds."""
+
+from brokers import Listener
+from brokers.rabbit import NAME, QUEUE, Open, joined, message, vhost_of
+from headway.broker.port import Broker, Confirmed, Disconnected, Failed, Outcome, Unconfirmed
+from headway.broker.rabbitmq import connect
+from headway.broker.rabbitmq.adapter import RabbitBroker
+from headway.broker.rabbitmq.address import parse_url
+from headway.protocol.errors import QueueMismatch, WorkerNameTaken
+from headway.protocol.topology import EVENTS, TASKS, Queue, control_queue
+from servers import RabbitMQ
+
+
+def test_a_queue_deleted_under_its_consumer_is_made_again(fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open):
+    """The consumer consumes from the new one."""
+    broker, listener = joined(fresh_vhost, opened)
+    broker.declare(QUEUE)
+    consumer = broker.consume(QUEUE, prefetch=1)
+    broker.publish(message(1))
+    broker.settle(listener.deliveries(1)[0], Outcome.ACK)
+    rabbitmq.api("DELETE", f"/queues/{vhost_of(fresh_vhost)}/{QUEUE.name}")
+    (lost,) = listener.wait_for(Disconnected)
+    assert QUEUE.name in lost.detail
+    listener.connected(times=2)
+    broker.publish(message(2))
+    assert listener.deliveries(2)[1].consumer == consumer
+
+
+def test_a_deleted_exchange_is_made_again(fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open):
+    """The publish that found it missing is lost; published again, it arrives."""
+    broker, listener = joined(fresh_vhost, opened)
+    rabbitmq.api("DELETE", f"/exchanges/{vhost_of(fresh_vhost)}/{EVENTS}")
+    broker.publish(message(1))
+    assert listener.wait_for(Unconfirmed) == [Unconfirmed("m1", "lost")]
+    (lost,) = listener.wait_for(Disconnected)
+    assert EVENTS in lost.detail
+    listener.connected(times=2)
+    broker.declare(QUEUE)
+    broker.publish(message(1))
+    listener.wait_for(Confirmed)
+
+
+def test_a_queue_with_other_arguments_is_told_and_left_alone(fresh_vhost: str, opened: Open):
+    """Failed(QueueMismatch) for declaring and for consuming; deliveries in hand and other queues are not touched."""
+    broker, listener = joined(fresh_vhost, opened)
+    broker.declare(QUEUE)
+    broker.consume(QUEUE, prefetch=1)
+    broker.publish(message(1))
+    (got,) = listener.deliveries(1)
+    other = Queue(name=QUEUE.name, arguments={"x-queue-type": "classic"})
+    broker.declare(other)
+    broker.consume(other, prefetch=1)
+    errors = [signal.error for signal in listener.wait_for(Failed, count=2)]
+    assert [type(error) for error in errors] == [QueueMismatch, QueueMismatch]
+    assert QUEUE.name in str(errors[0])
+    broker.settle(got, Outcome.ACK)
+    broker.publish(message(2))
+    assert listener.deliveries(2)[1].message_id == "m2"
+    assert listener.all_of(Disconnected) == []
+
+
+def test_an_exchange_of_another_kind_ends_all_tries(fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open):
+    """Without its exchanges there is nothing to do."""
+    rabbitmq.api("PUT", f"/exchanges/{vhost_of(fresh_vhost)}/{TASKS}", {"type": "fanout", "durable": True})
+    listener = Listener()
+    opened(connect(fresh_vhost, name=NAME, sink=listener))
+    (failed,) = listener.wait_for(Failed)
+    assert isinstance(failed.error, QueueMismatch)
+    assert str(failed.error).startswith(f"Exchange '{TASKS}' exists with other arguments (PRECONDITION_FAILED")
+
+
+def named(url: str, listener: Listener, *, patience_seconds: float) -> RabbitBroker:
+    """Return a broker that takes a taken name for final after so long."""
+    return RabbitBroker(parse_url(url), name=NAME, sink=listener, name_held_seconds=patience_seconds)
+
+
+def test_a_taken_worker_name_is_told(fresh_vhost: str, opened: Open):
+    """While the first worker is connected the second one tries for a while and fails."""
+    first, first_listener = joined(fresh_vhost, opened)
+    hold_name(first, first_listener)
+    listener = Listener()
+    second = opened(named(fresh_vhost, listener, patience_seconds=0.3))
+    second.consume(control_queue("w1"), prefetch=1)
+    (failed,) = listener.wait_for(Failed)
+    assert isinstance(failed.error, WorkerNameTaken)
+    assert str(failed.error).startswith("A worker named 'w1' is connected already")
+    assert "headway.control.w1" in listener.wait_for(Disconnected)[0].detail
+
+
+def test_a_worker_name_that_is_held_by_a_dead_connection_becomes_free(fresh_vhost: str, opened: Open):
+    """The next worker of the name waits until the broker lets go of it."""
+    first, first_listener = joined(fresh_vhost, opened)
+    hold_name(first, first_listener)
+    listener = Listener()
+    second = opened(named(fresh_vhost, listener, patience_seconds=60))
+    second.consume(control_queue("w1"), prefetch=1)
+    listener.wait_for(Disconnected)
+    first.close(timeout_seconds=5)
+    listener.connected()
+    second.publish(message(2, exchange="", key=control_queue("w1").name))
+    assert listener.deliveries(1)[0].message_id == "m2"
+
+
+def hold_name(broker: Broker, listener: Listener) -> None:
+    """Consume from the control queue of w1, and return when it is there."""
+    queue = control_queue("w1")
+    broker.consume(queue, prefetch=1)
+    number = 0
+    while not listener.all_of(Confirmed):
+        broker.publish(message(number, exchange="", key=queue.name))
+        number += 1
+        listener.wait_for((Confirmed, Unconfirmed), count=number)
