@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 import msgspec
-from sqlalchemy import Engine
 
 from headway.protocol.errors import UnknownRun
 from headway.protocol.names import RunId
 
 from .core.decide import DECIDE_VERSION
 from .core.replay import Subject, decide_again, fold
+from .store.engine import Engine
 from .store.history import RunHistory, read_histories
 
 

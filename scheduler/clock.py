@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from headway.broker.port import Outgoing
@@ -43,6 +43,7 @@ class Clock:
         self._wake = threading.Event()
         self._stopped = False
         self._listening_since: datetime | None = None
+        self._next_look = datetime.now(UTC)
         self._published: dict[TaskTimer | LeaseTimer, float] = {}
         self._thread = threading.Thread(target=self._run, name="headway-clock", daemon=True)
 
@@ -55,9 +56,10 @@ class Clock:
         self._listening_since = datetime.now(UTC) if connected else None
         self._wake.set()
 
-    def look(self) -> None:
-        """Look at once: a timer may have been set that is due sooner than the next look."""
-        self._wake.set()
+    def expect(self, due: datetime | None) -> None:
+        """Look in time for a timer that was just set; most are due long after the next look."""
+        if due is not None and due < self._next_look:
+            self._wake.set()
 
     def stop(self) -> None:
         """End the thread and wait for it."""
@@ -73,6 +75,7 @@ class Clock:
                     wait = self._publish_due(self._listening_since)
                 except Unavailable as error:
                     log.warning("timers wait: %s", error)
+            self._next_look = datetime.now(UTC) + timedelta(seconds=wait)
             self._wake.wait(wait)
             self._wake.clear()
 

@@ -10,6 +10,7 @@ import logging
 import secrets
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -40,11 +41,12 @@ ROWS_MAX: Final = 10_000
 
 
 class Committed(msgspec.Struct, frozen=True, kw_only=True):
-    """What may leave, now that the transaction is committed."""
+    """What may leave, now that the transaction is committed; `next_due` is the soonest of the timers that it set."""
 
     outbox: list[OutboxRow] = []
     orders: list[SendOrder] = []
     queues: list[str] = []
+    next_due: datetime | None = None
 
 
 class _Work:
@@ -96,6 +98,7 @@ class Decider:
             outbox=[row for part in parts for row in part.outbox],
             orders=[order for part in parts for order in part.orders],
             queues=[queue for part in parts for queue in part.queues],
+            next_due=min((part.next_due for part in parts if part.next_due is not None), default=None),
         )
 
     def _process_alone(self, arrival: Arrival) -> Committed:
@@ -132,8 +135,10 @@ class Decider:
                 pending = self._arrivals(work.follow_ups)
             self._decide_round(work, self._arrivals(self._admissions(work)))
             work.outbox += [self._posted(event) for event in [one.event for one in pending] + work.follow_ups]
+            set_timers = work.snapshot.changes.timers.values()
+            next_due = min((timer.due for timer in set_timers if timer is not None), default=None)
             batch.save(work.records, work.outbox)
-        return Committed(outbox=work.outbox, orders=work.orders, queues=work.queues)
+        return Committed(outbox=work.outbox, orders=work.orders, queues=work.queues, next_due=next_due)
 
     def _arrivals(self, events: Sequence[Event]) -> list[Arrival]:
         return [

@@ -173,8 +173,7 @@ class Scheduler:
             self._broker.declare(*(task_queue(QueueName(name)) for name in committed.queues))
         self._relay.order(committed.orders)
         self._relay.post(committed.outbox)
-        if committed.outbox:
-            self._clock.look()
+        self._clock.expect(committed.next_due)
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
         """Try again with backoff for as long as the database is away, or until we are to stop."""

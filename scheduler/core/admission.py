@@ -8,8 +8,6 @@ choice itself is an event, recorded with the run that it concerns, and an audit 
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from headway.protocol.dag import output_sources
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Capacity, Instance
@@ -19,7 +17,7 @@ from headway.protocol.states import AttemptState, EndReason, TaskChange, TaskSta
 from .assignment import input_fault, publish
 from .changes import clear_timers, end_run_if_done, follow_downstream, move_task, token_for
 from .rows import Attempt, QueueRow, Run, TaskInstance, TaskKey
-from .snapshot import Decision, Draft, QueueDelta, Snapshot, Transition
+from .snapshot import Decision, Draft, QueueDelta, Snapshot, Transition, moved
 
 WINDOW_MIN: Final = 100
 """Messages published to a queue at least, whatever its workers: enough for a new worker to find work at once."""
@@ -35,7 +33,7 @@ def window_of(queue: QueueRow) -> int:
 
 def free_in_window(queue: QueueRow, delta: QueueDelta) -> int:
     """Return how many more may be published, after what the batch has decided so far."""
-    now = msgspec.structs.replace(queue, queued=queue.queued + delta.queued, slots=queue.slots + delta.slots)
+    now = moved(queue, delta)
     return max(0, window_of(now) - now.queued)
 
 

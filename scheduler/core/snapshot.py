@@ -125,6 +125,18 @@ class QueueDelta(msgspec.Struct):
         self.slots += other.slots
 
 
+def moved(row: QueueRow, delta: QueueDelta | None) -> QueueRow:
+    """Return a queue's counters as they are after a batch."""
+    if delta is None:
+        return row
+    return QueueRow(
+        queue=row.queue,
+        queued=row.queued + delta.queued,
+        waiting=row.waiting + delta.waiting,
+        slots=row.slots + delta.slots,
+    )
+
+
 class Changes:
     """The rows that something changed, by table; None means deleted."""
 
@@ -259,8 +271,9 @@ class Snapshot:
             self.boots.clear()
         self.timers.forget()
         self.outputs.forget()
-        for passing in (self.held, self.queues, self.digests, self.messages):
+        for passing in (self.held, self.digests, self.messages):
             passing.clear()
+        self.queues = {queue: moved(row, self.changes.queues.get(queue)) for queue, row in self.queues.items()}
         if len(self.graphs) > GRAPHS_KEPT_MAX:
             self.graphs.clear()
         self.changes = Changes()

@@ -1,15 +1,19 @@
 """Engines for PostgreSQL and SQLite, and one table that translates the database's errors into ours."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
+import psycopg
 import sqlalchemy
 from sqlalchemy import Engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from headway.protocol.errors import Corrupt, DatabaseRefused, DatabaseUnavailable, HeadwayError, WrongSettings
+
+__all__ = ["WRITES", "Engine", "make_engine", "redact", "translate", "translated"]
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
 """A database that does not answer by then counts as away; the scheduler tries again, a command says so."""
@@ -31,6 +35,7 @@ _REFUSALS: Final = (
     "permission denied",
     "pg_hba",
 )
+_AWAY: Final = (psycopg.OperationalError, psycopg.InterfaceError, sqlite3.OperationalError, sqlite3.InterfaceError)
 _CORRUPT: Final = ("malformed", "not a database")
 
 
@@ -64,24 +69,26 @@ def redact(url: str) -> str:
 
 @contextmanager
 def translated(engine: Engine) -> Iterator[None]:
-    """Raise our own errors for the database's."""
+    """Raise our own errors for the database's, whether they come through SQLAlchemy or from the driver itself."""
     try:
         yield
-    except (OperationalError, InterfaceError, sqlalchemy.exc.DatabaseError) as error:
-        ours = translate(error, engine.url.render_as_string(hide_password=True))
+    except (DBAPIError, psycopg.Error) as error:
+        original = error.orig if isinstance(error, DBAPIError) else error
+        ours = translate(original or error, engine.url.render_as_string(hide_password=True))
         if ours is None:
             raise
         raise ours from error
 
 
-def translate(error: DBAPIError, url: str) -> HeadwayError | None:
-    """Return our error for a database's, or None if it is a mistake of our own."""
-    detail = str(error.orig).strip().splitlines()[0] if error.orig is not None else str(error)
+def translate(error: BaseException, url: str) -> HeadwayError | None:
+    """Return our error for a driver's, or None if it is a mistake of our own."""
+    text = str(error).strip()
+    detail = text.splitlines()[0] if text else type(error).__name__
     if any(mark in detail for mark in _CORRUPT):
         return Corrupt(detail=f"{url}: {detail}")
-    if not isinstance(error, OperationalError | InterfaceError) and not error.connection_invalidated:
+    if not isinstance(error, _AWAY):
         return None
-    if any(mark in str(error.orig) for mark in _REFUSALS):
+    if any(mark in text for mark in _REFUSALS):
         return DatabaseRefused(url=url, detail=detail)
     return DatabaseUnavailable(url=url, detail=detail)
 

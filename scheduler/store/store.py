@@ -139,9 +139,14 @@ class Store:
 def _lock_partitions(connection: Connection) -> tuple[datetime, dict[int, int]]:
     """Lock the partitions' rows and return the database's time and their sequence numbers."""
     c = t.partitions.c
-    clock = func.clock_timestamp() if connection.dialect.name == "postgresql" else literal(None)
-    statement = select(c.partition, c.seq, clock).order_by(c.partition).with_for_update()
-    rows = connection.execute(statement).all()
+    raw = connection.connection.driver_connection
+    if connection.dialect.name == "postgresql" and raw is not None:
+        statement = select(c.partition, c.seq, func.clock_timestamp()).order_by(c.partition).with_for_update()
+        with raw.pipeline():  # BEGIN and the statement share a round trip
+            cursor = raw.execute(str(statement.compile(dialect=connection.dialect)))
+        rows = cursor.fetchall()
+    else:
+        rows = connection.execute(select(c.partition, c.seq, literal(None)).order_by(c.partition)).all()
     if not rows:
         raise Corrupt(detail="the table of partitions is empty")
     now = rows[-1][2]
