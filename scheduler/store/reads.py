@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, func, select, tuple_
 
 from headway.protocol.codec import decode_dag
 from headway.protocol.dag import Dag
-from headway.protocol.errors import UnknownDag, UnknownRun
+from headway.protocol.errors import UnknownDag, UnknownRun, UnknownTask
 from headway.protocol.names import DagId, partition_label
 from headway.protocol.states import AttemptState, TaskState, WorkerState
 
@@ -188,6 +188,16 @@ def find_run(engine: Engine, run_id: str) -> RunSummary:
     if row is None:
         raise UnknownRun(run_id=run_id)
     return to(RunSummary, row)
+
+
+def find_task(engine: Engine, run_id: str, task_id: str) -> None:
+    """Raise UnknownRun or UnknownTask unless a run has a task."""
+    find_run(engine, run_id)
+    c = t.task_instances.c
+    with translated(engine), engine.connect() as connection:
+        found = connection.execute(select(c.task_id).where(c.run_id == run_id, c.task_id == task_id).limit(1)).scalar()
+    if found is None:
+        raise UnknownTask(run_id=run_id, task_id=task_id)
 
 
 def show_run(engine: Engine, run_id: str) -> RunDetail:

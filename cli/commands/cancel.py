@@ -1,0 +1,29 @@
+"""`headway cancel`: end a run, or one task of it."""
+
+import click
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("task_id", metavar="[TASK]", required=False)
+def cancel(run_id: str, task_id: str | None) -> None:
+    """End a run, or one task of it, without success.
+
+    What is running is told to stop and ends when it has; all else ends at once.
+    """
+    from headway.protocol.messages import Cancel
+    from headway.protocol.names import DagId, RunId, TaskId
+    from headway.scheduler.store.reads import find_run, find_task
+
+    from ..database import open_database
+    from ..operating import operate
+    from ..settings import read_settings
+
+    settings = read_settings()
+    engine = open_database(settings)
+    run = find_run(engine, run_id)
+    if task_id is not None:
+        find_task(engine, run_id, task_id)
+    event = Cancel(dag_id=DagId(run.dag_id), run_id=RunId(run_id), task_id=None if task_id is None else TaskId(task_id))
+    operate(engine, settings.broker_url, event)
+    click.echo(f"Run {run_id} is being cancelled." if task_id is None else f"Task {task_id} is being cancelled.")

@@ -1,0 +1,76 @@
+"""`headway check`: what is wrong with DAG files."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..printing import json_option, plain, print_json
+
+if TYPE_CHECKING:
+    from headway.scheduler.parser.report import ParsedFile
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@json_option
+def check(files: tuple[Path, ...], *, as_json: bool) -> int:
+    """Validate DAG files, without any effect.
+
+    A folder stands for the DAG files in it. Exits 1 if any file has a fault; each is one line, `file:line: message`.
+    """
+    from headway.scheduler.parser.folder import parse_files
+
+    from ..settings import read_settings
+    from .dags import limits_of
+
+    parsed = parse_files(_readable(files), limits=limits_of(read_settings()))
+    if as_json:
+        print_json([entry for file in parsed for entry in _entries(file)])
+    else:
+        for file in parsed:
+            _print(file)
+    return int(any(file.problems for file in parsed))
+
+
+def _readable(paths: tuple[Path, ...]) -> list[Path]:
+    """Return the files, those of folders too; what cannot be read is a mistake of the caller, not of a DAG."""
+    from headway.protocol.errors import UserError
+    from headway.scheduler.parser.folder import scan
+
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += scan(path)
+        elif not path.exists():
+            raise UserError(detail=f"There is no file {path}: name a DAG file, or a folder of them.")
+        elif not os.access(path, os.R_OK):
+            raise UserError(detail=f"File {path} cannot be read: you may not.")
+        else:
+            files.append(path)
+    return files
+
+
+def _entries(file: "ParsedFile") -> list[dict[str, Any]]:
+    """Return one entry for each DAG of a file, and one without DAG for faults that belong to none."""
+    legal: list[dict[str, Any]] = [
+        {"dag_id": parsed.dag.dag_id, "file": file.file, "tasks": parsed.task_count, "errors": []}
+        for parsed in file.dags
+    ]
+    faulty: dict[str | None, list[dict[str, Any]]] = {}
+    for problem in file.problems:
+        faulty.setdefault(problem.dag_id, []).append({"line": problem.line, "message": problem.message})
+    return legal + [
+        {"dag_id": dag_id, "file": file.file, "tasks": None, "errors": errors} for dag_id, errors in faulty.items()
+    ]
+
+
+def _print(file: "ParsedFile") -> None:
+    for problem in file.problems:
+        click.echo(f"{file.file}:{problem.line}: {plain(problem.message)}")
+    for parsed in file.dags:
+        tasks = "1 task" if parsed.task_count == 1 else f"{parsed.task_count} tasks"
+        click.echo(f"{file.file}: DAG {parsed.dag.dag_id}, {tasks}, no fault")
+    if not file.dags and not file.problems:
+        click.echo(f"{file.file}: no DAG in it")

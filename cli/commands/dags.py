@@ -1,0 +1,129 @@
+"""`headway dags`: list DAGs, show one, read the DAG files anew."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ..printing import json_option, plain, print_json, print_table, show_time
+
+if TYPE_CHECKING:
+    from headway.protocol.messages import DagVersion
+    from headway.scheduler.dagfiles import Look
+    from headway.scheduler.parser.report import Limits
+
+    from ..settings import Settings
+
+SYNC_SECONDS_PER_DAG = 0.1
+"""What each changed DAG adds to the longest wait for the scheduler: a large one takes it some time to store."""
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def dags(context: click.Context, *, as_json: bool) -> None:
+    """List DAGs, show one, read the DAG files anew."""
+    if context.invoked_subcommand is None:
+        _list(as_json=as_json)
+
+
+@dags.command(name="list")
+@json_option
+def list_(*, as_json: bool) -> None:
+    """List every DAG that the scheduler knows, with its newest version."""
+    _list(as_json=as_json)
+
+
+def _list(*, as_json: bool) -> None:
+    from headway.scheduler.store.reads import list_dags
+
+    from ..database import open_database
+    from ..settings import read_settings
+
+    found = list_dags(open_database(read_settings()))
+    if as_json:
+        print_json(found)
+        return
+    rows = [(dag.dag_id, dag.version, dag.task_count, dag.schedule, dag.paused, dag.file) for dag in found]
+    print_table(("DAG", "VERSION", "TASKS", "SCHEDULE", "PAUSED", "FILE"), rows)
+    if not rows:
+        click.echo("No DAG is known: put DAG files into HEADWAY_DAGS and run `headway dags sync`.", err=True)
+
+
+@dags.command()
+@click.argument("dag_id", metavar="DAG")
+@json_option
+def show(dag_id: str, *, as_json: bool) -> None:
+    """Show the newest version of a DAG."""
+    from headway.scheduler.store.reads import find_dag
+
+    from ..database import open_database
+    from ..settings import read_settings
+
+    summary, dag = find_dag(open_database(read_settings()), dag_id)
+    if as_json:
+        import msgspec
+
+        print_json({**msgspec.structs.asdict(summary), **msgspec.structs.asdict(dag)})
+        return
+    click.echo(f"{dag.dag_id}, version {summary.version} of {show_time(summary.updated_at)}, from {summary.file}")
+    for label, value in (("Description", dag.description), ("Owner", dag.owner), ("Tags", ", ".join(dag.tags))):
+        if value:
+            click.echo(f"{label}: {plain(value)}")
+    for name, default in dag.params.items():
+        click.echo(f"Parameter {name}: {plain(str(default))} unless --param {name}=... says otherwise")
+    print_table(("TASK", "QUEUE", "WAITS FOR"), [(task.task_id, task.queue, task.upstream) for task in dag.tasks])
+
+
+@dags.command()
+@json_option
+def sync(*, as_json: bool) -> int:
+    """Read the DAG files in HEADWAY_DAGS now, and wait until the scheduler knows their versions.
+
+    Exits 1 if a file has a fault, which is one line, `file:line: message`; DAGs without fault are taken all the same.
+    """
+    from headway.protocol.errors import WrongSettings
+
+    from ..settings import read_settings
+
+    settings = read_settings()
+    if settings.dags is None:
+        raise WrongSettings(name="HEADWAY_DAGS", value="", detail="set it to the folder of your DAG files")
+    look = _sync(settings)
+    if as_json:
+        print_json(look)
+    else:
+        for problem in look.problems:
+            click.echo(plain(str(problem)))
+        click.echo(f"{len(look.found)} DAGs without fault, {len(look.changed)} of them new or changed.")
+    return int(bool(look.problems))
+
+
+def _sync(settings: "Settings") -> "Look":
+    from headway.protocol.errors import HeadwayError
+    from headway.scheduler.dagfiles import DagFolder
+    from headway.scheduler.store.reads import known_dags
+    from headway.scheduler.store.store import Store
+
+    from ..database import open_database
+    from ..operating import VERDICT_SECONDS, publish_events, wait_until
+
+    engine = open_database(settings)
+    changed: list[DagVersion] = []
+    folder = DagFolder(settings.dags or settings.home, limits=limits_of(settings))
+    look = folder.look(Store(engine), known_dags(engine), changed.append)
+    publish_events(settings.broker_url, changed)
+    wanted = {version.dag_id: (version.digest, version.file) for version in changed}
+    seconds = VERDICT_SECONDS + SYNC_SECONDS_PER_DAG * len(changed)
+    if changed and not wait_until(lambda: wanted.items() <= known_dags(engine).items() or None, seconds=seconds):
+        raise HeadwayError(
+            f"{len(changed)} DAG versions were published, but no scheduler has answered within {seconds:g} s: they "
+            "will be known when one runs (`headway scheduler`)."
+        )
+    return look
+
+
+def limits_of(settings: "Settings") -> "Limits":
+    """Return what reading one DAG file may take."""
+    from headway.scheduler.parser.report import Limits
+
+    return Limits(timeout_seconds=settings.dags_timeout, memory_bytes=settings.dags_memory)

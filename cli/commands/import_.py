@@ -1,0 +1,48 @@
+"""`headway import`: DAG files of workflows in other formats."""
+
+from pathlib import Path
+
+import click
+
+
+@click.group(name="import")
+def import_() -> None:
+    """Make DAG files of workflows in other formats."""
+
+
+@import_.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT", help="Where to; without it, stdout.")
+@click.option(
+    "--runtime",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    metavar="FACTOR",
+    help="Each task sleeps its real time times this; 0: it does nothing.",
+)
+def wfformat(file: Path, *, output: Path | None, runtime: float) -> None:
+    """Make a DAG file (*.dag.json) of a WfCommons workflow (WfFormat 1.5).
+
+    The DAG's id is the file's name made legal.
+    """
+    from headway.protocol.document import to_document
+    from headway.protocol.errors import InvalidDag, UserError
+
+    from ..wfformat import import_wfformat
+
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise UserError(detail=f"File {file} cannot be read: {error.strerror}.") from error
+    try:
+        document = to_document(import_wfformat(text, name=file.name, runtime_factor=runtime))
+    except InvalidDag as error:
+        raise InvalidDag(detail=f"{file}: {error}") from error
+    if output is None:
+        click.echo(document.decode(), nl=False)
+        return
+    try:
+        output.write_bytes(document)
+    except OSError as error:
+        raise UserError(detail=f"File {output} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,68 @@
+"""`headway queues`: the database's side of each queue and the broker's."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ..printing import json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from headway.broker.port import QueueDepth
+
+MEASURE_SECONDS: Final = 5.0
+"""Longest wait for the broker; without its answer the database's side is shown alone."""
+
+
+@click.command()
+@json_option
+def queues(*, as_json: bool) -> None:
+    """Show each queue: the database's side and the broker's.
+
+    READY and CONSUMERS are the broker's: published and not taken, workers with a free slot. QUEUED are published and
+    not granted as the database has it, HELD are ready but not published yet, because WINDOW bounds what is.
+    """
+    from headway.scheduler.store.reads import list_queues
+
+    from ..database import open_database
+    from ..settings import read_settings
+
+    settings = read_settings()
+    found = list_queues(open_database(settings))
+    depths = _measure(settings.broker_url, [queue.queue for queue in found])
+    lines: list[dict[str, Any]] = [
+        {
+            "queue": queue.queue,
+            "ready": depths[queue.queue].ready if queue.queue in depths else None,
+            "unacked": None,  # AMQP does not tell
+            "consumers": depths[queue.queue].consumers if queue.queue in depths else None,
+            "queued": queue.queued,
+            "unpublished": queue.unpublished,
+            "free_slots": queue.free_slots,
+            "window": queue.window,
+            "slots": queue.slots,
+        }
+        for queue in found
+    ]
+    if as_json:
+        print_json(lines)
+        return
+    columns = ("queue", "ready", "consumers", "queued", "unpublished", "window", "slots", "free_slots")
+    header = ("QUEUE", "READY", "CONSUMERS", "QUEUED", "HELD", "WINDOW", "SLOTS", "FREE")
+    print_table(header, [tuple(line[column] for column in columns) for line in lines])
+    if not lines:
+        click.echo("No queue was ever used, and no worker serves one.", err=True)
+
+
+def _measure(broker_url: str, names: Sequence[str]) -> "dict[str, QueueDepth]":
+    """Return what the broker says, or nothing and a sentence if it says nothing."""
+    from headway.broker.rabbitmq import measure_once
+    from headway.protocol.errors import BrokerRefused, BrokerUnavailable
+    from headway.protocol.topology import task_queue_name
+
+    try:
+        depths = measure_once(broker_url, map(task_queue_name, names), timeout_seconds=MEASURE_SECONDS)
+    except (BrokerUnavailable, BrokerRefused) as error:
+        click.echo(f"{error} Only the database's side is shown.", err=True)
+        return {}
+    return dict(zip(names, depths, strict=True))

@@ -1,0 +1,114 @@
+"""`headway runs`: list runs, show one with its tasks."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from ..printing import between, json_option, plain, print_json, print_table, show_time
+
+if TYPE_CHECKING:
+    from headway.scheduler.store.reads import AttemptDetail, RunDetail, TaskDetail
+
+LIMIT = 50
+STATES = ("queued", "running", "success", "failed", "cancelled")
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def runs(context: click.Context, *, as_json: bool) -> None:
+    """List runs, show one with its tasks."""
+    if context.invoked_subcommand is None:
+        _list(dag=None, state=None, limit=LIMIT, as_json=as_json)
+
+
+@runs.command(name="list")
+@click.option("--dag", metavar="DAG", help="Only runs of this DAG.")
+@click.option("--state", type=click.Choice(STATES), help="Only runs in this state.")
+@click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="At most so many.")
+@json_option
+def list_(*, dag: str | None, state: str | None, limit: int, as_json: bool) -> None:
+    """List runs, the newest first."""
+    _list(dag=dag, state=state, limit=limit, as_json=as_json)
+
+
+def _list(*, dag: str | None, state: str | None, limit: int, as_json: bool) -> None:
+    from headway.scheduler.store.reads import find_dag, list_runs
+
+    from ..database import open_database
+    from ..settings import read_settings
+
+    engine = open_database(read_settings())
+    found = list_runs(engine, dag_id=dag, state=state, limit=limit)
+    if dag is not None and not found:
+        find_dag(engine, dag)  # a misspelt id is a mistake, not a DAG without runs
+    if as_json:
+        print_json(found)
+        return
+    now = datetime.now(UTC)
+    took = [between(run.started_at, run.finished_at or now) for run in found]
+    rows = [
+        (run.run_id, run.dag_id, run.state, run.logical_date, run.started_at, long)
+        for run, long in zip(found, took, strict=True)
+    ]
+    print_table(("RUN", "DAG", "STATE", "LOGICAL DATE", "STARTED", "TOOK"), rows)
+    if not rows:
+        click.echo("There is no such run.", err=True)
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@json_option
+def show(run_id: str, *, as_json: bool) -> None:
+    """Show a run with its tasks and their attempts."""
+    from headway.scheduler.store.reads import show_run
+
+    from ..database import open_database
+    from ..settings import read_settings
+
+    run = show_run(open_database(read_settings()), run_id)
+    if as_json:
+        print_json(run)
+    else:
+        _print(run, datetime.now(UTC))
+
+
+def _print(run: "RunDetail", now: datetime) -> None:
+    click.echo(f"Run {run.run_id} of DAG {run.dag_id}, version {run.version}: {run.state}")
+    took = between(run.started_at, run.finished_at or now)
+    click.echo(f"Logical date {show_time(run.logical_date)}, started {show_time(run.started_at)}, took {took}")
+    for name, value in run.params.items():
+        click.echo(f"Parameter {name}: {plain(str(value))}")
+    counts: dict[str, int] = {}
+    for task in run.tasks:
+        counts[task.state] = counts.get(task.state, 0) + 1
+    click.echo(f"{len(run.tasks)} tasks: {', '.join(f'{count} {state}' for state, count in counts.items())}\n")
+    header = ("TASK", "STATE", "REASON", "TRY", "WORKER", "QUEUE", "EXIT", "STARTED", "TOOK")
+    print_table(header, [_row(task, now) for task in run.tasks])
+
+
+def _row(task: "TaskDetail", now: datetime) -> tuple[object, ...]:
+    from ..addressing import join_index
+
+    name = join_index(task.task_id, task.map_index)
+    if not task.attempts:
+        return (name, task.state, task.reason, None, "", "", "", None, "")
+    attempt = task.attempts[-1]
+    took = between(attempt.started_at, attempt.finished_at or now)
+    reason = task.reason or attempt.reason
+    return (
+        name,
+        task.state,
+        reason,
+        attempt.try_number,
+        attempt.worker,
+        attempt.queue,
+        _exit(attempt),
+        attempt.started_at,
+        took,
+    )
+
+
+def _exit(attempt: "AttemptDetail") -> str:
+    return attempt.signal or ("" if attempt.exit_code is None else str(attempt.exit_code))

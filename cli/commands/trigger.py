@@ -1,0 +1,142 @@
+"""`headway trigger`: start a run."""
+
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from headway.scheduler.store.engine import Engine
+    from headway.scheduler.store.reads import RunSummary
+
+Param = str | int | float | bool | None
+
+FIRST_LOOK_SECONDS: Final = 0.05
+LAST_LOOK_SECONDS: Final = 1.0
+"""With --wait, how often the run is looked at: soon for short ones, gently for long ones."""
+
+
+@click.command()
+@click.argument("dag_id", metavar="DAG")
+@click.option("--run-id", metavar="R", help="Name of the run; without it, the DAG's id, the time and four digits.")
+@click.option(
+    "--date", metavar="D", help="Its logical date, like 2026-01-31 or 2026-01-31T06:00+01:00; without it, now."
+)
+@click.option("--param", "params", metavar="K=V", multiple=True, help="Set a parameter of the DAG; may be repeated.")
+@click.option("--wait", is_flag=True, help="Wait for the run's end; exit 0 if it succeeded, else 1.")
+def trigger(dag_id: str, *, run_id: str | None, date: str | None, params: tuple[str, ...], wait: bool) -> int:
+    """Start a run of a DAG.
+
+    Prints the run's id on the first line.
+    """
+    from headway.protocol.messages import Trigger
+    from headway.protocol.names import DagId, RunId, check_name
+    from headway.scheduler.store.reads import find_dag
+
+    from ..database import open_database
+    from ..operating import operate
+    from ..settings import read_settings
+
+    settings = read_settings()
+    now = datetime.now(UTC)
+    name = RunId(check_name("run id", run_id or new_run_id(dag_id, now)))
+    logical_date = parse_date(date) if date else now
+    engine = open_database(settings)
+    _, dag = find_dag(engine, dag_id)
+    values = parse_params(dag_id, dag.params, params)
+    event = Trigger(dag_id=DagId(dag_id), run_id=name, logical_date=logical_date, params=values)
+    operate(engine, settings.broker_url, event)
+    click.echo(name)
+    if not wait:
+        return 0
+    sys.stdout.flush()
+    run = wait_for_end(engine, name)
+    click.echo(f"{run.state}")
+    return int(run.state != "success")
+
+
+def new_run_id(dag_id: str, now: datetime) -> str:
+    """Return a name that sorts like time and that no other run has."""
+    from headway.protocol.limits import ID_LENGTH_MAX
+
+    suffix = f"__{now:%Y%m%dT%H%M%SZ}_{secrets.token_hex(2)}"
+    return f"{dag_id[: ID_LENGTH_MAX - len(suffix)]}{suffix}"
+
+
+def parse_date(text: str) -> datetime:
+    """Return a date or time as an aware UTC time; without an offset it is UTC. Raises UserError."""
+    from headway.protocol.errors import UserError
+
+    try:
+        date = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(
+            detail=f"{text!r} is not a date: write it like 2026-01-31 or 2026-01-31T06:00+01:00."
+        ) from error
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def parse_params(dag_id: str, defaults: Mapping[str, Param], given: tuple[str, ...]) -> dict[str, Param]:
+    """Return parameters as the types of their defaults; raise UserError for an unknown one and for a wrong value."""
+    from headway.protocol.errors import UserError
+    from headway.protocol.keywords import did_you_mean
+
+    values: dict[str, Param] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(detail=f"{text!r} is no parameter: write --param NAME=VALUE.")
+        if name not in defaults:
+            known = f"; it has {', '.join(defaults)}" if defaults else ""
+            near = did_you_mean(name, defaults)
+            raise UserError(detail=f"DAG {dag_id!r} has no parameter {name!r}{near}{known}.")
+        values[name] = _as_type_of(defaults[name], name, value)
+    return values
+
+
+def _as_type_of(default: Param, name: str, text: str) -> Param:
+    import msgspec
+
+    from headway.protocol.errors import UserError
+
+    if isinstance(default, str):
+        return text
+    try:
+        value: Param = msgspec.json.decode(text, type=Param)
+    except msgspec.MsgspecError:
+        value = text
+    wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(type(default))
+    fits = (
+        wanted is None
+        or type(value) is type(default)
+        or (isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool))
+    )
+    if not fits:
+        raise UserError(detail=f"Parameter {name!r} is {wanted}, and {text!r} is not.")
+    return value
+
+
+def wait_for_end(engine: "Engine", run_id: str) -> "RunSummary":
+    """Return a run once it has ended, however long that takes, and through an outage of the database."""
+    from headway.protocol.errors import Unavailable
+    from headway.protocol.states import FINAL_RUN_STATES
+    from headway.scheduler.store.reads import find_run
+
+    pause, said = FIRST_LOOK_SECONDS, False
+    while True:
+        try:
+            run = find_run(engine, run_id)
+        except Unavailable as error:
+            if not said:
+                click.echo(f"{error} The run goes on, and is waited for.", err=True)
+            said = True
+        else:
+            if run.state in FINAL_RUN_STATES:
+                return run
+            said = False
+        time.sleep(pause)
+        pause = min(pause * 1.2, LAST_LOOK_SECONDS)

@@ -1,0 +1,277 @@
+"""The sentences of `headway why`: from what is stored about a task instance to what a person wants to know.
+
+Pure: evidence and the time in, words out. Each state has its function. A reason is one word for scripts: why an attempt
+ended, what holds the task, or what it waits for; a detail says it with names, times and what to do.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from headway.protocol.states import (
+    FINAL_TASK_STATES,
+    AttemptState,
+    EndReason,
+    HoldReason,
+    Intent,
+    RunState,
+    TaskState,
+)
+from headway.scheduler.core.admission import window_of
+from headway.scheduler.core.rows import Attempt, TaskInstance
+from headway.scheduler.store.evidence import Evidence
+
+from .printing import plain, show_duration, show_time
+
+NAMED_MAX: Final = 5
+"""Tasks that are named; more are counted."""
+
+TAIL_LINES: Final = 10
+"""Last lines of the output that are shown beside a failure."""
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a task is in its state. `sentences` make up the detail."""
+
+    state: str
+    reason: str | None
+    sentences: tuple[str, ...]
+    last_lines: tuple[str, ...] = ()
+
+
+Told = tuple[str | None, Iterator[str]]
+
+
+def explain(evidence: Evidence, now: datetime) -> Explanation:
+    """Say why, as of `now`."""
+    if evidence.task is None:
+        run = evidence.run
+        made = f"Run {run.run_id} is being created: {run.created} of {run.unfinished} of its tasks are there."
+        return Explanation(state=TaskState.WAITING, reason="upstream", sentences=(made,))
+    reason, sentences = _TELLERS[evidence.task.state](evidence, evidence.task, now)
+    return Explanation(
+        state=evidence.task.state,
+        reason=reason,
+        sentences=tuple(plain(sentence) for sentence in sentences),
+        last_lines=_last_lines(evidence.attempt) if evidence.task.state in _SHOWING_OUTPUT else (),
+    )
+
+
+# --- one function for each state --------------------------------------------------------------------------------------
+
+
+def _waiting(evidence: Evidence, _task: TaskInstance, _now: datetime) -> Told:
+    open_ones = {name: state for name, state in evidence.upstream.items() if state not in FINAL_TASK_STATES}
+
+    def tell() -> Iterator[str]:
+        run = evidence.run
+        if run.state is RunState.QUEUED:
+            yield f"Run {run.run_id} is being created: {run.created} of {run.unfinished} of its tasks are there."
+        elif open_ones:
+            total = len(evidence.upstream)
+            yield f"It waits for {len(open_ones)} of {total} upstream tasks: {_named(open_ones)}."
+        else:
+            yield "All it waits for has ended: the scheduler has its release in hand."
+
+    return "upstream", tell()
+
+
+def _scheduled(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
+    queue, window = evidence.queue, window_of(evidence.queue)
+
+    def tell() -> Iterator[str]:
+        yield f"It is ready {_since(task.since, now)} and held back until queue {queue.queue!r} has room."
+        yield f"{queue.queued} of at most {window} tasks are published there, and {evidence.ahead} go before this one."
+        yield _capacity(evidence)
+        if evidence.attempt is not None:
+            yield f"{_ending(evidence.attempt)}, and it will be tried again."
+
+    return task.hold or HoldReason.WINDOW, tell()
+
+
+def _queued(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
+    attempt, timers = evidence.attempt, evidence.timers
+    slots = sum(server.slots for server in evidence.servers)
+    running = sum(server.running for server in evidence.servers)
+
+    def tell() -> Iterator[str]:
+        if attempt is not None:
+            times = f"published {attempt.publications} times" if attempt.publications > 1 else "published once"
+            number = attempt.try_number
+            yield f"Attempt {number} stands in queue {attempt.queue!r} {_since(attempt.queued_at, now)}, {times}."
+        yield _capacity(evidence)
+        if "republish" in timers:
+            yield f"The broker had no such queue; it is published again at {show_time(timers['republish'])}."
+        elif "queued_deadline" in timers:
+            yield f"If nobody takes it by {show_time(timers['queued_deadline'])}, it is published again."
+        if "queued_timeout" in timers:
+            act = "it fails" if evidence.spec.on_queued_timeout == "fail" else "it is said, and it goes on waiting"
+            yield f"Its queued_timeout is over at {show_time(timers['queued_timeout'])}: then {act}."
+
+    del task
+    if not evidence.servers:
+        return EndReason.NO_WORKERS, tell()
+    if "republish" in timers:
+        return EndReason.UNROUTABLE, tell()
+    return EndReason.NO_CAPACITY if running >= slots else "queued", tell()
+
+
+def _running(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
+    attempt, holder = evidence.attempt, evidence.holder
+
+    def tell() -> Iterator[str]:
+        if attempt is None:
+            return
+        host = f" on host {holder.host}" if holder is not None else ""
+        yield (
+            f"Attempt {attempt.try_number} runs on worker {attempt.worker}{host} (boot {attempt.boot}) "
+            f"{_since(attempt.started_at, now)}."
+        )
+        if holder is not None:
+            yield (
+                f"The worker is {holder.state}, was heard {_since(holder.last_heartbeat, now, word='')} ago and is "
+                f"believed alive until {show_time(holder.lease_due)}."
+            )
+        if task.intent is Intent.CANCEL:
+            yield f"It was {task.detail or 'cancelled'}: its worker is told to stop it, again and again until it has."
+        if evidence.spec.timeout is not None:
+            yield f"Its timeout ends it after {show_duration(evidence.spec.timeout)}."
+        if attempt.try_number > 1:
+            yield f"{_ending(evidence.attempts[-2])}."
+
+    return (Intent.CANCEL if task.intent is Intent.CANCEL else None), tell()
+
+
+def _up_for_retry(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
+    def tell() -> Iterator[str]:
+        if evidence.attempt is not None:
+            yield f"{_ending(evidence.attempt)}."
+        due = evidence.timers.get("retry")
+        if due is not None:
+            left = (due - now).total_seconds()
+            when = f"in {show_duration(left)}" if left > 0 else "now"
+            left_over = evidence.spec.retries - task.retries_used
+            yield (
+                f"Attempt {task.try_number + 1} is due {when}, at {show_time(due)}; {left_over} of "
+                f"{evidence.spec.retries} retries are left after it."
+            )
+
+    return task.reason, tell()
+
+
+def _ended(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
+    attempt = evidence.attempt
+
+    def tell() -> Iterator[str]:
+        if attempt is not None and attempt.finished_at is not None:
+            yield f"{_ending(attempt)}{_where(attempt)}."
+        if task.detail and (attempt is None or task.detail != attempt.detail):
+            yield f"{task.detail[0].upper()}{task.detail[1:]}."
+        if attempt is None:
+            yield "It was never published."
+        elif attempt.decided_by:
+            yield f"Event {attempt.decided_by} decided it, at {show_time(task.since)}."
+        if task.state is TaskState.FAILED and task.infra_used:
+            yield f"{task.infra_used} of {evidence.spec.infra_retries} infra_retries were used."
+
+    return task.reason, tell()
+
+
+def _upstream_failed(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
+    bad = {
+        name: state
+        for name, state in evidence.upstream.items()
+        if state in FINAL_TASK_STATES and state is not TaskState.SUCCESS
+    }
+
+    def tell() -> Iterator[str]:
+        yield f"It was never started, because upstream tasks did not succeed: {_named(bad)}."
+
+    return task.reason, tell()
+
+
+_TELLERS: Final[Mapping[TaskState, Callable[[Evidence, TaskInstance, datetime], Told]]] = {
+    TaskState.WAITING: _waiting,
+    TaskState.SCHEDULED: _scheduled,
+    TaskState.QUEUED: _queued,
+    TaskState.RUNNING: _running,
+    TaskState.UP_FOR_RETRY: _up_for_retry,
+    TaskState.SUCCESS: _ended,
+    TaskState.FAILED: _ended,
+    TaskState.CANCELLED: _ended,
+    TaskState.UPSTREAM_FAILED: _upstream_failed,
+}
+
+_SHOWING_OUTPUT: Final = frozenset({TaskState.FAILED, TaskState.UP_FOR_RETRY, TaskState.CANCELLED, TaskState.SUCCESS})
+
+
+# --- parts of sentences -----------------------------------------------------------------------------------------------
+
+
+def _named(states: Mapping[str, TaskState]) -> str:
+    names = [f"{name} ({state})" for name, state in states.items()]
+    more = len(names) - NAMED_MAX
+    return ", ".join(names[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+
+
+def _since(time: datetime | None, now: datetime, *, word: str = "for ") -> str:
+    return "" if time is None else f"{word}{show_duration(max(0.0, (now - time).total_seconds()))}"
+
+
+def _capacity(evidence: Evidence) -> str:
+    queue, servers = evidence.queue.queue, evidence.servers
+    if not servers:
+        return f"No worker that is online serves this queue: start one with `headway worker -q {queue}`."
+    slots, running = sum(one.slots for one in servers), sum(one.running for one in servers)
+    names = _counted([one.worker for one in servers])
+    return f"{names} with {slots} slots serve this queue, {max(0, slots - running)} of them free."
+
+
+def _counted(names: Sequence[str]) -> str:
+    if len(names) > NAMED_MAX:
+        return f"{len(names)} workers"
+    return f"Worker{'s' * (len(names) > 1)} {', '.join(names)}"
+
+
+def _ending(attempt: Attempt) -> str:
+    """Say how an attempt ended, without a full stop."""
+    text = f"Attempt {attempt.try_number} {_ENDINGS.get(attempt.state, 'ended')}"
+    match attempt:
+        case Attempt(state=AttemptState.SUCCESS):
+            pass
+        case Attempt(reason=EndReason.EXIT_CODE, exit_code=int(code)):
+            text += f" with exit code {code}"
+        case Attempt(reason=EndReason.SIGNAL, signal=str(name)):
+            text += f" by {name}, which Headway did not send"
+        case Attempt(reason=EndReason.OUT_OF_MEMORY):
+            text += " because its host ran out of memory"
+        case Attempt(reason=EndReason() as reason):
+            text += f" ({reason.replace('_', ' ')})"
+        case _:
+            pass
+    return f"{text}: {attempt.detail}" if attempt.detail else text
+
+
+_ENDINGS: Final = {
+    AttemptState.SUCCESS: "succeeded",
+    AttemptState.FAILED: "failed",
+    AttemptState.LOST: "was lost",
+    AttemptState.WITHDRAWN: "was withdrawn",
+    AttemptState.REFUSED: "was refused",
+    AttemptState.CANCELLED: "was cancelled",
+}
+
+
+def _where(attempt: Attempt) -> str:
+    if attempt.worker is None:
+        return ""
+    ran = f" after {show_duration(attempt.ran_seconds)}" if attempt.ran_seconds is not None else ""
+    host = f" (host {attempt.host})" if attempt.host else ""
+    return f", on worker {attempt.worker}{host}{ran}"
+
+
+def _last_lines(attempt: Attempt | None) -> tuple[str, ...]:
+    lines = [] if attempt is None else attempt.tail.rstrip("\n").split("\n")
+    return tuple(plain(line) for line in lines[-TAIL_LINES:] if lines != [""])
