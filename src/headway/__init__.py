@@ -1,5 +1,17 @@
 """Headway: a workflow scheduler on RabbitMQ. What a DAG file imports stands here."""
 
-from headway.protocol.authoring import DAG, argv, shell
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headway.protocol.authoring import DAG, argv, shell
 
 __all__ = ["DAG", "argv", "shell"]
+
+
+def __getattr__(name: str) -> object:
+    """Import a name when it is asked for: `headway --help` needs none of them, and they take half of its time."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from headway.protocol import authoring  # noqa: PLC0415
+
+    return getattr(authoring, name)
