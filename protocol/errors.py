@@ -21,7 +21,7 @@ class HeadwayError(Exception):
 
 
 class UserError(HeadwayError):
-    """{detail}"""
+    """{detail}"""  # noqa: D400 - the message, as it was given
 
     exit_code = 2
 
@@ -35,7 +35,7 @@ class InvalidDuration(UserError):
 
 
 class InvalidDag(UserError):
-    """{detail}"""
+    """{detail}"""  # noqa: D400 - the message, as it was given
 
 
 class UnknownDag(UserError):
