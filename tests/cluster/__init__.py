@@ -1,0 +1,178 @@
+"""A real Headway: scheduler and workers as processes, the command line as a user types it.
+
+    with Cluster(home, broker_url, database_url) as cluster:
+        cluster.start_scheduler()
+        cluster.start_worker("w1", slots=4)
+        cluster.headway("trigger", "my_dag", "--wait")
+
+Every process ends with the block, by its id; what one wrote to stderr stands in `home/NAME.log`.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+STOP_SECONDS_MAX = 30
+"""A service that was asked to end has ended by then, or is killed."""
+
+HEADWAY = str(Path(sys.executable).with_name("headway"))
+
+
+class CommandFailed(AssertionError):
+    """A command exited otherwise than it was expected to."""
+
+
+class Service:
+    """One process of ours."""
+
+    def __init__(self, name: str, command: Sequence[str], env: dict[str, str], log: Path) -> None:
+        """Describe it; `start` runs it."""
+        self.name, self._command, self._env, self.log = name, command, env, log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Run it, again if it ran before."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, env=self._env, stdout=log, stderr=log)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running().pid
+
+    def kill(self) -> None:
+        """End it with SIGKILL, with everything it was doing."""
+        self._running().kill()
+        self._running().wait()
+
+    def terminate(self) -> int:
+        """Ask it to end, and return its exit code."""
+        process = self._running()
+        process.terminate()
+        try:
+            return process.wait(timeout=STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._running().send_signal(number)
+
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise CommandFailed(f"{self.name} was never started")
+        return self._process
+
+
+class Cluster:
+    """Scheduler and workers on one broker and one database, with a home and a folder of DAG files of their own."""
+
+    def __init__(self, home: Path, broker_url: str, database_url: str, **settings: str) -> None:
+        """Name the servers; `settings` are environment variables for every process."""
+        self.home, self.dags = home, home / "dags"
+        self.dags.mkdir(parents=True, exist_ok=True)
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "HEADWAY_BROKER_URL": broker_url,
+            "HEADWAY_DATABASE_URL": database_url,
+            "HEADWAY_HOME": str(home),
+            "HEADWAY_DAGS": str(self.dags),
+            **settings,
+        }
+        self.services: dict[str, Service] = {}
+
+    def __enter__(self) -> Self:
+        """Make the schema."""
+        self.headway("db", "upgrade")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End every process."""
+        running = [service for service in self.services.values() if service.is_running()]
+        for service in running:
+            service.signal(signal.SIGCONT)
+            service.signal(signal.SIGTERM)
+        for service in running:
+            service.terminate()
+
+    def start_scheduler(self, name: str = "scheduler") -> Service:
+        """Start a scheduler."""
+        return self._start(name, "scheduler")
+
+    def start_worker(self, name: str, *, slots: int = 4, queue: str = "default") -> Service:
+        """Start a worker."""
+        return self._start(name, "worker", "-q", queue, "--slots", str(slots), "--name", name)
+
+    def headway(self, *args: str, exit_code: int = 0, timeout: float = 120) -> str:
+        """Run a command and return what it printed; raise CommandFailed if it exits otherwise."""
+        run = subprocess.run(
+            [HEADWAY, *args], env=self.env, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if run.returncode != exit_code:
+            raise CommandFailed(
+                f"headway {' '.join(args)} exited {run.returncode}:\n{run.stdout}{run.stderr}{self.logs()}"
+            )
+        return run.stdout
+
+    def json(self, *args: str) -> Any:
+        """Run a command with --json and return its document."""
+        return json.loads(self.headway(*args, "--json"))
+
+    def sync(self, *files: tuple[str, str]) -> None:
+        """Write DAG files, as (name, text), and wait until their versions are known."""
+        for name, text in files:
+            (self.dags / name).write_text(text)
+        self.headway("dags", "sync")
+
+    def wait_for(self, true: Callable[[], bool], *, seconds: float = 60) -> None:
+        """Wait until something is so; raise CommandFailed with the services' logs if it never is."""
+        give_up = time.monotonic() + seconds
+        while not true():
+            if time.monotonic() > give_up:
+                raise CommandFailed(f"it never came true:\n{self.logs()}")
+            self.wait(0.05)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass while the services do something: for faults at a moment that nothing signals."""
+        threading.Event().wait(seconds)
+
+    def wait_for_run(self, run_id: str, *, seconds: float = 60) -> dict[str, Any]:
+        """Wait until a run has ended and return it as `runs show` shows it."""
+        self.wait_for(lambda: self._run_state(run_id) in {"success", "failed", "cancelled"}, seconds=seconds)
+        return dict(self.json("runs", "show", run_id))
+
+    def logs(self) -> str:
+        """Return the last lines of every service."""
+        parts = []
+        for service in self.services.values():
+            lines = service.log.read_text(errors="replace").splitlines()[-15:]
+            parts.append("\n".join([f"--- {service.name}", *lines]))
+        return "\n".join(parts)
+
+    def _run_state(self, run_id: str) -> str:
+        runs = self.json("runs", "list", "--limit", "1000")
+        return next((run["state"] for run in runs if run["run_id"] == run_id), "unknown")
+
+    def _start(self, name: str, *command: str) -> Service:
+        service = self.services.setdefault(
+            name, Service(name, [HEADWAY, *command], self.env, self.home / f"{name}.log")
+        )
+        service.start()
+        return service
