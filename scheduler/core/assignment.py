@@ -78,12 +78,8 @@ def _context(draft: Draft, run: Run) -> RunContext:
 
 
 def _inputs(draft: Draft, run: Run, spec: Task) -> dict[TaskId, msgspec.Raw]:
-    inputs = {}
-    for source in sorted(output_sources(spec)):
-        output = draft.output(run.run_id, source)
-        if output is not None:
-            inputs[source] = msgspec.Raw(output.value.encode())
-    return inputs
+    outputs = {source: draft.output(run.run_id, source) for source in sorted(output_sources(spec))}
+    return {source: msgspec.Raw(output.value.encode()) for source, output in outputs.items() if output is not None}
 
 
 def _has_part(draft: Draft, run: Run, ref: OutputRef) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Continue, TimerKind
 from headway.protocol.names import Token
@@ -114,9 +115,12 @@ def clear_timers(draft: Draft, task: TaskInstance, *timers: TimerKind) -> None:
         draft.changes.timers[TimerKey(task.run_id, task.task_id, task.map_index, timer)] = None
 
 
-def current_attempt(draft: Draft, task: TaskInstance) -> Attempt | None:
-    """Return the attempt that a task instance's number names, or None before its first."""
-    return draft.attempt(AttemptKey(task.run_id, task.task_id, task.map_index, task.try_number))
+def current_attempt(draft: Draft, task: TaskInstance) -> Attempt:
+    """Return the attempt of a task instance that is queued or running; raise Corrupt where there is none."""
+    attempt = draft.attempt(AttemptKey(task.run_id, task.task_id, task.map_index, task.try_number))
+    if attempt is None:
+        raise Corrupt(detail=f"task {task.task_id} of run {task.run_id} is {task.state} without an attempt")
+    return attempt
 
 
 def after_seconds(draft: Draft, seconds: float) -> datetime:

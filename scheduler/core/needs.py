@@ -4,6 +4,8 @@
 names the downstream tasks. At most four rounds are ever needed, whatever the size of a run.
 """
 
+from typing import assert_never
+
 import msgspec
 
 from headway.protocol.dag import output_sources
@@ -141,6 +143,8 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
             _add_cancelled(wanted, snapshot, event, run, graph)
         case Continue():
             _add_slice(wanted, snapshot, event, run, graph)
+        case _:
+            assert_never(event)
 
 
 def _add_timer(wanted: Needs, snapshot: Snapshot, event: TaskTimer) -> None:

@@ -6,9 +6,9 @@ task of a run is released before the last slice of its creation.
 """
 
 from datetime import UTC
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
-from headway.protocol.errors import InvalidName
+from headway.protocol.errors import Corrupt, InvalidName
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Cancel, Continue, DagVersion, Stop, TaskTimer, TimerKind, Trigger
 from headway.protocol.names import DagId, check_name
@@ -169,15 +169,15 @@ def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
             hold(draft, task, TaskChange.WAKE)
             return ""
         case "queued_deadline" | "republish":
-            attempt = current_attempt(draft, task)
-            if attempt is not None:
-                publish_again(draft, run, task, attempt)
+            publish_again(draft, run, task, current_attempt(draft, task))
             return "published again"
         case "queued_timeout":
             return _lose_patience(draft, run, task)
         case "stop":
             _order_stop(draft, task)
             return "the order to stop is repeated"
+        case _:
+            assert_never(timer)
 
 
 def _newest_version(draft: Draft, dag_id: DagId) -> int | None:
@@ -263,16 +263,14 @@ def _cancel_task(draft: Draft, task: TaskInstance) -> None:
 
 
 def _withdraw(draft: Draft, task: TaskInstance, reason: EndReason) -> None:
-    attempt = current_attempt(draft, task)
-    if attempt is not None:
-        move_attempt(
-            draft,
-            attempt,
-            AttemptChange.WITHDRAW,
-            reason=reason,
-            finished_at=draft.now,
-            decided_by=draft.envelope.ref,
-        )
+    move_attempt(
+        draft,
+        current_attempt(draft, task),
+        AttemptChange.WITHDRAW,
+        reason=reason,
+        finished_at=draft.now,
+        decided_by=draft.envelope.ref,
+    )
 
 
 def _lose_patience(draft: Draft, run: Run, task: TaskInstance) -> str:
@@ -291,8 +289,8 @@ def _lose_patience(draft: Draft, run: Run, task: TaskInstance) -> str:
 
 def _order_stop(draft: Draft, task: TaskInstance) -> None:
     attempt = current_attempt(draft, task)
-    if attempt is None or attempt.worker is None or attempt.boot is None:
-        return
+    if attempt.worker is None or attempt.boot is None:
+        raise Corrupt(detail=f"task {task.task_id} of run {task.run_id} is running, and nobody holds it")
     order = Stop(
         dag_id=task.dag_id,
         run_id=task.run_id,
