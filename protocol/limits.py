@@ -6,7 +6,7 @@ A bound is part of the contract: a message beyond it is refused with a sentence,
 from typing import Final
 
 PARTITIONS: Final = 16
-"""Slices of the DAGs. Fixed for good: a queue and a sequence of events exist for each; 16 or 32 cost next to nothing."""
+"""Slices of the DAGs. Fixed for good, for queues and sequences of events exist for each; 16 cost next to nothing."""
 
 ID_LENGTH_MAX: Final = 200
 """Characters of a DAG, run or task id: they stand in file names (255 bytes at most) beside a suffix of ours."""
