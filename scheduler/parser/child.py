@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> NoReturn:
     """Read the file that the arguments name, write the report, and end this process."""
     pipe, file = int(arguments[0]), arguments[1]
     limits = Limits(timeout_seconds=float(arguments[2]), memory_bytes=int(arguments[3]))
-    os.set_inheritable(pipe, False)  # noqa: FBT003 - the standard library takes it by position
+    os.set_inheritable(pipe, False)
     gc.disable()  # nothing lives long enough here to be worth collecting
     unlimited = _limit(limits)
     try:
