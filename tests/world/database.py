@@ -1,0 +1,112 @@
+"""A database of dictionaries, one for each table, which takes no row that was not loaded before it was changed."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from headway.protocol.dag import Dag
+from headway.protocol.names import DagId, QueueName, RunId
+from headway.protocol.states import AttemptState, TaskState
+from headway.scheduler.core.graph import Graph, compile_graph
+from headway.scheduler.core.needs import Needs
+from headway.scheduler.core.rows import (
+    Attempt,
+    AttemptKey,
+    BootKey,
+    DagRow,
+    Output,
+    QueueRow,
+    Run,
+    TaskInstance,
+    TaskKey,
+    Timer,
+    TimerKey,
+    VersionKey,
+    Worker,
+)
+from headway.scheduler.core.snapshot import Loaded, Snapshot
+
+
+class Database:
+    """Tables by key."""
+
+    def __init__(self) -> None:
+        self.dags: dict[DagId, DagRow] = {}
+        self.runs: dict[RunId, Run] = {}
+        self.tasks: dict[TaskKey, TaskInstance] = {}
+        self.attempts: dict[AttemptKey, Attempt] = {}
+        self.timers: dict[TimerKey, Timer] = {}
+        self.workers: dict[BootKey, Worker] = {}
+        self.outputs: dict[TaskKey, Output] = {}
+        self.queues: dict[QueueName, QueueRow] = {}
+        self.values: dict[str, Dag] = {}
+        self.versions: dict[VersionKey, str] = {}
+        self.messages: set[str] = set()
+        self._graphs: dict[VersionKey, Graph] = {}
+
+    def graph(self, version: VersionKey) -> Graph:
+        """Return a stored version, compiled."""
+        if version not in self._graphs:
+            self._graphs[version] = compile_graph(self.values[self.versions[version]], version.version)
+        return self._graphs[version]
+
+    def load(self, snapshot: Snapshot, needs: Needs) -> None:
+        """Fill in everything that `needs` names; what is not there is None."""
+        for name in ("dags", "runs", "tasks", "attempts", "timers", "outputs"):
+            loaded, table = getattr(snapshot, name), getattr(self, name)
+            for key in getattr(needs, name):
+                loaded.fill(key, table.get(key))
+        for version in needs.versions:
+            snapshot.graphs[version] = self.graph(version)
+        snapshot.digests.update({digest: digest in self.values for digest in needs.digests})
+        snapshot.messages.update({message: message in self.messages for message in needs.messages})
+        for worker in needs.workers:
+            boots = {key for key in self.workers if key.worker == worker}
+            for key in boots:
+                snapshot.workers.fill(key, self.workers[key])
+            snapshot.boots.setdefault(worker, set()).update(boots)
+        for boot in needs.held:
+            held = [row for row in self.attempts.values() if _is_held(row, boot)]
+            for row in held:
+                snapshot.attempts.fill(row.key, row)
+            snapshot.held[boot] = {row.key for row in held}
+        self.load_queues(snapshot, needs.queues)
+
+    def load_queues(self, snapshot: Snapshot, queues: Iterable[QueueName]) -> None:
+        """Fill in the counters of queues."""
+        for queue in queues:
+            snapshot.queues.setdefault(queue, self.queues.get(queue, QueueRow(queue=queue)))
+
+    def waiting(self, queue: QueueName, limit: int) -> list[TaskInstance]:
+        """Return the next task instances that wait for room in a queue."""
+        ready = [row for row in self.tasks.values() if row.queue == queue and row.state is TaskState.SCHEDULED]
+        return sorted(ready, key=lambda row: (-row.priority, row.since, row.run_id, row.position))[:limit]
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Take over what a batch changed."""
+        changes = snapshot.changes
+        for name in ("dags", "runs", "tasks", "attempts", "workers"):
+            self._save_rows(name, getattr(changes, name), getattr(snapshot, name))
+        self.outputs.update(changes.outputs)
+        for key, timer in changes.timers.items():
+            if timer is None:
+                self.timers.pop(key, None)
+            else:
+                self.timers[key] = timer
+        for row in changes.dags.values():
+            self.versions[VersionKey(row.dag_id, row.version)] = row.digest
+        for queue, delta in changes.queues.items():
+            row = self.queues.get(queue, QueueRow(queue=queue))
+            added = {field: getattr(row, field) + getattr(delta, field) for field in ("queued", "waiting", "slots")}
+            self.queues[queue] = msgspec.structs.replace(row, **added)
+
+    def _save_rows(self, name: str, changed: dict[Any, Any], loaded: Loaded[Any, Any]) -> None:
+        table = getattr(self, name)
+        for key, row in changed.items():
+            assert loaded.origin[key] == table.get(key), f"{name} {key} was changed without being loaded"
+            table[key] = row
+
+
+def _is_held(row: Attempt, boot: BootKey) -> bool:
+    return row.state is AttemptState.RUNNING and (row.worker, row.boot) == boot

@@ -1,0 +1,250 @@
+"""What must hold after every batch, whatever was said: checked on the whole database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from headway.protocol.messages import Continue, WorkerLost
+from headway.protocol.states import (
+    FINAL_RUN_STATES,
+    FINAL_TASK_STATES,
+    OPEN_ATTEMPT_STATES,
+    AttemptState,
+    Intent,
+    RunState,
+    TaskState,
+    WorkerState,
+)
+from headway.scheduler.core import changes
+from headway.scheduler.core.admission import free_in_window
+from headway.scheduler.core.rows import (
+    Attempt,
+    AttemptKey,
+    BootKey,
+    QueueRow,
+    Run,
+    TaskInstance,
+    TaskKey,
+    TimerKey,
+    VersionKey,
+)
+from headway.scheduler.core.runs import TIMER_STATES
+from headway.scheduler.core.snapshot import Decision, QueueDelta, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headway.scheduler.core.graph import Graph
+
+    from .database import Database
+    from .world import World
+
+
+class Before(NamedTuple):
+    """The rows that a batch began with."""
+
+    runs: dict[Any, Run]
+    tasks: dict[TaskKey, TaskInstance]
+    attempts: dict[AttemptKey, Attempt]
+
+    @classmethod
+    def of(cls, db: Database) -> Before:
+        """Remember the rows as they are."""
+        return cls(dict(db.runs), dict(db.tasks), dict(db.attempts))
+
+
+def check(world: World, before: Before) -> None:
+    """Fail if anything that must always hold does not."""
+    for one in CHECKS:
+        one(world, before)
+
+
+def check_decision(decision: Decision) -> None:
+    """An ignored event changes nothing, and no decision touches more task instances than it may (P6)."""
+    changed = decision.changes
+    if not decision.applied:
+        assert not any(getattr(changed, name) for name in changed.__slots__)
+        assert not decision.transitions
+        assert decision.reason
+    assert len(changed.tasks) <= changes.ROWS_PER_DECISION_MAX + 1  # its own and its slice
+
+
+def check_kept(db: Database, snapshot: Snapshot) -> None:
+    """What is kept for the next batch is what is stored."""
+    for name in ("dags", "runs", "tasks", "attempts", "workers"):
+        stored = getattr(db, name)
+        for key, row in getattr(snapshot, name).rows.items():
+            assert row == stored.get(key), f"{name} {key} is kept as it no longer is"
+    for queue, row in snapshot.queues.items():
+        assert row == db.queues.get(queue, QueueRow(queue=queue))
+
+
+def _final_states_are_never_left(world: World, before: Before) -> None:
+    for key, run in before.runs.items():
+        assert run.state not in FINAL_RUN_STATES or world.db.runs[key].state is run.state
+    for task_key, task in before.tasks.items():
+        assert task.state not in FINAL_TASK_STATES or world.db.tasks[task_key].state is task.state
+    for attempt_key, attempt in before.attempts.items():
+        assert attempt.state in OPEN_ATTEMPT_STATES or world.db.attempts[attempt_key] == attempt
+
+
+def _a_holder_never_changes(world: World, before: Before) -> None:
+    for key, was in before.attempts.items():
+        now = world.db.attempts[key]
+        assert now.token == was.token
+        assert was.worker is None or (now.worker, now.boot) == (was.worker, was.boot)
+        assert was.state is not AttemptState.QUEUED or now.state is AttemptState.QUEUED or was.worker is None
+
+
+def _open_attempts_are_current_and_single(world: World, _: Before) -> None:
+    is_open = {key for key, row in world.db.attempts.items() if row.state in OPEN_ATTEMPT_STATES}
+    wanted = {
+        AttemptKey(*key, task.try_number)
+        for key, task in world.db.tasks.items()
+        if task.state in (TaskState.QUEUED, TaskState.RUNNING)
+    }
+    assert is_open == wanted
+    for key in is_open:
+        assert world.db.attempts[key].state == world.db.tasks[TaskKey(*key[:3])].state
+
+
+def _counters_of_upstreams_are_true(world: World, _: Before) -> None:
+    for run in world.db.runs.values():
+        graph = _graph(world, run)
+        heard: dict[TaskKey, Counter[TaskState]] = {}
+        for task in _tasks(world, run):
+            for name in graph.ids(graph.downstream_of(task.task_id)[: task.propagated]):
+                assert task.state in FINAL_TASK_STATES
+                heard.setdefault(TaskKey(run.run_id, name), Counter())[task.state] += 1
+        for task in _tasks(world, run):
+            ends = heard.get(task.key, Counter())
+            assert task.up_success == ends[TaskState.SUCCESS]
+            assert task.up_upstream_failed == ends[TaskState.UPSTREAM_FAILED]
+            assert task.up_failed == ends[TaskState.FAILED] + ends[TaskState.CANCELLED]
+
+
+def _counters_of_runs_are_true(world: World, _: Before) -> None:
+    for run in world.db.runs.values():
+        graph = _graph(world, run)
+        tasks = _tasks(world, run)
+        assert len(tasks) == run.created
+        final = [task for task in tasks if task.state in FINAL_TASK_STATES]
+        assert run.unfinished == len(graph.tasks) - len(final)
+        leaves = [task for task in final if not graph.downstream_of(task.task_id)]
+        assert run.failed_leaves == sum(task.state is not TaskState.SUCCESS for task in leaves)
+        assert (run.state in FINAL_RUN_STATES) == (run.unfinished == 0)
+
+
+def _counters_of_queues_are_true(world: World, _: Before) -> None:
+    queues = {task.queue for task in world.db.tasks.values()} | world.db.queues.keys()
+    for queue in queues:
+        tasks = [task.state for task in world.db.tasks.values() if task.queue == queue]
+        online = [row for row in world.db.workers.values() if row.state is WorkerState.ONLINE and queue in row.queues]
+        counted = world.db.queues.get(queue, QueueRow(queue=queue))
+        assert counted.queued == tasks.count(TaskState.QUEUED)
+        assert counted.waiting == tasks.count(TaskState.SCHEDULED)
+        assert counted.slots == sum(row.slots for row in online)
+
+
+def _nothing_stands_still_without_a_reason(world: World, _: Before) -> None:
+    for run in world.db.runs.values():
+        graph = _graph(world, run)
+        assert run.state is not RunState.QUEUED or _is_owed(world, run, "create", run.created)
+        for task in _tasks(world, run):
+            if task.state not in FINAL_TASK_STATES:
+                assert REASONS[task.state](world, run, graph, task), f"{task.task_id} is {task.state} for ever"
+
+
+def _timers_mean_something(world: World, _: Before) -> None:
+    for key in world.db.timers:
+        assert world.db.tasks[TaskKey(*key[:3])].state in TIMER_STATES[key.timer]
+
+
+def _holds_are_of_scheduled_tasks(world: World, _: Before) -> None:
+    for task in world.db.tasks.values():
+        assert (task.hold is not None) == (task.state is TaskState.SCHEDULED)
+
+
+CHECKS: Final[tuple[Callable[[World, Before], None], ...]] = (
+    _final_states_are_never_left,
+    _a_holder_never_changes,
+    _open_attempts_are_current_and_single,
+    _counters_of_upstreams_are_true,
+    _counters_of_runs_are_true,
+    _counters_of_queues_are_true,
+    _nothing_stands_still_without_a_reason,
+    _timers_mean_something,
+    _holds_are_of_scheduled_tasks,
+)
+
+
+# --- why a task instance may stand still ------------------------------------------------------------------------------
+
+
+def _may_wait(world: World, run: Run, graph: Graph, task: TaskInstance) -> bool:
+    """It has an upstream that goes on, or a slice that will reach it is owed."""
+    place = graph.position[task.task_id]
+    if run.state is RunState.QUEUED:
+        return True  # the rest of the creation is owed
+    if run.intent is Intent.CANCEL and run.cancelled <= place and _is_owed(world, run, "cancel", run.cancelled):
+        return True
+    if place in graph.roots:
+        return graph.roots.index(place) >= run.released and _is_owed(world, run, "release", run.released)
+    return any(_still_matters(world, run, graph, place, name) for name in graph.tasks[place].upstream)
+
+
+def _still_matters(world: World, run: Run, graph: Graph, place: int, upstream: Any) -> bool:
+    above = world.db.tasks[TaskKey(run.run_id, upstream)]
+    if above.state not in FINAL_TASK_STATES:
+        return True
+    heard = graph.downstream_of(upstream).index(place) < above.propagated
+    return not heard and _is_owed(world, run, "downstream", above.propagated, upstream)
+
+
+def _may_be_held(world: World, _run: Run, _graph: Graph, task: TaskInstance) -> bool:
+    return free_in_window(world.db.queues[task.queue], QueueDelta()) == 0
+
+
+def _may_be_queued(world: World, _run: Run, _graph: Graph, task: TaskInstance) -> bool:
+    return TimerKey(*task.key, "queued_deadline") in world.db.timers
+
+
+def _may_run(world: World, _run: Run, _graph: Graph, task: TaskInstance) -> bool:
+    """Its holder lives, or what its death means is on its way; a cancelled one is told to stop."""
+    row = world.db.attempts[AttemptKey(*task.key, task.try_number)]
+    assert row.worker is not None
+    assert row.boot is not None
+    if task.intent is Intent.CANCEL and TimerKey(*task.key, "stop") not in world.db.timers:
+        return False
+    lives = world.db.workers[BootKey(row.worker, row.boot)].state is WorkerState.ONLINE
+    return lives or any(isinstance(event, WorkerLost) and event.token == row.token for event in world.owed)
+
+
+def _may_rest(world: World, _run: Run, _graph: Graph, task: TaskInstance) -> bool:
+    return TimerKey(*task.key, "retry") in world.db.timers
+
+
+REASONS: Final[dict[TaskState, Callable[[World, Run, Graph, TaskInstance], bool]]] = {
+    TaskState.WAITING: _may_wait,
+    TaskState.SCHEDULED: _may_be_held,
+    TaskState.QUEUED: _may_be_queued,
+    TaskState.RUNNING: _may_run,
+    TaskState.UP_FOR_RETRY: _may_rest,
+}
+
+
+def _is_owed(world: World, run: Run, step: str, cursor: int, name: str | None = None) -> bool:
+    wanted = (run.run_id, step, cursor, name)
+    return any(
+        isinstance(event, Continue) and (event.run_id, event.step, event.cursor, event.task_id) == wanted
+        for event in world.owed
+    )
+
+
+def _graph(world: World, run: Run) -> Graph:
+    return world.db.graph(VersionKey(run.dag_id, run.version))
+
+
+def _tasks(world: World, run: Run) -> list[TaskInstance]:
+    return [task for task in world.db.tasks.values() if task.run_id == run.run_id]

@@ -1,0 +1,223 @@
+"""One batch of events after the other, decided and saved as scheduler/decider.py does it, in memory."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pytest
+
+from headway.protocol.dag import Dag
+from headway.protocol.messages import ROLE_OF_KIND, AttemptMessage, Event, Role, TimerKind
+from headway.protocol.names import RunId
+from headway.protocol.states import RunState, TaskState
+from headway.scheduler.core.admission import admit, free_in_window, touched_queues
+from headway.scheduler.core.decide import decide
+from headway.scheduler.core.needs import needs_of
+from headway.scheduler.core.rows import AttemptKey
+from headway.scheduler.core.snapshot import (
+    Changes,
+    Decision,
+    DeclareQueue,
+    Envelope,
+    FollowUp,
+    PublishTask,
+    QueueDelta,
+    SendOrder,
+    Snapshot,
+)
+
+from . import invariants
+from .dags import dag
+from .speech import BOOT, RUN, START, Speech
+
+SETTLED_MAX: Final = 10_000
+"""Events that follow from one before a test gives up waiting for the end."""
+
+LOADS_MAX: Final = 4
+"""Rounds of loading that `needs.py` promises to do with."""
+
+__all__ = ["BOOT", "RUN", "START", "World", "cut_slices", "running"]
+
+
+class World(Speech):
+    """A scheduler. `owed` are its events to itself that went out to the broker and have not come back yet.
+
+    Left alone, `tell` lets them come back at once; with `settling` off, a test hands them over itself. `rounds_max` is
+    how many rounds of follow-ups a batch decides before the rest goes out to the broker.
+    """
+
+    def __init__(self, value: Dag | None = None, *, settling: bool = True, rounds_max: int = 100) -> None:
+        super().__init__()
+        self.settling = settling
+        self.checked = True  # whether invariants are: not where a test plants what no rule would leave
+        self.rounds_max = rounds_max
+        self.owed: list[Event] = []
+        self.published: list[PublishTask] = []
+        self.orders: list[SendOrder] = []
+        self.declared: list[str] = []
+        self.records: list[tuple[Envelope, Decision]] = []
+        self._follow_ups: list[Event] = []
+        self._kept = Snapshot()
+        if value is not None:
+            self.tell(self.version(value))
+
+    # --- what a test says ---------------------------------------------------------------------------------------------
+
+    def tell(self, event: Event, *, user: str = "somebody", message_id: str | None = None) -> Decision:
+        """Let one event be decided in a batch of its own, and return the decision about it."""
+        return self.tell_all(self.envelope(event, user=user, message_id=message_id))[0]
+
+    def tell_all(self, *events: Event | Envelope) -> list[Decision]:
+        """Let events be decided in one batch, and return the decisions about them."""
+        envelopes = [one if isinstance(one, Envelope) else self.envelope(one) for one in events]
+        decisions = self.process(envelopes)
+        if self.settling:
+            self.settle()
+        return decisions
+
+    def ring(self, name: str, timer: TimerKind) -> Decision:
+        """Wait until a stored timer is due, and tell it."""
+        stored = self.timer(name, timer)
+        assert stored is not None, f"task {name} has no timer {timer}"
+        self.now = max(self.now, stored.due)
+        return self.tell(self.due(stored))
+
+    def start(self, *names: str) -> None:
+        """Let the boot ask for the current attempts of these tasks."""
+        for name in names:
+            assert self.tell(self.started(name)).applied
+
+    def play(self, *names: str, exit_code: int = 0) -> None:
+        """Let the boot run the current attempts of these tasks to their end."""
+        for name in names:
+            self.start(name)
+            assert self.tell(self.finished(name, exit_code)).applied
+
+    def restart(self) -> None:
+        """Remember nothing but the database, as after a crash."""
+        self._kept = Snapshot()
+
+    def settle(self) -> None:
+        """Let everything that the scheduler said to itself come back, one by one."""
+        for _ in range(SETTLED_MAX):
+            if not self.owed:
+                return
+            self.process([self.envelope(self.owed.pop(0))])
+        raise AssertionError("events follow from events without an end")
+
+    # --- what a test looks at -----------------------------------------------------------------------------------------
+
+    def states(self, run_id: str = RUN) -> dict[str, TaskState]:
+        """Return the states of all task instances of a run, by task."""
+        return {row.task_id: row.state for row in self.db.tasks.values() if row.run_id == run_id}
+
+    def run_state(self, run_id: str = RUN) -> RunState:
+        """Return the state of a run."""
+        return self.db.runs[RunId(run_id)].state
+
+    def envelope(self, event: Event, *, user: str = "somebody", message_id: str | None = None) -> Envelope:
+        """Put an event into an envelope as intake does."""
+        origin: Role = ROLE_OF_KIND[type(event)]
+        number = len(self.records)
+        return Envelope(
+            event=event,
+            partition=0,
+            ref=f"p00/{number}",
+            message_id=message_id or self._message_id(event, origin),
+            user_id=user,
+            origin=origin,
+            seed=f"seed {number}",
+        )
+
+    def _message_id(self, event: Event, origin: Role) -> str:
+        """Return what the broker keeps of a task message that comes back, and a new id for any other."""
+        self.seq += 1
+        if origin == "broker" and isinstance(event, AttemptMessage):
+            row = self.db.attempts.get(AttemptKey(event.run_id, event.task_id, event.map_index, event.try_number))
+            return f"{event.token}.{row.publications if row is not None else 1}"
+        return f"message {self.seq}"
+
+    # --- one batch ----------------------------------------------------------------------------------------------------
+
+    def process(self, envelopes: Sequence[Envelope]) -> list[Decision]:
+        """Decide and save one batch; return the decisions about what came in."""
+        before = invariants.Before.of(self.db)
+        snapshot, self._kept = self._kept, Snapshot()
+        decisions = self._decide_round(snapshot, envelopes)
+        pending = self._follow_ups
+        for _ in range(self.rounds_max):
+            if not pending:
+                break
+            self._decide_round(snapshot, list(map(self.envelope, pending)))
+            pending = self._follow_ups
+        self.owed += pending
+        while chosen := self._admissions(snapshot):
+            self._decide_round(snapshot, list(map(self.envelope, chosen)))
+            self.owed += self._follow_ups
+        self.db.save(snapshot)
+        snapshot.settle()
+        self._kept = snapshot
+        if self.checked:
+            invariants.check_kept(self.db, snapshot)
+            invariants.check(self, before)
+        return decisions
+
+    def _decide_round(self, snapshot: Snapshot, envelopes: Sequence[Envelope]) -> list[Decision]:
+        self._follow_ups = []
+        self._load(snapshot, list(envelopes))
+        return [self._decide(snapshot, envelope) for envelope in envelopes]
+
+    def _load(self, snapshot: Snapshot, envelopes: list[Envelope]) -> None:
+        for _ in range(LOADS_MAX):
+            needs = needs_of(snapshot, envelopes)
+            if not needs.any():
+                return
+            self.db.load(snapshot, needs)
+        assert not needs_of(snapshot, envelopes).any(), "loading takes more rounds than promised"
+
+    def _decide(self, snapshot: Snapshot, envelope: Envelope) -> Decision:
+        if envelope.origin == "operator":
+            if envelope.message_id in self.db.messages:
+                return Decision(applied=False, reason="decided before", changes=Changes(), recorded=False)
+            self.db.messages.add(envelope.message_id)
+        decision = decide(snapshot, envelope, self.now)
+        invariants.check_decision(decision)
+        snapshot.apply(decision.changes)
+        self.records.append((envelope, decision))
+        for effect in decision.effects:
+            match effect:
+                case FollowUp():
+                    (self.owed if effect.in_line else self._follow_ups).append(effect.event)
+                case SendOrder():
+                    self.orders.append(effect)
+                case DeclareQueue():
+                    self.declared.append(effect.queue)
+                case PublishTask():
+                    self.published.append(effect)
+        return decision
+
+    def _admissions(self, snapshot: Snapshot) -> list[Event]:
+        queues = touched_queues(snapshot)
+        self.db.load_queues(snapshot, queues)
+        chosen: list[Event] = []
+        for queue in queues:
+            free = free_in_window(snapshot.queues[queue], snapshot.changes.queues.get(queue, QueueDelta()))
+            if free:
+                stored = self.db.waiting(queue, free + len(snapshot.tasks.origin))
+                for task in stored:
+                    snapshot.tasks.fill(task.key, task)
+                chosen += admit(snapshot, queue, stored)
+        return chosen
+
+
+def running(*chains: str, **fields: Any) -> World:
+    """Return a world in which a boot of one slot is online and a run of this DAG has begun; see `dag`."""
+    world = World(dag(*chains, **fields))
+    world.tell(world.online())
+    assert world.tell(world.trigger()).applied
+    return world
+
+
+def cut_slices(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Let one decision touch so few task instances that long work is cut into slices."""
+    for module in ("admission", "changes", "needs", "runs"):
+        monkeypatch.setattr(f"headway.scheduler.core.{module}.ROWS_PER_DECISION_MAX", rows)
