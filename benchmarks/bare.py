@@ -24,6 +24,7 @@ from headway.protocol.names import DagId, QueueName, RunId, TaskId, Token, parti
 from headway.protocol.topology import TASKS, control_queue_name, event_queue
 
 WINDOW = 200
+BATCH_MAX = 500
 DAG = DagId("bare")
 QUEUE = QueueName("default")
 SCHEMA = """
@@ -76,7 +77,7 @@ class BareLoop:
 
     def _deliveries(self) -> Iterator[Delivery]:
         taken = 0
-        while taken < 500 and (not taken or not self._inbox.empty()):
+        while taken < BATCH_MAX and (not taken or not self._inbox.empty()):
             signal = self._inbox.get()
             if isinstance(signal, Delivered):
                 taken += 1
