@@ -169,10 +169,10 @@ def _ended(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
             yield f"{_ending(attempt)}{_where(attempt)}."
         if task.detail and (attempt is None or task.detail != attempt.detail):
             yield f"{task.detail[0].upper()}{task.detail[1:]}."
-        if attempt is None:
-            yield "It was never published."
-        elif attempt.decided_by:
+        if attempt is not None and attempt.finished_at == task.since:
             yield f"Event {attempt.decided_by} decided it, at {show_time(task.since)}."
+        else:
+            yield f"It ended at {show_time(task.since)}{'' if attempt is not None else ', and was never published'}."
         if task.state is TaskState.FAILED and task.infra_used:
             yield f"{task.infra_used} of {evidence.spec.infra_retries} infra_retries were used."
 
@@ -226,7 +226,8 @@ def _capacity(evidence: Evidence) -> str:
         return f"No worker that is online serves this queue: start one with `headway worker -q {queue}`."
     slots, running = sum(one.slots for one in servers), sum(one.running for one in servers)
     names = _counted([one.worker for one in servers])
-    return f"{names} with {slots} slots serve this queue, {max(0, slots - running)} of them free."
+    verb = "serve" if servers[1:] else "serves"
+    return f"{names} with {slots} slots {verb} this queue, {max(0, slots - running)} of them free."
 
 
 def _counted(names: Sequence[str]) -> str:

@@ -6,7 +6,8 @@ next look, because what is known still differs. Files are named relative to the 
 where, or by whom, they were read.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -85,7 +86,7 @@ class DagFolder:
 
     def _read(self, values: Values, known: Known) -> list[ParsedFile]:
         paths = scan(self._folder)
-        self._forget_what_imports_changed(paths)
+        self._forget_what_imports_changed(frozenset(paths))
         stamps = {path: _stamp(path) for path in paths}  # before they are read: a later change is seen next time
         fresh = [path for path in paths if path not in self._seen or self._seen[path][0] != stamps[path]]
         for path, file in zip(fresh, parse_files(fresh, limits=self._limits), strict=True):
@@ -94,9 +95,9 @@ class DagFolder:
         self._seen = {path: self._seen[path] for path in paths}
         return [self._seen[path][1] for path in paths]
 
-    def _forget_what_imports_changed(self, paths: Sequence[Path]) -> None:
+    def _forget_what_imports_changed(self, paths: Collection[Path]) -> None:
         """A module beside the DAG files may be imported by any of them, so all Python files are read again."""
-        modules = {path: _stamp(path) for path in sorted({*self._folder.rglob("*.py")}.difference(paths))}
+        modules = {path: _stamp(path) for path in _python_files(self._folder) if path not in paths}
         if modules != self._modules:
             self._seen = {path: seen for path, seen in self._seen.items() if path.suffix != ".py"}
             self._modules = modules
@@ -117,6 +118,13 @@ def _without_values(file: ParsedFile) -> ParsedFile:
         msgspec.structs.replace(parsed, dag=Dag(dag_id=parsed.dag.dag_id, tasks=()), body=b"") for parsed in file.dags
     )
     return msgspec.structs.replace(file, dags=tuple(kept))
+
+
+def _python_files(folder: Path) -> Iterator[Path]:
+    """Yield every Python file that a DAG file may import; hidden folders hold environments and caches, not those."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in names if name.endswith(".py"))
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -10,9 +10,10 @@ from ..printing import json_option, plain, print_json
 @click.argument("run_id", metavar="[RUN]", required=False)
 @json_option
 def audit(run_id: str | None, *, as_json: bool) -> int:
-    """Fold the recorded transitions, decide the recorded events again, and compare both with the state.
+    """Fold and decide the recorded events again, compare with the state.
 
-    Of one run, or of all. Exits 1 on any difference.
+    Of one run, or of all. Folding the recorded transitions must give the state, and deciding the recorded events anew
+    the recorded transitions. Exits 1 on any difference.
     """
     from headway.protocol.names import RunId
     from headway.scheduler.audit import audit_runs

@@ -9,7 +9,10 @@ from ..printing import json_option, print_json, print_table
 @click.argument("run_id", metavar="RUN")
 @json_option
 def events(run_id: str, *, as_json: bool) -> None:
-    """Show the recorded events of a run in the order of deciding, with their verdicts."""
+    """Show the recorded events of a run, with their verdicts.
+
+    In the order in which they were decided.
+    """
     from headway.scheduler.store.reads import list_events
 
     from ..addressing import join_index

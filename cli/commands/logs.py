@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @click.argument("task", metavar="TASK")
 @click.option("--try", "try_number", type=click.IntRange(min=1), metavar="N", help="Which attempt; else the newest.")
 def logs(run_id: str, task: str, *, try_number: int | None) -> None:
-    """Show what a task wrote to stdout and stderr.
+    """Show what a task wrote.
 
-    The whole output is a file on the worker's machine; from another one, its last lines are shown.
+    The whole output, stdout and stderr, is a file on the worker's machine; from another one, its last lines are shown.
     """
     from headway.scheduler.store.evidence import collect_evidence
 

@@ -12,9 +12,9 @@ from ..printing import json_option, print_json
 @click.argument("task", metavar="TASK")
 @json_option
 def why(run_id: str, task: str, *, as_json: bool) -> None:
-    """Say exactly why a task is in its state: what it waits for, who holds it, how it ended.
+    """Say exactly why a task is in its state.
 
-    TASK[INDEX] names one instance of a mapped task.
+    What it waits for, who holds it, where it runs, how it ended. TASK[INDEX] names one instance of a mapped task.
     """
     from headway.scheduler.store.evidence import collect_evidence
 

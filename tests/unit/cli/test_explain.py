@@ -1,0 +1,286 @@
+"""The sentences of `headway why`, one test for each state and what may make it stand there."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from headway.cli.explain import Explanation, explain
+from headway.protocol.dag import Shell, Task
+from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
+from headway.protocol.states import AttemptState, EndReason, HoldReason, Intent, RunState, TaskState, WorkerState
+from headway.scheduler.core.rows import Attempt, QueueRow, Run, TaskInstance, Worker
+from headway.scheduler.store.evidence import Evidence, Server
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EARLIER = NOW - timedelta(seconds=90)
+RUN = Run(
+    run_id=RunId("r"),
+    dag_id=DagId("d"),
+    version=1,
+    state=RunState.RUNNING,
+    logical_date=NOW,
+    params={},
+    created_at=EARLIER,
+    unfinished=5000,
+)
+TASK = TaskInstance(
+    run_id=RunId("r"),
+    task_id=TaskId("load"),
+    position=0,
+    dag_id=DagId("d"),
+    state=TaskState.WAITING,
+    since=EARLIER,
+    queue=QueueName("io"),
+    priority=0,
+    try_number=1,
+)
+ATTEMPT = Attempt(
+    run_id=RunId("r"),
+    task_id=TaskId("load"),
+    try_number=1,
+    dag_id=DagId("d"),
+    token=Token("t"),
+    state=AttemptState.QUEUED,
+    queue=QueueName("io"),
+    publications=1,
+    queued_at=EARLIER,
+)
+RAN = {"worker": "w1", "boot": "b1", "started_at": EARLIER}
+ENDED = {**RAN, "finished_at": NOW, "host": "h1", "ran_seconds": 1.5, "decided_by": "p03/7", "tail": "one\ntwo\n"}
+HOLDER = Worker(
+    worker=WorkerName("w1"),
+    boot=BootId("b1"),
+    state=WorkerState.ONLINE,
+    host="h1",
+    pid=1,
+    queues=(QueueName("io"),),
+    slots=2,
+    lease_seconds=300,
+    heartbeat_seconds=5,
+    headway_version="0.1.0",
+    seq=1,
+    online_at=EARLIER,
+    last_heartbeat=NOW - timedelta(seconds=3),
+    lease_due=NOW + timedelta(seconds=307),
+)
+SERVER = Server(worker="w1", slots=2, running=2)
+
+
+def why(state: TaskState, *attempts: dict[str, Any], task: dict[str, Any] | None = None, **facts: Any) -> Explanation:
+    """Explain a task in a state, with attempts, fields of the task, and other evidence."""
+    spec = Task(
+        task_id=TaskId("load"), command=Shell(script="true"), queue=QueueName("io"), retries=3, **facts.pop("spec", {})
+    )
+    numbered = [{"try_number": number, **fields} for number, fields in enumerate(attempts, start=1)]
+    evidence = Evidence(
+        run=facts.pop("run", RUN),
+        spec=spec,
+        task=msgspec.structs.replace(TASK, state=state, **(task or {})),
+        attempts=[msgspec.structs.replace(ATTEMPT, **fields) for fields in numbered],
+        timers=facts.pop("timers", {}),
+        upstream=facts.pop("upstream", {}),
+        queue=QueueRow(queue=QueueName("io"), queued=100, waiting=7, slots=2),
+        servers=facts.pop("servers", []),
+        **facts,
+    )
+    return explain(evidence, NOW)
+
+
+def text(told: Explanation) -> str:
+    """Return the detail."""
+    return " ".join(told.sentences)
+
+
+def test_a_waiting_task_names_what_it_waits_for():
+    """Those that have not ended, five by name and the rest by number."""
+    upstream = {f"t{n}": TaskState.RUNNING for n in range(7)} | {"done": TaskState.SUCCESS}
+    told = why(TaskState.WAITING, upstream=upstream)
+    assert told.reason == "upstream"
+    assert text(told) == (
+        "It waits for 7 of 8 upstream tasks: t0 (running), t1 (running), t2 (running), t3 (running), t4 (running) "
+        "and 2 more."
+    )
+
+
+def test_a_task_of_a_run_that_is_being_created_says_so():
+    """Also where it is not there yet."""
+    run = msgspec.structs.replace(RUN, state=RunState.QUEUED, created=2000)
+    told = why(TaskState.WAITING, run=run)
+    assert text(told) == "Run r is being created: 2000 of 5000 of its tasks are there."
+    assert (told.state, told.reason) == ("waiting", "upstream")
+
+
+def test_a_waiting_task_whose_upstreams_ended_will_be_released():
+    """A large run is released slice by slice."""
+    assert "release" in text(why(TaskState.WAITING, upstream={"a": TaskState.SUCCESS}))
+
+
+def test_a_held_task_says_who_holds_it():
+    """The window, what is published, who goes first, and who could take it."""
+    told = why(TaskState.SCHEDULED, task={"hold": HoldReason.WINDOW}, ahead=3, servers=[SERVER])
+    assert told.reason == "window"
+    assert text(told) == (
+        "It is ready for 1m30s and held back until queue 'io' has room. 100 of at most 100 tasks are published there, "
+        "and 3 go before this one. Worker w1 with 2 slots serves this queue, 0 of them free."
+    ).replace("1m30s", "90.0s")
+
+
+def test_a_held_task_that_is_tried_again_says_what_happened():
+    """The attempt before was lost."""
+    lost = {**RAN, "state": AttemptState.LOST, "reason": EndReason.LOST, "detail": "worker w1 was started anew"}
+    told = why(TaskState.SCHEDULED, lost, task={"hold": HoldReason.WINDOW})
+    assert "Attempt 1 was lost (lost): worker w1 was started anew, and it will be tried again." in text(told)
+
+
+def test_a_queued_task_without_workers_says_how_to_start_one():
+    """The reason is one word for scripts."""
+    told = why(TaskState.QUEUED, {"publications": 3}, timers={"queued_deadline": NOW + timedelta(seconds=60)})
+    assert told.reason == "no_workers"
+    assert "Attempt 1 stands in queue 'io' for 90.0s, published 3 times." in told.sentences
+    assert any("start one with `headway worker -q io`" in sentence for sentence in told.sentences)
+    assert "If nobody takes it by 2026-03-01 12:01:00Z, it is published again." in told.sentences
+
+
+@pytest.mark.parametrize(("running", "reason"), [(2, "no_capacity"), (1, "queued")])
+def test_a_queued_task_says_whether_a_slot_is_free(running: int, reason: str):
+    """Busy workers are another thing than none."""
+    told = why(TaskState.QUEUED, {}, servers=[Server(worker="w1", slots=2, running=running)])
+    assert told.reason == reason
+    assert f"Worker w1 with 2 slots serves this queue, {2 - running} of them free." in told.sentences
+
+
+def test_many_workers_are_counted():
+    """More than five names help nobody."""
+    servers = [Server(worker=f"w{n}", slots=2, running=0) for n in range(9)]
+    assert "9 workers with 18 slots serve this queue, 18 of them free." in text(
+        why(TaskState.QUEUED, {}, servers=servers)
+    )
+
+
+def test_a_queued_task_whose_queue_was_missing_says_so():
+    """It is declared and published again."""
+    told = why(TaskState.QUEUED, {}, timers={"republish": NOW}, servers=[SERVER])
+    assert told.reason == "unroutable"
+    assert "The broker had no such queue" in text(told)
+
+
+@pytest.mark.parametrize(("rule", "act"), [("fail", "then it fails."), ("requeue", "it goes on waiting.")])
+def test_patience_is_said(rule: str, act: str):
+    """What happens when it is over depends on the author."""
+    told = why(TaskState.QUEUED, {}, timers={"queued_timeout": NOW}, spec={"on_queued_timeout": rule})
+    assert told.sentences[-1].endswith(act)
+
+
+def test_a_running_task_says_where():
+    """Worker, host, boot, since when, how long it is believed, and what will end it."""
+    told = why(TaskState.RUNNING, {**RAN, "state": AttemptState.RUNNING}, holder=HOLDER, spec={"timeout": 3600.0})
+    assert told.reason is None
+    assert told.sentences == (
+        "Attempt 1 runs on worker w1 on host h1 (boot b1) for 90.0s.",
+        "The worker is online, was heard 3.0s ago and is believed alive until 2026-03-01 12:05:07Z.",
+        "Its timeout ends it after 1h.",
+    )
+
+
+def test_a_running_task_that_is_cancelled_says_by_whom():
+    """It ends when its worker has stopped it."""
+    task = {"intent": Intent.CANCEL, "detail": "cancelled by alice"}
+    told = why(TaskState.RUNNING, {**RAN, "state": AttemptState.RUNNING}, holder=HOLDER, task=task)
+    assert told.reason == "cancel"
+    assert "It was cancelled by alice: its worker is told to stop it" in text(told)
+
+
+def test_a_second_attempt_says_what_became_of_the_first():
+    """While it runs, too."""
+    first = {**ENDED, "state": AttemptState.FAILED, "reason": EndReason.SIGNAL, "signal": "SIGKILL"}
+    told = why(TaskState.RUNNING, first, {**RAN, "state": AttemptState.RUNNING}, holder=HOLDER)
+    assert told.sentences[-1] == "Attempt 1 failed by SIGKILL, which Headway did not send."
+
+
+@pytest.mark.parametrize(("seconds", "when"), [(10, "in 10.0s"), (-1, "now")])
+def test_a_task_that_is_up_for_retry_says_when(seconds: int, when: str):
+    """And what went wrong, and what is left."""
+    failed = {**ENDED, "state": AttemptState.FAILED, "reason": EndReason.EXIT_CODE, "exit_code": 3}
+    told = why(
+        TaskState.UP_FOR_RETRY,
+        failed,
+        task={"reason": EndReason.EXIT_CODE, "retries_used": 1},
+        timers={"retry": NOW + timedelta(seconds=seconds)},
+    )
+    assert told.reason == "exit_code"
+    assert told.sentences[0] == "Attempt 1 failed with exit code 3."
+    assert f"Attempt 2 is due {when}, at" in told.sentences[1]
+    assert told.sentences[1].endswith("2 of 3 retries are left after it.")
+    assert told.last_lines == ("one", "two")
+
+
+def test_a_success_says_who_and_how_long():
+    """And which event decided it."""
+    told = why(TaskState.SUCCESS, {**ENDED, "state": AttemptState.SUCCESS, "exit_code": 0}, task={"since": NOW})
+    assert told.reason is None
+    assert told.sentences == (
+        "Attempt 1 succeeded, on worker w1 (host h1) after 1.5s.",
+        "Event p03/7 decided it, at 2026-03-01 12:00:00Z.",
+    )
+
+
+def test_a_failure_shows_its_last_lines():
+    """Without what a terminal would obey."""
+    failed = {**ENDED, "state": AttemptState.FAILED, "reason": EndReason.OUT_OF_MEMORY, "tail": "a\x1b[2J\nb\n"}
+    told = why(TaskState.FAILED, failed, task={"reason": EndReason.OUT_OF_MEMORY, "infra_used": 1})
+    assert "Attempt 1 failed because its host ran out of memory, on worker w1" in text(told)
+    assert "1 of 1 infra_retries were used." in told.sentences
+    assert told.last_lines == ("a\ufffd[2J", "b")
+
+
+def test_a_task_that_failed_unpublished_says_why():
+    """What it takes in was missing."""
+    detail = "task 'a' wrote no output"
+    told = why(TaskState.FAILED, task={"reason": EndReason.BAD_INPUT, "detail": detail})
+    assert told.reason == "bad_input"
+    assert told.sentences == ("Task 'a' wrote no output.", "It ended at 2026-03-01 11:58:30Z, and was never published.")
+
+
+def test_a_withdrawn_attempt_was_on_no_worker():
+    """Cancelled while it was queued."""
+    withdrawn = {
+        "state": AttemptState.WITHDRAWN,
+        "reason": EndReason.CANCELLED,
+        "finished_at": NOW,
+        "decided_by": "p03/9",
+    }
+    told = why(TaskState.CANCELLED, withdrawn, task={"reason": EndReason.CANCELLED, "detail": "cancelled by alice"})
+    assert told.sentences[:2] == ("Attempt 1 was withdrawn (cancelled).", "Cancelled by alice.")
+
+
+def test_a_task_that_was_cancelled_before_its_retry_says_both():
+    """The attempt's end is one event, the task's another."""
+    failed = {
+        **ENDED,
+        "finished_at": EARLIER,
+        "state": AttemptState.FAILED,
+        "reason": EndReason.EXIT_CODE,
+        "exit_code": 3,
+    }
+    task = {"since": NOW, "reason": EndReason.CANCELLED, "detail": "cancelled by alice"}
+    assert why(TaskState.CANCELLED, failed, task=task).sentences == (
+        "Attempt 1 failed with exit code 3, on worker w1 (host h1) after 1.5s.",
+        "Cancelled by alice.",
+        "It ended at 2026-03-01 12:00:00Z.",
+    )
+
+
+def test_a_fallen_task_names_the_upstreams_that_fell():
+    """Only those that did not succeed."""
+    upstream = {"a": TaskState.SUCCESS, "b": TaskState.FAILED, "c": TaskState.UPSTREAM_FAILED, "d": TaskState.RUNNING}
+    told = why(TaskState.UPSTREAM_FAILED, task={"reason": EndReason.UPSTREAM_FAILED}, upstream=upstream)
+    assert told.reason == "upstream_failed"
+    assert text(told).endswith("upstream tasks did not succeed: b (failed), c (upstream_failed).")
+
+
+@pytest.mark.parametrize("state", TaskState)
+def test_every_state_is_explained(state: TaskState):
+    """Nothing stands without a sentence (P4)."""
+    assert why(state, {}, task={"hold": HoldReason.WINDOW}).sentences
