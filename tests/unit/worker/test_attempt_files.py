@@ -1,0 +1,124 @@
+"""The files of an attempt: written before it starts, read and removed when it has ended."""
+
+import json
+import signal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from headway.protocol.dag import Argv, Shell
+from headway.protocol.states import EndReason
+from headway.worker.attempt_files import AttemptFiles
+from headway.worker.children import ChildExit, Launch
+from headway.worker.core.values import ChildNotStarted
+from shopfloor import task
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Give the files of one worker."""
+    return AttemptFiles(tmp_path, tmp_path / "tasks", {"PATH": "/usr/bin:/bin", "HEADWAY_BROKER_URL": "secret"})
+
+
+def exited(code=0, **changed):
+    """Return the end of a child."""
+    fields = {"ran_seconds": 1.0, "cpu_seconds": 0.5, "memory_peak_bytes": 9, "oom": False, "lease_ended": False}
+    return ChildExit(token="t1", pid=5, code=code, **fields | changed)
+
+
+def test_a_task_becomes_a_launch(files, tmp_path):
+    """Program, arguments, environment, folder and log; the log's folder is there."""
+    launch = files.prepare(task(cwd="/tmp", env={"A": "1"}))  # noqa: S108 - any folder
+    assert isinstance(launch, Launch)
+    assert (launch.token, launch.program, launch.cwd) == ("t1", "/bin/bash", "/tmp")  # noqa: S108
+    assert launch.argv == ["/bin/bash", "-euo", "pipefail", "-c", "true"]
+    assert launch.env["A"] == "1"
+    assert "HEADWAY_BROKER_URL" not in launch.env
+    assert launch.output == tmp_path / "logs/r/task-t1.1.log"
+    assert launch.output.parent.is_dir()
+    assert "HEADWAY_INPUTS" not in launch.env
+
+
+def test_inputs_are_a_file_while_the_child_runs(files):
+    """JSON by task id."""
+    launch = files.prepare(task(inputs={"up": msgspec.Raw(b"[1]")}))
+    assert json.loads(Path(launch.env["HEADWAY_INPUTS"]).read_text()) == {"up": [1]}
+    files.collect(exited())
+    assert not any(files._folder.iterdir())  # noqa: SLF001 - what is left behind
+
+
+def test_a_program_is_looked_up_in_the_childs_path(files, tmp_path):
+    """As the task sets it; a path is taken as it is."""
+    program = tmp_path / "tool"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    named = task(command=Argv(args=("tool", "x")), env={"PATH": str(tmp_path)})
+    assert files.prepare(named).program == str(program)
+    assert files.prepare(task(command=Argv(args=("./tool",)))).program == "./tool"
+
+
+def test_a_program_that_is_not_there_is_a_fault(files):
+    """With the PATH that was searched."""
+    fault = files.prepare(task(command=Argv(args=("no-such-tool",))))
+    assert fault == ChildNotStarted(
+        token="t1",
+        reason=EndReason.NOT_STARTED,
+        detail="there is no program 'no-such-tool' in PATH /usr/bin:/bin",
+    )
+
+
+def test_a_bad_input_is_the_tasks_fault(files):
+    """Nothing is written for it."""
+    fault = files.prepare(task(command=Argv(args=("x", "{{ no }}"))))
+    assert fault.reason is EndReason.BAD_INPUT
+
+
+def test_what_cannot_be_written_is_a_fault(tmp_path):
+    """A disk that is full, or a file where the folder should be."""
+    (tmp_path / "logs").write_text("")
+    fault = AttemptFiles(tmp_path, tmp_path / "tasks", {}).prepare(task())
+    assert fault.reason is EndReason.NOT_STARTED
+    assert fault.detail.endswith("logs/r: Not a directory")
+
+
+def test_the_end_is_told_with_what_the_child_wrote(files):
+    """Its output and the tail of its log."""
+    launch = files.prepare(task())
+    launch.output.write_text("bye\n")
+    Path(launch.env["HEADWAY_OUTPUT"]).write_text("[1]")
+    ended = files.collect(exited(3))
+    assert (ended.exit_code, ended.signal, ended.output, ended.tail) == (3, None, msgspec.Raw(b"[1]"), "bye\n")
+    assert (ended.ran_seconds, ended.cpu_seconds, ended.memory_peak_bytes, ended.pid) == (1.0, 0.5, 9, 5)
+
+
+def test_a_bad_output_is_told(files):
+    """The core says what that means."""
+    launch = files.prepare(task())
+    Path(launch.env["HEADWAY_OUTPUT"]).write_text("{")
+    ended = files.collect(exited())
+    assert ended.output is None
+    assert "no JSON" in ended.output_fault
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (35, "SIG35")])
+def test_a_signal_is_told_by_name(files, number, name):
+    """A real-time one has only a number."""
+    files.prepare(task())
+    ended = files.collect(exited(-number, oom=True, lease_ended=True))
+    assert (ended.exit_code, ended.signal, ended.oom, ended.lease_ended) == (None, name, True, True)
+
+
+def test_what_a_killed_worker_left_is_removed(tmp_path):
+    """The tasks are not its any more."""
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    (folder / "t1.inputs").write_text("")
+    AttemptFiles(tmp_path, folder, {})
+    assert not any(folder.iterdir())
+
+
+def test_a_shell_needs_no_path(tmp_path):
+    """A worker without a PATH runs it all the same."""
+    files = AttemptFiles(tmp_path, tmp_path / "tasks", {})
+    assert isinstance(files.prepare(task(command=Shell(script="true"))), Launch)

@@ -1,0 +1,137 @@
+"""What a child is given, and that it is nothing of the worker's own."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from headway.protocol.dag import Argv, OutputRef, Shell
+from headway.protocol.messages import RunContext
+from headway.protocol.placeholders import CONTEXT_NAMES
+from headway.worker.environment import BadInput, command_of, environment_of
+from shopfloor import task
+
+OUTPUT = Path("/home/headway/t1.output")
+CONTEXT = RunContext(
+    logical_date=datetime(2026, 3, 1, 1, 30, tzinfo=timezone(timedelta(hours=2))),
+    data_interval_start=datetime(2026, 2, 28, tzinfo=UTC),
+    data_interval_end=datetime(2026, 3, 1, 0, 0, 0, 500, tzinfo=UTC),
+    params={"region": "EU", "rows": 5, "share": 0.5, "dry": True, "none": None},
+)
+
+
+def placeholder(name):
+    """Write a placeholder."""
+    return "{{ " + name + " }}"
+
+
+def argv(*args, **changed):
+    """Return the command of an argv task."""
+    return command_of(task(command=Argv(args=args), context=CONTEXT, **changed))
+
+
+def test_the_environment_is_exactly_the_contract():
+    """The worker's PATH, HOME, LANG and TZ, the task's variables, and Headway's."""
+    inherited = {"PATH": "/bin", "HOME": "/h", "LANG": "C", "HEADWAY_BROKER_URL": "amqp://u:secret@b", "EDITOR": "vi"}
+    found = environment_of(task(env={"A": "1", "LANG": "de"}, context=CONTEXT), inherited, output=OUTPUT, inputs=None)
+    assert found == {
+        "PATH": "/bin",
+        "HOME": "/h",
+        "LANG": "de",
+        "A": "1",
+        "HEADWAY_DAG_ID": "d",
+        "HEADWAY_RUN_ID": "r",
+        "HEADWAY_TASK_ID": "task-t1",
+        "HEADWAY_MAP_INDEX": "-1",
+        "HEADWAY_TRY": "1",
+        "HEADWAY_FENCE": "1",
+        "HEADWAY_DS": "2026-02-28",
+        "HEADWAY_LOGICAL_DATE": "2026-02-28T23:30:00Z",
+        "HEADWAY_DATA_INTERVAL_START": "2026-02-28T00:00:00Z",
+        "HEADWAY_DATA_INTERVAL_END": "2026-03-01T00:00:00.000500Z",
+        "HEADWAY_PARAM_region": "EU",
+        "HEADWAY_PARAM_rows": "5",
+        "HEADWAY_PARAM_share": "0.5",
+        "HEADWAY_PARAM_dry": "true",
+        "HEADWAY_PARAM_none": "",
+        "HEADWAY_OUTPUT": "/home/headway/t1.output",
+    }
+
+
+def test_nobody_overrides_what_is_headways():
+    """A task that sets such a variable, past all checks, is not heard."""
+    found = environment_of(task(env={"HEADWAY_TRY": "9"}), {}, output=OUTPUT, inputs=None)
+    assert found["HEADWAY_TRY"] == "1"
+
+
+def test_inputs_are_named_where_there_are_any():
+    """By the file that holds them."""
+    found = environment_of(task(), {}, output=OUTPUT, inputs=Path("/in"))
+    assert found["HEADWAY_INPUTS"] == "/in"
+
+
+def test_a_script_is_not_rendered():
+    """It is handed to bash as it is."""
+    script = "echo '{{ ds }}' $HEADWAY_DS"
+    assert command_of(task(command=Shell(script=script))) == ["/bin/bash", "-euo", "pipefail", "-c", script]
+
+
+def test_placeholders_are_filled_in():
+    """Each name of the context, and parameters."""
+    names = ["ds", "ds_nodash", "ts", "data_interval_start", "dag_id", "run_id", "task_id", "map_index", "try"]
+    assert argv("x", *map(placeholder, names), "{{params.region}}/{{ params.rows }}") == [
+        "x",
+        "2026-02-28",
+        "20260228",
+        "2026-02-28T23:30:00Z",
+        "2026-02-28T00:00:00Z",
+        "d",
+        "r",
+        "task-t1",
+        "-1",
+        "1",
+        "EU/5",
+    ]
+
+
+def test_every_name_of_the_protocol_has_a_value():
+    """Whatever validation lets pass can be filled in here."""
+    assert not isinstance(argv(*map(placeholder, CONTEXT_NAMES)), BadInput)
+
+
+def test_a_placeholder_without_a_value_is_a_bad_input():
+    """In a sentence that names it."""
+    assert argv("x", "{{ params.no }}") == BadInput(
+        "there is no value for the placeholder 'params.no' in its argument '{{ params.no }}'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ((), '{"rows":[1,"two",null],"ok":true}'),
+        (("rows",), '[1,"two",null]'),
+        (("rows", 1), "two"),
+        (("rows", 2), ""),
+        (("ok",), "true"),
+    ],
+)
+def test_an_output_reference_becomes_text(path, text):
+    """Text as it is, nothing for null, all else as JSON."""
+    inputs = {"up": msgspec.Raw(b'{"rows": [1, "two", null], "ok": true}')}
+    assert argv("x", OutputRef(task_id="up", path=path), inputs=inputs) == ["x", text]
+
+
+@pytest.mark.parametrize("path", [("no",), (0,), ("rows", 3), ("rows", -1), ("rows", "0"), ("rows", 1, 0)])
+def test_a_part_that_is_not_there_is_a_bad_input(path):
+    """Whatever the reason."""
+    inputs = {"up": msgspec.Raw(b'{"rows": [1, "two", null]}')}
+    assert argv("x", OutputRef(task_id="up", path=path), inputs=inputs) == BadInput(
+        f"the output of task 'up' has no part {list(path)!r}"
+    )
+
+
+def test_an_output_that_was_not_written_is_a_bad_input():
+    """The scheduler checks that; a worker believes nobody."""
+    assert argv("x", OutputRef(task_id="up")) == BadInput("it takes in the output of task 'up', which wrote none")

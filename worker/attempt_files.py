@@ -1,0 +1,115 @@
+"""From a granted task to a child that can be started, and from its end to what is reported: the files of an attempt.
+
+HEADWAY_HOME/logs/<run_id>/<task_id>[.<map_index>].<try>.log    stdout and stderr; stays
+HEADWAY_HOME/workers/<name>/tasks/<token>.inputs                HEADWAY_INPUTS, while the child runs
+HEADWAY_HOME/workers/<name>/tasks/<token>.output                HEADWAY_OUTPUT, until the child's end
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from headway.protocol.messages import Task
+from headway.protocol.names import Token
+from headway.protocol.states import EndReason
+
+from .children import ChildExit, Launch
+from .core.values import ChildEnded, ChildNotStarted
+from .environment import BadInput, command_of, environment_of
+from .output import BadOutput, log_path, read_tail, take_output
+
+
+class _Open(NamedTuple):
+    log: Path
+    inputs: Path | None
+
+
+class AttemptFiles:
+    """The files of the attempts that one worker runs. What a killed predecessor of its name left is removed."""
+
+    def __init__(self, home: Path, folder: Path, inherited: Mapping[str, str]) -> None:
+        self._home = home
+        self._folder = folder
+        self._inherited = inherited
+        self._open: dict[Token, _Open] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            _remove(left)
+
+    def prepare(self, task: Task) -> Launch | ChildNotStarted:
+        """Write what the child reads, and return how to start it."""
+        command = command_of(task)
+        if isinstance(command, BadInput):
+            return _fault(task, EndReason.BAD_INPUT, command.detail)
+        log = log_path(self._home, task)
+        inputs = self._path(task.token, "inputs") if task.inputs else None
+        env = environment_of(task, self._inherited, output=self._path(task.token, "output"), inputs=inputs)
+        program = _find_program(command[0], env)
+        if program is None:
+            path = env.get("PATH", os.defpath)
+            return _fault(task, EndReason.NOT_STARTED, f"there is no program {command[0]!r} in PATH {path}")
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            if inputs is not None:
+                inputs.write_bytes(msgspec.json.encode(task.inputs))
+        except OSError as error:
+            return _fault(task, EndReason.NOT_STARTED, f"cannot write {error.filename}: {error.strerror}")
+        self._open[task.token] = _Open(log, inputs)
+        return Launch(token=task.token, program=program, argv=command, env=env, cwd=task.cwd, output=log)
+
+    def collect(self, exited: ChildExit) -> ChildEnded:
+        """Read what the child wrote, and remove what only it needed."""
+        output = take_output(self._path(exited.token, "output"))
+        tail = read_tail(self._open[exited.token].log)
+        self.forget(exited.token)
+        return ChildEnded(
+            token=exited.token,
+            pid=exited.pid,
+            exit_code=exited.code if exited.code >= 0 else None,
+            signal=_signal_name(-exited.code) if exited.code < 0 else None,
+            oom=exited.oom,
+            lease_ended=exited.lease_ended,
+            ran_seconds=exited.ran_seconds,
+            cpu_seconds=exited.cpu_seconds,
+            memory_peak_bytes=exited.memory_peak_bytes,
+            output=None if isinstance(output, BadOutput) else output,
+            output_fault=output.detail if isinstance(output, BadOutput) else "",
+            tail=tail,
+        )
+
+    def forget(self, token: Token) -> None:
+        """Remove what only the child needed."""
+        inputs = self._open.pop(token).inputs
+        if inputs is not None:
+            _remove(inputs)
+
+    def _path(self, token: Token, kind: str) -> Path:
+        return self._folder / f"{token}.{kind}"
+
+
+def _fault(task: Task, reason: EndReason, detail: str) -> ChildNotStarted:
+    """Say why there is no child; names of files need not be text, messages are."""
+    return ChildNotStarted(token=task.token, reason=reason, detail=detail.encode(errors="replace").decode())
+
+
+def _find_program(name: str, env: Mapping[str, str]) -> str | None:
+    """Look a program up in the child's PATH, as a shell would; a name with a slash is a path already."""
+    return name if "/" in name else shutil.which(name, path=env.get("PATH", os.defpath))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"  # a real-time signal has no name of its own
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()

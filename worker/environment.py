@@ -1,0 +1,122 @@
+"""What a child is given: its environment and its arguments. Text in, text out; no file is touched here.
+
+A child gets PATH, HOME, LANG and TZ of the worker, then the task's own variables, then Headway's, which nobody can
+override. Nothing else of the worker's environment: its settings hold the broker's password.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from headway.protocol.dag import Argv, OutputRef, Shell
+from headway.protocol.messages import Task
+from headway.protocol.placeholders import PARAM_PREFIX, fill_in
+
+INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
+
+BASH: Final = ("/bin/bash", "-euo", "pipefail", "-c")
+
+
+class BadInput(msgspec.Struct, frozen=True):
+    """Why a command cannot be made from what the task was given."""
+
+    detail: str
+
+
+def environment_of(task: Task, inherited: Mapping[str, str], *, output: Path, inputs: Path | None) -> dict[str, str]:
+    """Return the environment of a task's child. `inputs` is the file with the outputs it takes in, if there are any."""
+    context = task.context
+    return {
+        **{name: inherited[name] for name in INHERITED if name in inherited},
+        **task.env,
+        "HEADWAY_DAG_ID": task.dag_id,
+        "HEADWAY_RUN_ID": task.run_id,
+        "HEADWAY_TASK_ID": task.task_id,
+        "HEADWAY_MAP_INDEX": str(task.map_index),
+        "HEADWAY_TRY": str(task.try_number),
+        "HEADWAY_FENCE": str(task.fence),
+        "HEADWAY_DS": _day(context.logical_date),
+        "HEADWAY_LOGICAL_DATE": _instant(context.logical_date),
+        "HEADWAY_DATA_INTERVAL_START": _instant(context.data_interval_start),
+        "HEADWAY_DATA_INTERVAL_END": _instant(context.data_interval_end),
+        **{f"HEADWAY_PARAM_{name}": _text(value) for name, value in context.params.items()},
+        **({} if inputs is None else {"HEADWAY_INPUTS": str(inputs)}),
+        "HEADWAY_OUTPUT": str(output),
+    }
+
+
+def command_of(task: Task) -> list[str] | BadInput:
+    """Return the program and its arguments, placeholders and output references filled in."""
+    match task.command:
+        case Shell(script=script):
+            return [*BASH, script]
+        case Argv(args=args):
+            return _fill_in_args(task, args)
+
+
+def _fill_in_args(task: Task, args: tuple[str | OutputRef, ...]) -> list[str] | BadInput:
+    values = _placeholders(task)
+    filled = []
+    for arg in args:
+        text = _part(task, arg) if isinstance(arg, OutputRef) else _fill_in(arg, values)
+        if isinstance(text, BadInput):
+            return text
+        filled.append(text)
+    return filled
+
+
+def _fill_in(arg: str, values: Mapping[str, str]) -> str | BadInput:
+    try:
+        return fill_in(arg, values)
+    except KeyError as error:
+        return BadInput(f"there is no value for the placeholder {error.args[0]!r} in its argument {arg!r}")
+
+
+def _placeholders(task: Task) -> dict[str, str]:
+    context = task.context
+    return {
+        "ds": _day(context.logical_date),
+        "ds_nodash": _day(context.logical_date).replace("-", ""),
+        "ts": _instant(context.logical_date),
+        "logical_date": _instant(context.logical_date),
+        "data_interval_start": _instant(context.data_interval_start),
+        "data_interval_end": _instant(context.data_interval_end),
+        "dag_id": task.dag_id,
+        "run_id": task.run_id,
+        "task_id": task.task_id,
+        "map_index": str(task.map_index),
+        "try": str(task.try_number),
+        **{PARAM_PREFIX + name: _text(value) for name, value in context.params.items()},
+    }
+
+
+def _part(task: Task, ref: OutputRef) -> str | BadInput:
+    """Return the part of an upstream task's output that `ref` leads to."""
+    if ref.task_id not in task.inputs:
+        return BadInput(f"it takes in the output of task {ref.task_id!r}, which wrote none")
+    value: object = msgspec.json.decode(task.inputs[ref.task_id])
+    for step in ref.path:
+        parts = dict(enumerate(value)) if isinstance(value, list) else value
+        if not isinstance(parts, dict) or step not in parts:
+            return BadInput(f"the output of task {ref.task_id!r} has no part {list(ref.path)!r}")
+        value = parts[step]
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    """Write a value as a script expects it: text as it is, nothing for null, the rest as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _day(at: datetime) -> str:
+    return at.astimezone(UTC).date().isoformat()
+
+
+def _instant(at: datetime) -> str:
+    """Write a time as RFC 3339 in UTC."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
