@@ -1,5 +1,6 @@
 """Engines for PostgreSQL and SQLite, and one table that translates the database's errors into ours."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ _REFUSALS: Final = (
     "pg_hba",
 )
 _AWAY: Final = (psycopg.OperationalError, psycopg.InterfaceError, sqlite3.OperationalError, sqlite3.InterfaceError)
+_PASSWORD: Final = re.compile(r":(?!//).*@")
+"""What may be a password in a URL that cannot be read: up to the last @, whatever was forgotten to be quoted in it."""
+
 _CORRUPT: Final = ("malformed", "not a database")
 
 
@@ -43,8 +47,9 @@ def make_engine(url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
     """Return an engine for a `postgresql+psycopg://` or `sqlite://` URL; raise WrongSettings for any other."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise WrongSettings(name="HEADWAY_DATABASE_URL", value=url, detail="it is not an SQLAlchemy URL") from error
+    except (ArgumentError, ValueError) as error:
+        hidden = _PASSWORD.sub(":***@", url)
+        raise WrongSettings(name="HEADWAY_DATABASE_URL", value=hidden, detail="it is not an SQLAlchemy URL") from error
     match parsed.get_backend_name():
         case "postgresql":
             options = f"-c lock_timeout={lock_timeout_ms} -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"

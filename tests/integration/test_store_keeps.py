@@ -1,5 +1,6 @@
 """What the schema refuses, whoever writes, and what comes back of what was stored, on both databases."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -203,3 +204,11 @@ def connect(url: str) -> None:
     engine = make_engine(url)
     with translated(engine), engine.connect():
         pass
+
+
+@pytest.mark.parametrize("url", ["postgres//joe:sec/ret@host/x", "postgresql://joe:sec@ret@host:port/x", "//:secret@"])
+def test_a_url_that_cannot_be_read_is_shown_without_its_password(url: str):
+    """Whatever may be one."""
+    with pytest.raises(WrongSettings) as raised:
+        make_engine(url)
+    assert not re.search("sec|ret", str(raised.value))
