@@ -14,30 +14,37 @@ log = logging.getLogger(__name__)
 
 
 class Scanner:
-    """Calls `scan` at once and then every `seconds`, until stopped."""
+    """Calls `scan` at once, then every `seconds` and whenever it is asked to look, until stopped."""
 
     def __init__(self, scan: Callable[[], None], *, seconds: float) -> None:
         """Begin nothing yet."""
         self._scan = scan
         self._seconds = seconds
-        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="headway-scanner", daemon=True)
 
     def start(self) -> None:
         """Begin to look."""
         self._thread.start()
 
+    def look(self) -> None:
+        """Scan at once, or once more after the scan in hand: what it publishes may have been lost until now."""
+        self._wake.set()
+
     def stop(self) -> None:
         """End after the scan in hand."""
-        self._stopping.set()
+        self._stopped = True
+        self._wake.set()
         self._thread.join(timeout=self._seconds)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopped:
             try:
                 self._scan()
             except HeadwayError as error:
                 log.warning("the DAG files are looked at again later: %s", error)
             except Exception:
                 log.exception("the DAG files could not be looked at")
-            self._stopping.wait(self._seconds)
+            self._wake.wait(self._seconds)
+            self._wake.clear()

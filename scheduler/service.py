@@ -151,9 +151,7 @@ class Scheduler:
             case Confirmed() | Unconfirmed():
                 self._relay.hear(signal_)
             case Connected():
-                self._connected = True
-                self._clock.listen(connected=True)
-                log.info("connected to the broker")
+                self._greet()
             case Disconnected(detail):
                 self._connected = False
                 self._clock.listen(connected=False)
@@ -167,6 +165,13 @@ class Scheduler:
                 raise error
             case ConsumerGone() | QueueDepth() | None:
                 pass
+
+    def _greet(self) -> None:
+        self._connected = True
+        self._clock.listen(connected=True)
+        if self._scanner is not None:
+            self._scanner.look()
+        log.info("connected to the broker")
 
     def _send(self, committed: Committed) -> None:
         if committed.queues:
