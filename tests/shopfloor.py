@@ -18,6 +18,7 @@ from headway.worker.core.values import (
     CancelConsumer,
     ChildEnded,
     ChildNotStarted,
+    ChildStarted,
     Consume,
     ConsumerEnded,
     Effect,
@@ -199,13 +200,15 @@ class Floor:
         self.do(OrderArrived(order=kind(**fields | {"boot": BOOT} | more[kind] | changed)))
 
     def grant(self, token: str) -> None:
-        """Grant an attempt."""
+        """Grant an attempt; if it is started, there is a process."""
         self.order(Grant, token)
+        if Token(token) in self.children:
+            self.do(ChildStarted(token=Token(token)))
 
     def run(self, token: str = "t1", *, queue: str = "default", **changed: Any) -> int:
         """Deliver a task and grant it; return the delivery's tag."""
         tag = self.deliver(task(token, **changed), queue=queue)
-        self.order(Grant, token)
+        self.grant(token)
         return tag
 
     def end(self, token: str = "t1", **changed: Any) -> None:

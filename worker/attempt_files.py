@@ -11,7 +11,7 @@ import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -23,6 +23,9 @@ from .children import ChildExit, Launch
 from .core.values import ChildEnded, ChildNotStarted
 from .environment import BadInput, command_of, environment_of
 from .output import BadOutput, log_path, read_tail, take_output
+
+_PROGRAMS_MAX: Final = 1_000
+"""Programs whose place is remembered: more than any DAG names."""
 
 
 class _Open(NamedTuple):
@@ -38,6 +41,7 @@ class AttemptFiles:
         self._folder = folder
         self._inherited = inherited
         self._open: dict[Token, _Open] = {}
+        self._programs: dict[tuple[str, str], str] = {}
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.iterdir():
             _remove(left)
@@ -50,12 +54,13 @@ class AttemptFiles:
         log = log_path(self._home, task)
         inputs = self._path(task.token, "inputs") if task.inputs else None
         env = environment_of(task, self._inherited, output=self._path(task.token, "output"), inputs=inputs)
-        program = _find_program(command[0], env)
+        path = env.get("PATH", os.defpath)
+        program = self._find_program(command[0], path)
         if program is None:
-            path = env.get("PATH", os.defpath)
             return _fault(task, EndReason.NOT_STARTED, f"there is no program {command[0]!r} in PATH {path}")
         try:
-            log.parent.mkdir(parents=True, exist_ok=True)
+            if not log.parent.is_dir():
+                log.parent.mkdir(parents=True, exist_ok=True)
             if inputs is not None:
                 inputs.write_bytes(msgspec.json.encode(task.inputs))
         except OSError as error:
@@ -89,6 +94,19 @@ class AttemptFiles:
         if inputs is not None:
             _remove(inputs)
 
+    def _find_program(self, name: str, path: str) -> str | None:
+        """Look a program up in the PATH of its child, and remember it, as a shell would. With a slash it is a path."""
+        if "/" in name:
+            return name
+        found = self._programs.get((name, path))
+        if found is None or not os.access(found, os.X_OK):
+            found = shutil.which(name, path=path)
+            if found is not None:
+                self._programs[name, path] = found
+            if len(self._programs) > _PROGRAMS_MAX:
+                del self._programs[next(iter(self._programs))]
+        return found
+
     def _path(self, token: Token, kind: str) -> Path:
         return self._folder / f"{token}.{kind}"
 
@@ -96,11 +114,6 @@ class AttemptFiles:
 def _fault(task: Task, reason: EndReason, detail: str) -> ChildNotStarted:
     """Say why there is no child; names of files need not be text, messages are."""
     return ChildNotStarted(token=task.token, reason=reason, detail=detail.encode(errors="replace").decode())
-
-
-def _find_program(name: str, env: Mapping[str, str]) -> str | None:
-    """Look a program up in the child's PATH, as a shell would; a name with a slash is a path already."""
-    return name if "/" in name else shutil.which(name, path=env.get("PATH", os.defpath))
 
 
 def _signal_name(number: int) -> str:

@@ -36,7 +36,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     output: Path
 
 
-class ChildStarted(msgspec.Struct, frozen=True, kw_only=True):
+class ChildBegun(msgspec.Struct, frozen=True, kw_only=True):
     """There is a process; whether its program could be run is not known yet."""
 
     token: Token
@@ -71,7 +71,7 @@ class SpawnerGone(msgspec.Struct, frozen=True):
     """The spawner died, and all children were killed."""
 
 
-ChildReport = ChildStarted | ChildFault | ChildExit | SpawnerGone
+ChildReport = ChildBegun | ChildFault | ChildExit | SpawnerGone
 
 
 class Children:
@@ -143,7 +143,7 @@ class Children:
         match verb:
             case b"started":
                 self._groups[token] = int(rest)
-                self._sink(ChildStarted(token=token, pid=int(rest)))
+                self._sink(ChildBegun(token=token, pid=int(rest)))
             case b"fault":
                 self._groups.pop(token, None)
                 self._sink(ChildFault(token=token, detail=rest.decode(errors="replace")))

@@ -3,7 +3,6 @@
 import json
 import os
 import queue
-import select
 import signal
 import subprocess
 import sys
@@ -14,10 +13,8 @@ from pathlib import Path
 import pytest
 
 from headway.worker import children as module
-from headway.worker.children import ChildExit, ChildFault, Children, ChildReport, ChildStarted, Launch, SpawnerGone
-
-LIMIT = 20.0
-"""Seconds that anything here may take, on a machine that does much else."""
+from headway.worker.children import ChildBegun, ChildExit, ChildFault, Children, ChildReport, Launch, SpawnerGone
+from processes import SECONDS_MAX, assert_dead, wait_for_lines
 
 GUARD = 200
 
@@ -42,12 +39,12 @@ class Nursery:
 
     def next(self) -> ChildReport:
         """Return the next report."""
-        return self.inbox.get(timeout=LIMIT)
+        return self.inbox.get(timeout=SECONDS_MAX)
 
     def end(self) -> ChildExit:
         """Return how the only child ended."""
         report = self.next()
-        assert isinstance(report, ChildStarted)
+        assert isinstance(report, ChildBegun)
         report = self.next()
         assert isinstance(report, ChildExit)
         return report
@@ -67,31 +64,6 @@ class Nursery:
     def spawner(self) -> int:
         """The spawner's process id."""
         return self.children._process.pid  # noqa: SLF001 - the tests kill it
-
-
-def wait_for_lines(path: Path, count: int) -> list[str]:
-    """Wait until a file has this many lines, by asking again: a log has no bell."""
-    deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline:
-        lines = path.read_text().splitlines() if path.exists() else []
-        if len(lines) >= count:
-            return lines
-        select.select([], [], [], 0.01)
-    pytest.fail(f"{path} does not get {count} lines")
-
-
-def assert_dead(*pids: int | str) -> None:
-    """Wait until none of these processes runs; a zombie that nobody reaps is dead enough."""
-    for pid in map(int, pids):
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            ready, _, _ = select.select([handle], [], [], LIMIT)
-        finally:
-            os.close(handle)
-        assert ready, f"process {pid} is still alive"
 
 
 @pytest.fixture
@@ -287,7 +259,7 @@ def test_the_end_of_the_spawner_is_told_and_ends_all_children(nursery):
     nursery.bash(FAMILY)
     pids = nursery.lines(3)
     os.kill(nursery.spawner, signal.SIGKILL)
-    assert isinstance(nursery.next(), ChildStarted)
+    assert isinstance(nursery.next(), ChildBegun)
     assert nursery.next() == SpawnerGone()
     assert_dead(*pids)
     nursery.start("/bin/true")  # into the void, and no error
@@ -298,7 +270,7 @@ def test_a_child_that_let_go_of_the_guard_is_killed_by_the_worker(nursery):
     nursery.bash(f"exec {GUARD}<&-; {FAMILY}")
     pids = nursery.lines(3)
     os.kill(nursery.spawner, signal.SIGKILL)
-    assert isinstance(nursery.next(), ChildStarted)
+    assert isinstance(nursery.next(), ChildBegun)
     assert nursery.next() == SpawnerGone()
     assert_dead(*pids)
 

@@ -1,4 +1,4 @@
-"""Children: how one is asked to end, killed, and reported. Only the first reason for an end counts."""
+"""Children: how one is timed, asked to end, killed, and reported. Only the first reason for an end counts."""
 
 from typing import Final
 
@@ -13,6 +13,13 @@ from .values import Attempt, ChildEnded, ChildNotStarted, Phase, SignalChild
 
 STOP_GRACE_SECONDS: Final = 10.0
 """Between TERM and KILL: what `docker stop` gives, and enough to close a database transaction."""
+
+
+def child_started(bench: Bench, token: Token, now: float) -> None:
+    """There is a process: its time begins."""
+    attempt = _running(bench, token)
+    if attempt is not None and attempt.task.timeout_seconds is not None:
+        bench.timers.start(Timer.TIMEOUT, token, due=now + attempt.task.timeout_seconds)
 
 
 def child_ended(bench: Bench, child: ChildEnded, now: float) -> None:

@@ -21,6 +21,7 @@ from .values import (
     Attempt,
     ChildEnded,
     ChildNotStarted,
+    ChildStarted,
     ConsumerEnded,
     Effect,
     Exit,
@@ -92,7 +93,7 @@ class Worker:
         match event:
             case Connected() | Disconnected() | Blocked() | Unblocked() | Confirmed() | Unconfirmed():
                 self._hear_broker(event, now)
-            case ChildEnded() | ChildNotStarted() | SpawnerEnded():
+            case ChildStarted() | ChildEnded() | ChildNotStarted() | SpawnerEnded():
                 self._hear_spawner(event, now)
             case TaskArrived():
                 intake.arrive(self._bench, event, now)
@@ -145,8 +146,10 @@ class Worker:
 
     # --- the spawner --------------------------------------------------------------------------------------------------
 
-    def _hear_spawner(self, event: ChildEnded | ChildNotStarted | SpawnerEnded, now: float) -> None:
+    def _hear_spawner(self, event: ChildStarted | ChildEnded | ChildNotStarted | SpawnerEnded, now: float) -> None:
         match event:
+            case ChildStarted(token=token):
+                endings.child_started(self._bench, token, now)
             case ChildEnded():
                 endings.child_ended(self._bench, event, now)
             case ChildNotStarted():

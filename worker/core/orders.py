@@ -39,8 +39,6 @@ def _start(bench: Bench, order: Grant, now: float) -> None:
     bench.put(attempt, phase=Phase.RUNNING)
     bench.timers.cancel(Timer.ASK, order.token)
     bench.timers.start(Timer.LONG, order.token, due=now + ACK_AFTER_SECONDS)
-    if attempt.task.timeout_seconds is not None:
-        bench.timers.start(Timer.TIMEOUT, order.token, due=now + attempt.task.timeout_seconds)
     bench.emit(StartChild(task=attempt.task))
 
 

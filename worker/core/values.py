@@ -79,6 +79,12 @@ class OrderArrived(msgspec.Struct, frozen=True, kw_only=True):
     order: WorkerOrder
 
 
+class ChildStarted(msgspec.Struct, frozen=True, kw_only=True):
+    """There is a process."""
+
+    token: Token
+
+
 class ChildEnded(msgspec.Struct, frozen=True, kw_only=True):
     """A child and its group are gone. Exactly one of `exit_code` and `signal` is set."""
 
@@ -128,6 +134,7 @@ Input = (
     | TaskArrived
     | ConsumerEnded
     | OrderArrived
+    | ChildStarted
     | ChildEnded
     | ChildNotStarted
     | SpawnerEnded

@@ -9,6 +9,7 @@ import pytest
 
 from headway.protocol.dag import Argv, Shell
 from headway.protocol.states import EndReason
+from headway.worker import attempt_files
 from headway.worker.attempt_files import AttemptFiles
 from headway.worker.children import ChildExit, Launch
 from headway.worker.core.values import ChildNotStarted
@@ -56,6 +57,22 @@ def test_a_program_is_looked_up_in_the_childs_path(files, tmp_path):
     named = task(command=Argv(args=("tool", "x")), env={"PATH": str(tmp_path)})
     assert files.prepare(named).program == str(program)
     assert files.prepare(task(command=Argv(args=("./tool",)))).program == "./tool"
+
+
+def test_a_program_that_moved_is_looked_up_again(files, tmp_path, monkeypatch):
+    """Its place is remembered for as long as it is there, and not for more programs than there are."""
+    monkeypatch.setattr(attempt_files, "_PROGRAMS_MAX", 1)
+    path = f"{tmp_path}/a:{tmp_path}/b"
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for name in ("tool", "other"):
+            (tmp_path / folder / name).write_text("#!/bin/sh\n")
+            (tmp_path / folder / name).chmod(0o755)
+    for name in ("tool", "tool", "other", "tool"):
+        launch = files.prepare(task(command=Argv(args=(name,)), env={"PATH": path}))
+        assert launch.program == f"{tmp_path}/a/{name}"
+    (tmp_path / "a/tool").unlink()
+    assert files.prepare(task(command=Argv(args=("tool",)), env={"PATH": path})).program == f"{tmp_path}/b/tool"
 
 
 def test_a_program_that_is_not_there_is_a_fault(files):

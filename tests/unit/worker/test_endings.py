@@ -5,7 +5,15 @@ import pytest
 
 from headway.protocol.messages import Finished, Heartbeat, Offline, Started
 from headway.protocol.states import EndReason
-from headway.worker.core.values import ChildEnded, ChildNotStarted, Exit, Remark, SignalChild, SpawnerEnded
+from headway.worker.core.values import (
+    ChildEnded,
+    ChildNotStarted,
+    ChildStarted,
+    Exit,
+    Remark,
+    SignalChild,
+    SpawnerEnded,
+)
 from shopfloor import Floor
 
 
@@ -79,6 +87,7 @@ def test_a_child_that_could_not_start_is_reported():
 def test_reports_about_unknown_children_change_nothing():
     """What is not running cannot end."""
     floor = Floor().connect()
+    floor.do(ChildStarted(token="t9"))
     floor.do(ChildEnded(token="t9", pid=1, exit_code=0))
     floor.do(ChildNotStarted(token="t9", reason=EndReason.NOT_STARTED, detail=""))
     floor.deliver()
