@@ -8,6 +8,7 @@
 Everything here is synchronous and belongs to one thread.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,6 +32,10 @@ from .save import OutboxRow, Record, Saver
 TIMERS_MAX: Final = 500
 """Due timers read at once: as many as one batch of events."""
 
+PLANS_SECONDS: Final = 5.0
+"""How long PostgreSQL may keep a plan. It plans a prepared statement once; a plan made while a table was small would read
+the whole table for as long as nobody analyzes it."""
+
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
     """A message that could not be read or decided, kept with the reason."""
@@ -46,12 +51,12 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
 class Batch:
     """One transaction: load, decide, save. `now` is the database's clock, `sequences` what was recorded last."""
 
-    def __init__(self, connection: Connection, loader: Loader, saver: Saver) -> None:
+    def __init__(self, connection: Connection, loader: Loader, saver: Saver, *, plan_anew: bool) -> None:
         """Begin; made by `Store.batch`."""
         self._connection = connection
         self._loader = loader
         self._saver = saver
-        self.now, self.sequences = _lock_partitions(connection)
+        self.now, self.sequences = _lock_partitions(connection, plan_anew=plan_anew)
         self.snapshot = Snapshot()
 
     def load(self, needs: Needs) -> None:
@@ -97,6 +102,7 @@ class Store:
         self._engine = engine.execution_options(**{WRITES: True})
         self._selects: dict[str, Any] = {}
         self._writes: dict[str, str] = {}
+        self._planned_at = time.monotonic()
         self._kept: tuple[dict[int, int], Snapshot] | None = None
 
     @contextmanager
@@ -104,12 +110,20 @@ class Store:
         """Open one transaction; it is committed at the end of the block, or rolled back by any error."""
         kept, self._kept = self._kept, None
         with translated(self._engine), self._engine.begin() as connection:
-            batch = Batch(connection, Loader(connection, self._selects), Saver(connection, self._writes))
+            loader, saver = Loader(connection, self._selects), Saver(connection, self._writes)
+            batch = Batch(connection, loader, saver, plan_anew=self._plans_are_old())
             if kept is not None and kept[0] == batch.sequences:
                 batch.snapshot = kept[1]
             yield batch
         batch.snapshot.settle()
         self._kept = (batch.sequences, batch.snapshot)
+
+    def _plans_are_old(self) -> bool:
+        now = time.monotonic()
+        if now - self._planned_at < PLANS_SECONDS:
+            return False
+        self._planned_at = now
+        return True
 
     def unsent(self) -> list[OutboxRow]:
         """Return the outbox, oldest first."""
@@ -136,13 +150,15 @@ class Store:
                 connection.execute(insert(t.dag_values).values(digest=digest, value=pack_value(encoded)))
 
 
-def _lock_partitions(connection: Connection) -> tuple[datetime, dict[int, int]]:
+def _lock_partitions(connection: Connection, *, plan_anew: bool) -> tuple[datetime, dict[int, int]]:
     """Lock the partitions' rows and return the database's time and their sequence numbers."""
     c = t.partitions.c
     raw = connection.connection.driver_connection
     if connection.dialect.name == "postgresql" and raw is not None:
         statement = select(c.partition, c.seq, func.clock_timestamp()).order_by(c.partition).with_for_update()
-        with raw.pipeline():  # BEGIN and the statement share a round trip
+        with raw.pipeline():  # BEGIN and these statements share a round trip
+            if plan_anew:
+                raw.execute("DISCARD PLANS")
             cursor = raw.execute(str(statement.compile(dialect=connection.dialect)))
         rows = cursor.fetchall()
     else:
