@@ -24,6 +24,9 @@ from . import spawner
 
 _READ_BYTES: Final = 1 << 16
 
+_CLOSE_SECONDS: Final = 5.0
+"""How long the spawner may take to kill what is left: it has nothing else to do."""
+
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """A child to start. `program` is a path; `cwd` None is the worker's own folder; output is appended to `output`."""
@@ -119,7 +122,11 @@ class Children:
         self._is_closing = True
         with contextlib.suppress(OSError):
             self._link.shutdown(socket.SHUT_WR)
-        self._process.wait()
+        try:
+            self._process.wait(timeout=_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:  # frozen, say: the kernel then ends the children
+            self._process.kill()
+            self._process.wait()
         self._reader.join()
         self._link.close()
 

@@ -250,6 +250,17 @@ def test_children_live_as_long_as_their_lease(nursery):
     assert not nursery.end().lease_ended
 
 
+def test_closing_ends_children_and_a_frozen_spawner(tmp_path, monkeypatch):
+    """Nobody waits for it for ever, and the kernel kills the groups."""
+    monkeypatch.setattr(module, "_CLOSE_SECONDS", 0.1)
+    nursery = Nursery(tmp_path)
+    nursery.bash(FAMILY)
+    pids = nursery.lines(3)
+    os.kill(nursery.spawner, signal.SIGSTOP)
+    nursery.children.close()
+    assert_dead(*pids)
+
+
 FAMILY = "sleep 1000 & echo $!; (trap '' TERM HUP; sleep 1000) & echo $!; echo $$; wait"
 """A leader and what it starts; it writes all their numbers."""
 

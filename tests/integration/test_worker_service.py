@@ -81,7 +81,7 @@ def shell(script: str) -> Shell:
 
 def test_a_task_is_asked_for_granted_run_and_reported(director: Director, start: Start, tmp_path: Path):
     """The whole way, with its output, its log and its message gone."""
-    start()
+    start(heartbeat_seconds=0.5)
     online = director.expect(Online)
     assert (online.worker, online.host, online.queues, online.slots) == ("w1", "host", ("default",), 2)
     script = 'echo "$HEADWAY_RUN_ID/$HEADWAY_TASK_ID"; echo "{\\"rows\\": 5}" > "$HEADWAY_OUTPUT"'
@@ -95,8 +95,7 @@ def test_a_task_is_asked_for_granted_run_and_reported(director: Director, start:
     assert log_of(tmp_path).read_text() == "r/task-t1\n"
     director.wait_for_depth(ready=0, consumers=2)
     assert not any((tmp_path / "workers/w1/tasks").iterdir())
-    heartbeat = director.expect(Heartbeat, count=2)
-    assert heartbeat.held == ()
+    assert director.expect(Heartbeat, count=2).held == ()
 
 
 def test_inputs_reach_a_task(director: Director, start: Start):
@@ -256,7 +255,7 @@ def test_the_end_of_the_spawner_ends_the_worker_with_a_sentence(director: Direct
 
 def test_a_cut_connection_hurts_nobody(director: Director, start: Start, gate: Gate, fresh_vhost: str, end: Path):
     """What runs goes on, what is asked for is asked for again, and no other boot begins."""
-    worker = start(through(gate, fresh_vhost), slots=1)
+    worker = start(through(gate, fresh_vhost), slots=1, heartbeat_seconds=0.5)
     director.hand_out("t1", command=shell("read < $END"), env={"END": str(end)})
     first = director.grant("t1")
     director.wait_for_depth(consumers=0)

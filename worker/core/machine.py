@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final, Literal, assert_never
 
 from headway.broker.port import Blocked, Confirmed, Connected, Disconnected, Unblocked, Unconfirmed
-from headway.protocol.messages import Finished, Refused
+from headway.protocol.messages import Finished, Online, Refused
 from headway.protocol.names import Token
 
 from . import endings, intake, orders
@@ -198,13 +198,12 @@ class Worker:
                 assert_never(event)
 
     def _connected(self, now: float) -> None:
-        """First what ended, then what we are: so no scheduler believes lost what is done."""
+        """Say first what ended and then what we are, so that no scheduler believes lost what is done."""
         bench = self._bench
         bench.outbox.is_connected = True
         bench.outbox.publish_kept()
         if not self._is_online and self._stage is Stage.SERVING:
-            self._is_online = bench.is_accepting = True
-            bench.young_until = now + intake.EARLY_SECONDS
+            self._is_online = True
             bench.outbox.keep(bench.reports.online(bench.held()))
         self._catch_up(now)
 
@@ -228,11 +227,16 @@ class Worker:
             bench.timers.start(Timer.LEASE, due=bench.lease.term_at)
             if not had_lease:
                 intake.ask_all(bench, now)
-        event = bench.outbox.confirmed(message_id)
-        if isinstance(event, Finished):
-            bench.timers.cancel(Timer.SYNC, message_id)
-        elif isinstance(event, Refused):
-            intake.refusal_arrived(bench, event)
+        match bench.outbox.confirmed(message_id):
+            case Finished():
+                bench.timers.cancel(Timer.SYNC, message_id)
+            case Refused() as refusal:
+                intake.refusal_arrived(bench, refusal)
+            case Online():
+                bench.is_accepting = self._stage is Stage.SERVING
+                bench.young_until = now + intake.EARLY_SECONDS
+            case _:
+                pass
 
     def _unconfirmed(self, message_id: str, now: float) -> None:
         bench = self._bench

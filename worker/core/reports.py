@@ -44,7 +44,7 @@ class Reports:
             ran_seconds=child.ran_seconds,
             cpu_seconds=child.cpu_seconds,
             memory_peak_bytes=child.memory_peak_bytes,
-            output=child.output,
+            output=child.output if child.exit_code == 0 else None,
             tail=child.tail,
         )
 

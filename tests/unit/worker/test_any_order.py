@@ -62,11 +62,12 @@ class Chaos(Floor):
 
 
 @given(st.lists(st.sampled_from(STEPS), max_size=60), st.integers(1, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_after_all_is_said_and_done_every_slot_is_free(steps, slots):
     """No consumer is lost and none is left over, no message is kept, and nothing was started twice."""
     floor = Chaos(slots=slots, queues=QUEUES)
     floor.play("connect", "", "")
+    floor.confirm()
     for step in steps:
         floor.play(*step)
     floor.settle_down()
@@ -76,11 +77,12 @@ def test_after_all_is_said_and_done_every_slot_is_free(steps, slots):
 
 
 @given(st.lists(st.sampled_from(STEPS), max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_drain_ends_whatever_came_before(steps):
     """Every message that is held is settled, every result confirmed, and the worker ends in order."""
     floor = Chaos(slots=2, queues=QUEUES)
     floor.play("connect", "", "")
+    floor.confirm()
     for step in steps:
         floor.play(*step)
     floor.stop()

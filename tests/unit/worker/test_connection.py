@@ -15,7 +15,9 @@ def test_spooled_results_come_before_online_and_that_before_consumers():
     """So a scheduler that ends our earlier boot knows already what that one finished."""
     floor = Floor(spooled=(("s1", finished("a")), ("s2", finished("b"))))
     floor.connect_only()
-    assert kinds(floor.new) == ["Finished", "Finished", "Online", "Heartbeat", "Consume"]
+    assert kinds(floor.new) == ["Finished", "Finished", "Online", "Heartbeat"]
+    floor.confirm()
+    assert kinds(floor.effects)[4:] == ["RemoveSpool", "RemoveSpool", "Consume", "ExtendLease"]
     assert [effect.message_id for effect in floor.all(Publish)[:2]] == ["s1", "s2"]
     (online,) = floor.said(Online)
     assert [(held.task_id, held.state) for held in online.held] == [("task-a", "spooled"), ("task-b", "spooled")]

@@ -23,7 +23,7 @@ def test_a_result_says_all_that_is_known():
     floor.run()
     seq = floor.said(Started)[0].seq
     floor.end(
-        exit_code=3,
+        exit_code=0,
         ran_seconds=1.5,
         cpu_seconds=0.5,
         memory_peak_bytes=1000,
@@ -32,11 +32,19 @@ def test_a_result_says_all_that_is_known():
         pid=42,
     )
     (result,) = floor.said(Finished)
-    assert (result.exit_code, result.signal, result.reason, result.detail) == (3, None, None, "")
+    assert (result.exit_code, result.signal, result.reason, result.detail) == (0, None, None, "")
     assert (result.ran_seconds, result.cpu_seconds, result.memory_peak_bytes) == (1.5, 0.5, 1000)
     assert (result.output, result.tail, result.pid, result.host) == (msgspec.Raw(b"[1]"), "bye", 42, "host")
     assert (result.worker, result.boot, result.token) == ("w-1", "boot-1", "t1")
     assert result.seq > seq
+
+
+def test_only_success_has_an_output():
+    """What a failed task wrote is not for others."""
+    floor = Floor().connect()
+    floor.run()
+    floor.end(exit_code=3, output=msgspec.Raw(b"[1]"))
+    assert floor.said(Finished)[0].output is None
 
 
 def test_out_of_memory_is_said_without_a_reason():

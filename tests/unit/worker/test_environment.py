@@ -12,7 +12,7 @@ from headway.protocol.placeholders import CONTEXT_NAMES
 from headway.worker.environment import BadInput, command_of, environment_of
 from shopfloor import task
 
-OUTPUT = Path("/home/headway/t1.output")
+OUTPUT = Path("/tasks/t1.output")
 CONTEXT = RunContext(
     logical_date=datetime(2026, 3, 1, 1, 30, tzinfo=timezone(timedelta(hours=2))),
     data_interval_start=datetime(2026, 2, 28, tzinfo=UTC),
@@ -55,7 +55,7 @@ def test_the_environment_is_exactly_the_contract():
         "HEADWAY_PARAM_share": "0.5",
         "HEADWAY_PARAM_dry": "true",
         "HEADWAY_PARAM_none": "",
-        "HEADWAY_OUTPUT": "/home/headway/t1.output",
+        "HEADWAY_OUTPUT": "/tasks/t1.output",
     }
 
 

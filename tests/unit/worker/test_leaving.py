@@ -162,6 +162,17 @@ def test_spooled_results_are_sent_by_a_boot_that_is_stopped_early():
     assert floor.taps == {}
 
 
+def test_a_boot_that_is_stopped_while_it_says_online_takes_nothing():
+    """Its confirm comes too late."""
+    floor = Floor()
+    floor.connect_only()
+    floor.stop()
+    floor.confirm()
+    floor.confirm()
+    assert floor.taps == {}
+    assert floor.all(Exit) == [Exit(in_order=True)]
+
+
 def test_a_pause_ends_in_a_drain():
     """Its timer does not open what the drain closed."""
     floor = Floor().connect()

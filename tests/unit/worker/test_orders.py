@@ -3,7 +3,7 @@
 import pytest
 
 from headway.broker.port import Outcome
-from headway.protocol.messages import Drop, Finished, Grant, Started, Stop
+from headway.protocol.messages import Drop, Finished, Grant, Online, Started, Stop
 from headway.protocol.states import EndReason
 from headway.worker.core import bench
 from headway.worker.core.values import Remark, SignalChild, StartChild, WriteSpool
@@ -117,6 +117,7 @@ def test_a_grant_without_a_lease_waits_for_one():
     """Nothing is started before a heartbeat was confirmed; then it is asked for again at once."""
     floor = Floor()
     floor.connect_only()
+    floor.confirm(Online)
     floor.deliver()
     floor.order(Grant)
     assert floor.all(StartChild) == []
