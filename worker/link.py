@@ -58,9 +58,7 @@ class BrokerLink:
             case Delivered(delivery=delivery):
                 return self._read_order(delivery) if delivery.consumer == self._control else self._read_task(delivery)
             case ConsumerGone(consumer=consumer):
-                tap = self._taps.pop(consumer)
-                del self._consumers[tap]
-                return ConsumerEnded(tap=tap)
+                return self._end_consumer(consumer)
             case Connected() | Confirmed() | Unconfirmed():
                 return signal
             case Disconnected() | Blocked() | Unblocked():
@@ -100,6 +98,13 @@ class BrokerLink:
     def cancel(self, tap: Tap) -> None:
         """Take no more through a consumer."""
         self._broker.cancel(self._consumers[tap])
+
+    def _end_consumer(self, consumer: ConsumerId) -> Input | None:
+        tap = self._taps.pop(consumer, None)
+        if tap is None:
+            return None
+        del self._consumers[tap]
+        return ConsumerEnded(tap=tap)
 
     def _read_order(self, delivery: Delivery) -> Input | None:
         """Read an order. One that cannot be read is gone: the scheduler repeats what it means."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from headway.protocol.errors import WorkerNameTaken
+from headway.protocol.errors import WorkerNameTaken, WrongSettings
 from headway.protocol.names import WorkerName, check_name
 
 _NUMBERS_MAX: Final = 1_000
@@ -24,26 +24,33 @@ _HOST_LENGTH_MAX: Final = 56
 
 @contextlib.contextmanager
 def hold_name(home: Path, wanted: WorkerName | None, host: str) -> Iterator[WorkerName]:
-    """Hold the wanted name, or the host's first free one, until the context ends; raise WorkerNameTaken."""
-    folder = home / "workers"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in [wanted] if wanted is not None else _names_of(host):
-        lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            continue
-        try:
-            yield name
-        finally:
-            os.close(lock)
-        return
-    raise WorkerNameTaken(worker=wanted if wanted is not None else f"{_short(host)}-1")
+    """Hold the wanted name, or the host's first free one, until the context ends.
+
+    Raises WorkerNameTaken, InvalidName, and WrongSettings where nothing can be written to `home`.
+    """
+    names = [wanted] if wanted is not None else [f"{_short(host)}-{number}" for number in range(1, _NUMBERS_MAX + 1)]
+    name, lock = _lock_one(home / "workers", [WorkerName(check_name("worker name", name)) for name in names])
+    try:
+        yield name
+    finally:
+        os.close(lock)
 
 
-def _names_of(host: str) -> Iterator[WorkerName]:
-    return (WorkerName(check_name("worker name", f"{_short(host)}-{n}")) for n in range(1, _NUMBERS_MAX + 1))
+def _lock_one(folder: Path, names: list[WorkerName]) -> tuple[WorkerName, int]:
+    """Lock the first name that is free; return it and the open file that holds the lock."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+            else:
+                return name, lock
+    except OSError as error:
+        raise WrongSettings(name="HEADWAY_HOME", value=str(folder.parent), detail=error.strerror) from error
+    raise WorkerNameTaken(worker=names[0])
 
 
 def _short(host: str) -> str:

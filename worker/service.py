@@ -91,12 +91,13 @@ class WorkerService:
     def run(self) -> None:
         """Run until the end."""
         settings = self._settings
+        home = settings.home.absolute()  # children have working directories of their own
         host = settings.host or socket.gethostname()
         with ExitStack() as stack:
-            name = stack.enter_context(hold_name(settings.home, settings.name, host))
-            folder = settings.home / "workers" / name
+            name = stack.enter_context(hold_name(home, settings.name, host))
+            folder = home / "workers" / name
             spool = Spool(folder / "spool")
-            files = AttemptFiles(settings.home, folder / "tasks", settings.inherited)
+            files = AttemptFiles(home, folder / "tasks", settings.inherited)
             children = stack.enter_context(closing(Children(self._inbox.put)))
             broker = self._connect(self._inbox.put)
             stack.callback(broker.close, timeout_seconds=CLOSE_SECONDS)

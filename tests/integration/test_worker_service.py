@@ -343,14 +343,18 @@ def test_a_refused_login_is_an_error(start: Start, rabbitmq: RabbitMQ):
 
 
 def test_a_worker_may_live_in_a_thread(director: Director, fresh_vhost: str, tmp_path: Path):
-    """As in the embedded mode, where no signal reaches it."""
-    settings = WorkerSettings(home=tmp_path, queues=("default",), slots=1, inherited={"PATH": os.environ["PATH"]})
+    """As in the embedded mode, where no signal reaches it; its home may be named from where it is."""
+    home = Path(os.path.relpath(tmp_path))
+    settings = WorkerSettings(home=home, queues=("default",), slots=1, inherited={"PATH": os.environ["PATH"]})
     service = WorkerService(settings, lambda sink: connect(fresh_vhost, name="headway worker", sink=sink))
     thread = threading.Thread(target=service.run)
     thread.start()
-    director.hand_out(command=shell("pwd"))
-    director.grant()
-    assert director.expect(Finished).tail == f"{Path.cwd()}\n"
+    director.hand_out("t1", command=shell("pwd"))
+    director.grant("t1")
+    assert director.expect(Finished, "t1").tail == f"{Path.cwd()}\n"
+    director.hand_out("t2", command=shell("echo 1 > $HEADWAY_OUTPUT"), cwd="/")
+    director.grant("t2")
+    assert director.expect(Finished, "t2").output == msgspec.Raw(b"1")
     service.stop()
     thread.join(timeout=20)
     assert not thread.is_alive()

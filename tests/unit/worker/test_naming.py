@@ -2,7 +2,7 @@
 
 import pytest
 
-from headway.protocol.errors import WorkerNameTaken
+from headway.protocol.errors import InvalidName, WorkerNameTaken, WrongSettings
 from headway.worker import naming
 from headway.worker.naming import hold_name
 
@@ -33,6 +33,20 @@ def test_a_host_may_be_called_anything(tmp_path, host, name):
     """What is illegal in names is left out."""
     with hold_name(tmp_path, None, host) as found:
         assert found == name
+
+
+def test_a_name_must_be_legal(tmp_path):
+    """It becomes the name of a file, and of a queue."""
+    with pytest.raises(InvalidName, match="worker name"), hold_name(tmp_path, "../x", "host"):
+        pass
+
+
+def test_a_home_that_cannot_be_written_is_a_setting_to_mend(tmp_path):
+    """In a sentence that names it."""
+    home = tmp_path / "file"
+    home.write_text("")
+    with pytest.raises(WrongSettings, match="HEADWAY_HOME"), hold_name(home, None, "host"):
+        pass
 
 
 def test_a_machine_has_room_for_so_many_workers(tmp_path, monkeypatch):
