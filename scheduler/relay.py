@@ -74,14 +74,12 @@ class Relay:
             del self._again_at[message_id]
             self._publish(self._unconfirmed[message_id])
 
-    def confirmed(self) -> list[str]:
-        """Return the messages confirmed since the last call: their rows can go."""
+    def confirmed(self, *, at_least: int) -> list[str]:
+        """Return the messages confirmed since the last call, whose rows can go; none if they are fewer than that."""
+        if len(self._confirmed) < at_least:
+            return []
         taken, self._confirmed = self._confirmed, []
         return taken
-
-    def keep_confirmed(self, message_ids: Sequence[str]) -> None:
-        """Take back what `confirmed` returned: the transaction did not happen."""
-        self._confirmed = [*message_ids, *self._confirmed]
 
     @property
     def outstanding(self) -> int:

@@ -61,6 +61,10 @@ PREFETCH: Final = 1_000
 IDLE_SECONDS: Final = 0.1
 """Longest wait for a signal, so that confirmed rows are removed and refused messages published again in time."""
 
+CONFIRMED_MIN: Final = 200
+"""Confirmed rows of the outbox that are removed while there is other work; fewer wait for a quiet moment, so that no
+event waits for a transaction that only cleans up. A crash before it publishes them once more."""
+
 CLOSE_SECONDS: Final = 5.0
 """Wait for outstanding confirms at the end; what is not confirmed by then stays in the outbox."""
 
@@ -71,6 +75,7 @@ class _Taken(msgspec.Struct):
     arrivals: list[Arrival] = []
     unreadable: list[Unreadable] = []
     last: Delivery | None = None
+    idle: bool = False
 
 
 class Scheduler:
@@ -115,7 +120,7 @@ class Scheduler:
 
     def _step(self) -> None:
         taken = self._take()
-        confirmed = self._relay.confirmed()
+        confirmed = self._relay.confirmed(at_least=1 if taken.idle else CONFIRMED_MIN)
         if taken.arrivals or taken.unreadable or confirmed:
             committed = self._patiently(
                 lambda: self._decider.process(taken.arrivals, unreadable=taken.unreadable, confirmed=confirmed)
@@ -128,14 +133,11 @@ class Scheduler:
     def _take(self) -> _Taken:
         taken = _Taken()
         try:
-            signal_ = self._inbox.get(timeout=IDLE_SECONDS)
-            while True:
-                self._hear(signal_, taken)
-                if len(taken.arrivals) + len(taken.unreadable) >= BATCH_MAX:
-                    break
-                signal_ = self._inbox.get_nowait()
+            self._hear(self._inbox.get(timeout=IDLE_SECONDS), taken)
         except queue.Empty:
-            pass
+            taken.idle = True
+        while len(taken.arrivals) + len(taken.unreadable) < BATCH_MAX and not self._inbox.empty():
+            self._hear(self._inbox.get_nowait(), taken)
         return taken
 
     def _hear(self, signal_: Signal | None, taken: _Taken) -> None:

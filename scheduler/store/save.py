@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headway.protocol.errors import StaleDecision
+from headway.protocol.names import WORKERS_PARTITION
 
 from ..core.rows import Row
 from ..core.snapshot import Changes, QueueDelta, Snapshot, Transition
@@ -127,14 +128,18 @@ class Saver:
         self._save_dags(changes)
         self._add_to_queues(changes.queues)
 
-    def record(self, records: Sequence[Record]) -> None:
-        """Append to the log of events and move the partitions' sequence numbers on."""
-        if not records:
-            return
-        self._insert(t.events, records)
-        last = {record.partition: record.seq for record in records}
-        rows = [{"partition": partition, "seq": seq} for partition, seq in sorted(last.items())]
-        self._write("partitions", lambda: self._update(t.partitions, ["partition"], ["seq"]), encode_rows(rows))
+    def record(self, records: Sequence[Record], known: dict[int, int]) -> dict[int, int]:
+        """Append to the log of events and move the partitions' sequence numbers on from the `known` ones.
+
+        The number of the workers' partition is compared even if it does not move: whoever ends a boot records it there,
+        and grants are decided upon what is known of boots.
+        """
+        if records:
+            self._insert(t.events, records)
+        moved = {WORKERS_PARTITION: known[WORKERS_PARTITION]} | {one.partition: one.seq for one in records}
+        rows = [{"partition": one, "seq": seq, "was_seq": known[one]} for one, seq in sorted(moved.items())]
+        self._write("partitions/update", self._move_partitions, encode_rows(rows), expected=len(rows))
+        return known | moved
 
     def post(self, rows: Sequence[OutboxRow]) -> None:
         """Put messages into the outbox."""
@@ -238,10 +243,15 @@ class Saver:
         values = {column.name: given.c[column.name] for column in table.columns if column.name not in keys}
         return update(table).values(values).where(and_(*conditions))
 
-    def _update(self, table: Table, keys: list[str], values: list[str]) -> Update:
-        given = rows_source(self._connection.dialect, picked(table, *keys, *values))
-        matches = and_(*(table.c[key] == given.c[key] for key in keys))
-        return update(table).values({name: given.c[name] for name in values}).where(matches)
+    def _move_partitions(self) -> Update:
+        columns = picked(t.partitions, "partition", "seq")
+        given = rows_source(self._connection.dialect, columns, extra={"was_seq": t.partitions.c.seq.type})
+        c = t.partitions.c
+        return (
+            update(t.partitions)
+            .values(seq=given.c.seq)
+            .where(c.partition == given.c.partition, c.seq == given.c.was_seq)
+        )
 
     def _delete(self, table: Table, keys: list[str]) -> Delete:
         given = rows_source(self._connection.dialect, picked(table, *keys))

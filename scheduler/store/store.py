@@ -1,6 +1,6 @@
 """The store: one transaction for one batch, and the few things around it.
 
-    with store.batch() as batch:          # one `now`, the partitions' rows locked
+    with store.batch() as batch:          # one `now`, the numbers last recorded
         batch.load(needs)                 # into batch.snapshot, as often as needed
         batch.save(records, outbox)       # compare-and-set, all or nothing
                                           # commit; only after it anything may leave
@@ -11,7 +11,7 @@ Everything here is synchronous and belongs to one thread.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -32,9 +32,10 @@ from .save import OutboxRow, Record, Saver
 TIMERS_MAX: Final = 500
 """Due timers read at once: as many as one batch of events."""
 
-PLANS_SECONDS: Final = 5.0
-"""How long PostgreSQL may keep a plan. It plans a prepared statement once; a plan made while a table was small would read
-the whole table for as long as nobody analyzes it."""
+FRESH_SECONDS: Final = 5.0
+"""How long batches go on from what the last one left before one asks the database for its clock and numbers again, and
+lets it plan anew: PostgreSQL plans a prepared statement once, and a plan made while a table was small reads a large one
+whole."""
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,16 +49,40 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
     headers: str
 
 
+class _Clock(msgspec.Struct, frozen=True):
+    """The database's clock, read once and carried on by the monotonic one."""
+
+    read: datetime
+    at: float
+
+    def now(self) -> datetime:
+        """Return what the database's clock shows now, unless somebody set it meanwhile."""
+        return self.read + timedelta(seconds=time.monotonic() - self.at)
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What one batch leaves to the next: the clock, the numbers last recorded, and the rows as they stand."""
+
+    clock: _Clock
+    sequences: dict[int, int]
+    snapshot: Snapshot
+
+    def is_fresh(self) -> bool:
+        """Say whether a batch may begin with it, without asking the database."""
+        return time.monotonic() - self.clock.at < FRESH_SECONDS
+
+
 class Batch:
     """One transaction: load, decide, save. `now` is the database's clock, `sequences` what was recorded last."""
 
-    def __init__(self, connection: Connection, loader: Loader, saver: Saver, *, plan_anew: bool) -> None:
+    def __init__(self, connection: Connection, loader: Loader, saver: Saver, begun: _Kept) -> None:
         """Begin; made by `Store.batch`."""
         self._connection = connection
         self._loader = loader
         self._saver = saver
-        self.now, self.sequences = _lock_partitions(connection, plan_anew=plan_anew)
-        self.snapshot = Snapshot()
+        self.now = begun.clock.now()
+        self.sequences = begun.sequences
+        self.snapshot = begun.snapshot
 
     def load(self, needs: Needs) -> None:
         """Fill in the rows that `needs` names."""
@@ -74,10 +99,9 @@ class Batch:
     def save(self, records: Sequence[Record], outbox: Sequence[OutboxRow]) -> None:
         """Write what was decided; raise StaleDecision."""
         self._saver.save(self.snapshot)
-        self._saver.record(records)
+        self.sequences = self._saver.record(records, self.sequences)
         self._saver.post(outbox)
         self._saver.flush()
-        self.sequences.update({record.partition: record.seq for record in records})
 
     def forget_posted(self, message_ids: Sequence[str]) -> None:
         """Remove outbox rows that the broker has confirmed, with the next `save`."""
@@ -93,7 +117,8 @@ class Store:
     """What the scheduler keeps. Made once per process from an engine with a current schema.
 
     Rows that one batch wrote are kept for the next. They are true as long as nobody else recorded an event: each batch
-    locks the partitions' rows first, and a sequence number that is not the one we wrote last drops everything kept.
+    compares the partitions' sequence numbers with those that it was decided upon when it moves them on, and whoever
+    loses begins again with nothing kept.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -102,28 +127,19 @@ class Store:
         self._engine = engine.execution_options(**{WRITES: True})
         self._selects: dict[str, Any] = {}
         self._writes: dict[str, str] = {}
-        self._planned_at = time.monotonic()
-        self._kept: tuple[dict[int, int], Snapshot] | None = None
+        self._kept: _Kept | None = None
 
     @contextmanager
     def batch(self) -> Iterator[Batch]:
         """Open one transaction; it is committed at the end of the block, or rolled back by any error."""
         kept, self._kept = self._kept, None
         with translated(self._engine), self._engine.begin() as connection:
+            begun = kept if kept is not None and kept.is_fresh() else _begin(connection, kept)
             loader, saver = Loader(connection, self._selects), Saver(connection, self._writes)
-            batch = Batch(connection, loader, saver, plan_anew=self._plans_are_old())
-            if kept is not None and kept[0] == batch.sequences:
-                batch.snapshot = kept[1]
+            batch = Batch(connection, loader, saver, begun)
             yield batch
         batch.snapshot.settle()
-        self._kept = (batch.sequences, batch.snapshot)
-
-    def _plans_are_old(self) -> bool:
-        now = time.monotonic()
-        if now - self._planned_at < PLANS_SECONDS:
-            return False
-        self._planned_at = now
-        return True
+        self._kept = _Kept(begun.clock, batch.sequences, batch.snapshot)
 
     def unsent(self) -> list[OutboxRow]:
         """Return the outbox, oldest first."""
@@ -150,15 +166,20 @@ class Store:
                 connection.execute(insert(t.dag_values).values(digest=digest, value=pack_value(encoded)))
 
 
-def _lock_partitions(connection: Connection, *, plan_anew: bool) -> tuple[datetime, dict[int, int]]:
-    """Lock the partitions' rows and return the database's time and their sequence numbers."""
+def _begin(connection: Connection, kept: _Kept | None) -> _Kept:
+    """Lock the partitions, read the clock, and look whether what was kept is still true."""
+    now, sequences = _lock_partitions(connection)
+    true = kept is not None and kept.sequences == sequences
+    return _Kept(_Clock(now, time.monotonic()), sequences, kept.snapshot if kept is not None and true else Snapshot())
+
+
+def _lock_partitions(connection: Connection) -> tuple[datetime, dict[int, int]]:
     c = t.partitions.c
     raw = connection.connection.driver_connection
     if connection.dialect.name == "postgresql" and raw is not None:
         statement = select(c.partition, c.seq, func.clock_timestamp()).order_by(c.partition).with_for_update()
-        with raw.pipeline():  # BEGIN and these statements share a round trip
-            if plan_anew:
-                raw.execute("DISCARD PLANS")
+        with raw.pipeline():  # BEGIN and both statements share a round trip
+            raw.execute("DISCARD PLANS")
             cursor = raw.execute(str(statement.compile(dialect=connection.dialect)))
         rows = cursor.fetchall()
     else:
