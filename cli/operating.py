@@ -14,7 +14,7 @@ from headway.broker.port import Outgoing
 from headway.broker.rabbitmq import publish_once
 from headway.broker.rabbitmq.address import parse_url
 from headway.protocol.codec import encode
-from headway.protocol.errors import HeadwayError
+from headway.protocol.errors import BrokerUnavailable, HeadwayError
 from headway.protocol.messages import Cancel, DagVersion, Trigger, kind_of
 from headway.protocol.names import event_key, partition_of
 from headway.protocol.topology import EVENTS
@@ -35,13 +35,16 @@ _PUBLISHERS: Final = 8
 
 _FIRST_LOOK_SECONDS: Final = 0.02
 _LAST_LOOK_SECONDS: Final = 0.2
+_LAST_TRY_SECONDS: Final = 1.5
+"""Time that a try to publish needs; one with less would hide the reason of the one before it."""
+
 _GROWTH: Final = 1.3
 
 
 def operate(engine: Engine, broker_url: str, event: OperatorEvent) -> Verdict:
     """Publish an event and return once it was applied; raise HeadwayError with the scheduler's reason otherwise."""
     message = operator_message(parse_url(broker_url).user, event)
-    publish_once(broker_url, message, timeout_seconds=PUBLISH_SECONDS)
+    _publish(broker_url, message)
     verdict = wait_until(lambda: find_verdict(engine, message.message_id), seconds=VERDICT_SECONDS)
     if verdict is None:
         raise HeadwayError(
@@ -58,10 +61,24 @@ def publish_events(broker_url: str, events: Sequence[OperatorEvent]) -> None:
     user = parse_url(broker_url).user
 
     def publish(event: OperatorEvent) -> None:
-        publish_once(broker_url, operator_message(user, event), timeout_seconds=PUBLISH_SECONDS)
+        _publish(broker_url, operator_message(user, event))
 
     with ThreadPoolExecutor(_PUBLISHERS) as pool:
         list(pool.map(publish, events))
+
+
+def _publish(broker_url: str, message: Outgoing) -> None:
+    """Publish a message; a scheduler that is just starting has yet to declare the queue for it."""
+    give_up = time.monotonic() + PUBLISH_SECONDS
+    while True:
+        try:
+            publish_once(broker_url, message, timeout_seconds=max(0.0, give_up - time.monotonic()))
+        except BrokerUnavailable:
+            if time.monotonic() + _LAST_TRY_SECONDS > give_up:
+                raise
+            time.sleep(_LAST_LOOK_SECONDS)
+        else:
+            return
 
 
 def operator_message(user: str, event: OperatorEvent) -> Outgoing:

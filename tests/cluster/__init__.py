@@ -26,6 +26,11 @@ STOP_SECONDS_MAX = 30
 HEADWAY = str(Path(sys.executable).with_name("headway"))
 
 
+def measured() -> dict[str, str]:
+    """Return what lets a process of ours count for the coverage of a test run that measures it."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+
+
 class CommandFailed(AssertionError):
     """A command exited otherwise than it was expected to."""
 
@@ -86,6 +91,7 @@ class Cluster:
         self.home, self.dags = home, home / "dags"
         self.dags.mkdir(parents=True, exist_ok=True)
         self.env = {
+            **measured(),
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "HEADWAY_BROKER_URL": broker_url,
