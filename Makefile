@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help dev check format test servers clean
+.PHONY: help dev check format test servers bench clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ test: dev ## Run the tests; installs RabbitMQ and PostgreSQL where it may
 servers: dev ## Start a private RabbitMQ and PostgreSQL, print their URLs, stay until Ctrl-C
 	@tests/servers/install.sh servers
 	@PYTHONPATH=tests exec $(BIN)/python -m servers
+
+bench: dev ## Measure against the bare loop; on a machine that does nothing else
+	@tests/servers/install.sh servers
+	$(BIN)/python benchmarks/run.py wide 2000
+	$(BIN)/python benchmarks/run.py chain 40
+	$(BIN)/python benchmarks/run.py processes 2000
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache htmlcov
