@@ -1,7 +1,7 @@
 """A database of dictionaries, one for each table, which takes no row that was not loaded before it was changed."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -27,6 +27,8 @@ from headway.scheduler.core.rows import (
 )
 from headway.scheduler.core.snapshot import Loaded, Snapshot
 
+TABLES: Final = ("dags", "runs", "tasks", "attempts", "timers", "workers", "outputs", "queues", "versions")
+
 
 class Database:
     """Tables by key."""
@@ -50,6 +52,10 @@ class Database:
         if version not in self._graphs:
             self._graphs[version] = compile_graph(self.values[self.versions[version]], version.version)
         return self._graphs[version]
+
+    def copy(self) -> dict[str, dict[Any, Any]]:
+        """Return all rows as they are."""
+        return {name: dict(getattr(self, name)) for name in TABLES}
 
     def load(self, snapshot: Snapshot, needs: Needs) -> None:
         """Fill in everything that `needs` names; what is not there is None."""

@@ -202,12 +202,18 @@ def _still_matters(world: World, run: Run, graph: Graph, place: int, upstream: A
     return not heard and _is_owed(world, run, "downstream", above.propagated, upstream)
 
 
-def _may_be_held(world: World, _run: Run, _graph: Graph, task: TaskInstance) -> bool:
-    return free_in_window(world.db.queues[task.queue], QueueDelta()) == 0
+def _may_be_held(world: World, _run: Run, graph: Graph, task: TaskInstance) -> bool:
+    return _is_patient(world, graph, task) and free_in_window(world.db.queues[task.queue], QueueDelta()) == 0
 
 
-def _may_be_queued(world: World, _run: Run, _graph: Graph, task: TaskInstance) -> bool:
-    return TimerKey(*task.key, "queued_deadline") in world.db.timers
+def _may_be_queued(world: World, _run: Run, graph: Graph, task: TaskInstance) -> bool:
+    return _is_patient(world, graph, task) and TimerKey(*task.key, "queued_deadline") in world.db.timers
+
+
+def _is_patient(world: World, graph: Graph, task: TaskInstance) -> bool:
+    """Its patience has a timer, or no end."""
+    patience = graph.task(task.task_id).queued_timeout
+    return patience is None or TimerKey(*task.key, "queued_timeout") in world.db.timers
 
 
 def _may_run(world: World, _run: Run, _graph: Graph, task: TaskInstance) -> bool:

@@ -1,8 +1,10 @@
 """One batch of events after the other, decided and saved as scheduler/decider.py does it, in memory."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from headway.protocol.dag import Dag
@@ -55,6 +57,7 @@ class World(Speech):
         self.orders: list[SendOrder] = []
         self.declared: list[str] = []
         self.records: list[tuple[Envelope, Decision]] = []
+        self.times: list[datetime] = []
         self._follow_ups: list[Event] = []
         self._kept = Snapshot()
         if value is not None:
@@ -117,15 +120,14 @@ class World(Speech):
     def envelope(self, event: Event, *, user: str = "somebody", message_id: str | None = None) -> Envelope:
         """Put an event into an envelope as intake does."""
         origin: Role = ROLE_OF_KIND[type(event)]
-        number = len(self.records)
         return Envelope(
             event=event,
             partition=0,
-            ref=f"p00/{number}",
+            ref="",
             message_id=message_id or self._message_id(event, origin),
             user_id=user,
             origin=origin,
-            seed=f"seed {number}",
+            seed="",
         )
 
     def _message_id(self, event: Event, origin: Role) -> str:
@@ -179,10 +181,13 @@ class World(Speech):
             if envelope.message_id in self.db.messages:
                 return Decision(applied=False, reason="decided before", changes=Changes(), recorded=False)
             self.db.messages.add(envelope.message_id)
+        number = len(self.records)
+        envelope = msgspec.structs.replace(envelope, ref=f"p00/{number}", seed=f"seed {number}")
         decision = decide(snapshot, envelope, self.now)
         invariants.check_decision(decision)
         snapshot.apply(decision.changes)
         self.records.append((envelope, decision))
+        self.times.append(self.now)
         for effect in decision.effects:
             match effect:
                 case FollowUp():

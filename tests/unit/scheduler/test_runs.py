@@ -88,7 +88,7 @@ def test_a_trigger_that_cannot_be_obeyed_makes_nothing(forged: dict, reason: str
 
 def test_a_cancelled_run_ends_all_that_does_not_run():
     """The last running task ends the run, and what it comes to is counted."""
-    world = running("a >> b >> c", "d, e")
+    world = running("a >> b >> c", "d, e", e={"queued_timeout": 60.0})
     world.start("a", "d")
     assert world.tell(world.cancel(), user="ann").applied
     assert world.states() == {"a": "running", "b": "cancelled", "c": "cancelled", "d": "running", "e": "cancelled"}

@@ -68,6 +68,8 @@ def test_what_goes_on_is_kept_for_the_next_batch():
     assert {row.task_id for row in snapshot.attempts.rows.values()} == {"c"}
     assert (len(snapshot.runs.rows), len(snapshot.workers.rows), len(snapshot.dags.rows)) == (1, 1, 1)
     assert (snapshot.timers.rows, snapshot.outputs.rows, snapshot.held, snapshot.messages) == ({}, {}, {}, {})
+    world.tell(world.started("c", try_number=1, task_id="z"))
+    assert {row.task_id for row in snapshot.tasks.rows.values()} == {"c"}
     world.play("c")
     assert (snapshot.tasks.rows, snapshot.attempts.rows, snapshot.runs.rows) == ({}, {}, {})
 

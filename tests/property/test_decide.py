@@ -1,0 +1,133 @@
+"""Whatever is said, in whatever order and however often: what must hold holds, and every run comes to its end."""
+
+from functools import partial
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headway.protocol.dag import Dag, Shell, Task
+from headway.protocol.names import DagId, QueueName, TaskId
+from headway.protocol.states import FINAL_TASK_STATES, Intent
+from world import RUN, World, cut_slices
+from world.audit import audit
+from world.players import Liars, Players
+from world.reference import Outcome, Script, interpret, interpret_run
+
+TASKS_MAX = 12
+TRIES_MAX = 4
+RUNS = ("run-1", "run-2")
+OUTCOMES: tuple[Outcome, ...] = ("output",) * 6 + ("silence", "failure", "failure", "lease", "lost", "refused")
+
+seeds = st.integers(0, 2**32)
+rows = st.sampled_from([1, 2, 3, 1000])
+windows = st.sampled_from([1, 3, 100])
+
+
+@st.composite
+def dags(draw: st.DrawFn, **fields: st.SearchStrategy[Any]) -> Dag:
+    """Draw a DAG whose tasks stand in any order, each with any number of upstreams."""
+    names = draw(st.permutations([TaskId(name) for name in "abcdefghijkl"[: draw(st.integers(1, TASKS_MAX))]]))
+    upstream = {
+        name: draw(st.lists(st.sampled_from(names[:place]), unique=True, max_size=4)) if place else []
+        for place, name in enumerate(names)
+    }
+    tasks = [
+        Task(
+            task_id=name,
+            command=Shell(script="true"),
+            upstream=tuple(upstream[name]),
+            inputs=tuple(upstream[name][: draw(st.sampled_from([0, 0, 0, 1]))]),
+            queue=QueueName(draw(st.sampled_from("qr"))),
+            priority=draw(st.integers(0, 1)),
+            retries=draw(st.integers(0, 2)),
+            retry_delay=draw(st.sampled_from([0.0, 60.0])),
+            infra_retries=draw(st.integers(0, 2)),
+            on_lost=draw(st.sampled_from(["retry", "retry", "fail"])),
+            queued_timeout=draw(st.sampled_from([None, None, 30.0])),
+            **{field: draw(strategy) for field, strategy in fields.items()},
+        )
+        for name in sorted(names)
+    ]
+    return Dag(dag_id=DagId("etl"), tasks=tuple(tasks))
+
+
+def script_of(seed: int) -> Script:
+    """Return what the attempts of all tasks come to; in the end all goes well."""
+
+    def outcome(run_id: str, task_id: TaskId, number: int) -> Outcome:
+        return Random(f"{seed} {run_id} {task_id} {number}").choice(OUTCOMES) if number <= TRIES_MAX else "output"
+
+    return outcome
+
+
+def set_bounds(patch: pytest.MonkeyPatch, slice_rows: int, window: int) -> None:
+    """Let decisions and windows be as small as they are drawn."""
+    cut_slices(patch, slice_rows)
+    patch.setattr("headway.scheduler.core.admission.WINDOW_MIN", window)
+    patch.setattr("headway.scheduler.core.admission.WINDOW_PER_SLOT", 1)
+
+
+@settings(deadline=None, max_examples=100)
+@given(dags(), seeds, rows, windows)
+def test_every_dag_ends_as_its_attempts_say(dag: Dag, seed: int, slice_rows: int, window: int):
+    """Late, doubled and repeated events, crashes of the scheduler and dying workers leave no trace in the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        set_bounds(patch, slice_rows, window)
+        world = World(dag, settling=False)
+        players = Players(world, Random(seed), script_of(seed))
+        for run in RUNS:
+            players.fly(world.trigger(run))
+        for _ in range(60):
+            players.step()
+        while len(world.db.runs) < len(RUNS):
+            players.deliver()
+        players.end()
+        assert [audit(world, run) for run in RUNS] == [[], []]
+    for run in RUNS:
+        wanted = interpret(dag, partial(script_of(seed), run))
+        assert world.states(run) == wanted
+        assert world.run_state(run) == interpret_run(dag, wanted)
+
+
+@settings(deadline=None, max_examples=100)
+@given(dags(on_queued_timeout=st.sampled_from(["requeue", "fail"])), seeds, rows, windows)
+def test_whatever_is_said_all_that_must_hold_holds(dag: Dag, seed: int, slice_rows: int, window: int):
+    """Forged, contradictory and malicious events too; and still every run comes to its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        set_bounds(patch, slice_rows, window)
+        world = World(dag, settling=False)
+        players = Liars(world, Random(seed), script_of(seed))
+        players.fly(world.trigger(RUN))
+        for _ in range(150):
+            players.step()
+        while not world.db.runs:
+            players.deliver()
+        players.end()
+        assert audit(world) == []
+    wanted = "cancelled" if world.run().intent is Intent.CANCEL else interpret_run(dag, world.states())
+    assert world.run_state() == wanted
+    for task in world.db.tasks.values():
+        assert task.state in FINAL_TASK_STATES
+        assert_true_to_its_attempts(world, dag, task.task_id)
+
+
+def assert_true_to_its_attempts(world: World, dag: Dag, name: TaskId) -> None:
+    """The end of a task follows from those of its attempts and of its upstreams."""
+    spec = next(task for task in dag.tasks if task.task_id == name)
+    task = world.task(name)
+    attempts = [world.attempt(name, try_number=number) for number in range(1, task.try_number + 1)]
+    ends = [attempt.state for attempt in attempts]
+    above = [world.states()[upstream] for upstream in spec.upstream]
+    assert not ends or set(above) <= {"success"}
+    assert (task.state == "success") == (ends[-1:] == ["success"])
+    assert ends.count("success") <= 1
+    assert task.retries_used <= spec.retries
+    assert task.infra_used <= spec.infra_retries
+    if task.state == "upstream_failed":
+        assert not ends
+        assert set(above) - {"success"}
+    if task.state == "cancelled":
+        assert task.reason == "cancelled"
