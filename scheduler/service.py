@@ -65,6 +65,10 @@ CONFIRMED_MIN: Final = 200
 """Confirmed rows of the outbox that are removed while there is other work; fewer wait for a quiet moment, so that no
 event waits for a transaction that only cleans up. A crash before it publishes them once more."""
 
+ACK_MIN: Final = 100
+"""Committed events that are acked together while there is other work. After a crash before it they are delivered again,
+and each is ignored as a double."""
+
 CLOSE_SECONDS: Final = 5.0
 """Wait for outstanding confirms at the end; what is not confirmed by then stays in the outbox."""
 
@@ -92,6 +96,8 @@ class Scheduler:
         self._store = store
         self._stopping = threading.Event()
         self._connected = False
+        self._to_ack: Delivery | None = None
+        self._unacked = 0
 
     def stop(self) -> None:
         """End after the batch in hand; may be called from a signal handler."""
@@ -115,6 +121,7 @@ class Scheduler:
             self._clock.stop()
             if self._scanner is not None:
                 self._scanner.stop()
+            self._ack(_Taken(idle=True))
             self._broker.close(timeout_seconds=CLOSE_SECONDS)
             log.info("scheduler stopped")
 
@@ -126,9 +133,17 @@ class Scheduler:
                 lambda: self._decider.process(taken.arrivals, unreadable=taken.unreadable, confirmed=confirmed)
             )
             self._send(committed)
-        if taken.last is not None:
-            self._broker.ack_through(taken.last)
+        self._ack(taken)
         self._relay.publish_again(connected=self._connected)
+
+    def _ack(self, taken: _Taken) -> None:
+        """Ack what is committed: many at once, or when it is quiet, since each ack is a command to a quorum queue."""
+        if taken.last is not None:
+            self._to_ack = taken.last
+            self._unacked += len(taken.arrivals) + len(taken.unreadable)
+        if self._to_ack is not None and (taken.idle or self._unacked >= ACK_MIN):
+            self._broker.ack_through(self._to_ack)
+            self._to_ack, self._unacked = None, 0
 
     def _take(self) -> _Taken:
         taken = _Taken()
