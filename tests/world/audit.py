@@ -2,29 +2,42 @@
 
 from datetime import datetime
 
+import msgspec
+
 from headway.protocol.codec import encode
 from headway.protocol.states import TaskState
+from headway.scheduler.core.graph import Graph
 from headway.scheduler.core.replay import Recorded, Subject, decide_again, fold
 from headway.scheduler.core.rows import VersionKey
-from headway.scheduler.core.snapshot import Decision, Envelope
+from headway.scheduler.core.snapshot import Decision, Envelope, Transition
 
 from .world import RUN, World
 
 
 def audit(world: World, run_id: str = RUN) -> list[str]:
     """Return every difference between what is recorded of a run and what is stored."""
-    records = [
-        _recorded(envelope, decision, at)
-        for (envelope, decision), at in zip(world.records, world.times, strict=True)
-        if decision.recorded and getattr(envelope.event, "run_id", None) == run_id
-    ]
+    records = records_of(world, run_id)
     folded, faults = fold(records)
-    run = world.run(run_id)
-    faults += decide_again(records, world.db.graph(VersionKey(run.dag_id, run.version)))
+    faults += decide_again(records, graph_of(world, run_id))
     stored = _states(world, run_id)
     differences = [f"{subject} is not as recorded" for subject in stored if folded.get(subject) != stored[subject]]
     differences += [f"{subject} is recorded and not stored" for subject in folded.keys() - stored.keys()]
     return differences + [fault.detail for fault in faults]
+
+
+def records_of(world: World, run_id: str | None = RUN) -> list[Recorded]:
+    """Return what is recorded of a run, or without a `run_id` of what belongs to none, in order."""
+    return [
+        _recorded(envelope, decision, at)
+        for (envelope, decision), at in zip(world.records, world.times, strict=True)
+        if decision.recorded and getattr(envelope.event, "run_id", None) == run_id
+    ]
+
+
+def graph_of(world: World, run_id: str = RUN) -> Graph:
+    """Return the compiled version that a run stays on."""
+    run = world.run(run_id)
+    return world.db.graph(VersionKey(run.dag_id, run.version))
 
 
 def _states(world: World, run_id: str) -> dict[Subject, str]:
@@ -42,5 +55,6 @@ def _states(world: World, run_id: str) -> dict[Subject, str]:
 def _recorded(envelope: Envelope, decision: Decision, at: datetime) -> Recorded:
     names = ("partition", "ref", "message_id", "user_id", "origin")
     said = {name: getattr(envelope, name) for name in names} | {"body": encode(envelope.event)}
-    decided = {name: getattr(decision, name) for name in ("applied", "reason", "facts", "transitions")}
-    return Recorded(seq=0, at=at, **said, **decided)
+    decided = {name: getattr(decision, name) for name in ("applied", "reason", "facts")}
+    plain = msgspec.convert(msgspec.to_builtins(decision.transitions), tuple[Transition, ...])
+    return Recorded(seq=0, at=at, transitions=plain, **said, **decided)
