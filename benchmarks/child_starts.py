@@ -31,6 +31,7 @@ def through_the_spawner(count: int, slots: int) -> None:
                 children.start(
                     Launch(
                         token=f"t{started}",
+                        marker="HEADWAY_VALUE_0=",
                         program="/bin/true",
                         argv=["true"],
                         env=ENV,

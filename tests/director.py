@@ -33,7 +33,7 @@ import msgspec
 from headway.broker.rabbitmq import connect
 from headway.worker.service import run_worker
 from headway.worker.settings import WorkerSettings
-logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
 logging.getLogger("pika").setLevel(logging.WARNING)
 url, settings = sys.argv[1:]
 settings = msgspec.json.decode(settings, type=WorkerSettings, dec_hook=lambda kind, value: kind(value))

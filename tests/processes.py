@@ -9,8 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-SECONDS_MAX = 20.0
-"""How long anything may take, on a machine that is busy with other things."""
+SECONDS_MAX = 60.0
+"""How long anything may take, on a machine that is busy with other things and stands still at times."""
 
 _PAUSE_SECONDS = 0.01
 

@@ -6,6 +6,7 @@ HEADWAY_HOME/workers/<name>/tasks/<token>.output                HEADWAY_OUTPUT, 
 """
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -19,10 +20,12 @@ from headway.protocol.messages import Task
 from headway.protocol.names import Token
 from headway.protocol.states import EndReason
 
-from .children import ChildExit, Launch
+from .children import ChildExit, Launch, kill_processes_with
 from .core.values import ChildEnded, ChildNotStarted
-from .environment import BadInput, command_of, environment_of
+from .environment import OUTPUT_VARIABLE, BadInput, command_of, environment_of
 from .output import BadOutput, log_path, read_tail, take_output
+
+_log = logging.getLogger(__name__)
 
 _PROGRAMS_MAX: Final = 1_000
 """Programs whose place is remembered: more than any DAG names."""
@@ -34,7 +37,11 @@ class _Open(NamedTuple):
 
 
 class AttemptFiles:
-    """The files of the attempts that one worker runs. What a killed predecessor of its name left is removed."""
+    """The files of the attempts that one worker runs. What an earlier boot of its name left is removed.
+
+    Children of that boot are killed: `online` will say that they are gone, and their attempts may begin elsewhere. The
+    kernel has done so already, but for one that was started in the moment in which worker and spawner were killed.
+    """
 
     def __init__(self, home: Path, folder: Path, inherited: Mapping[str, str]) -> None:
         self._home = home
@@ -43,6 +50,8 @@ class AttemptFiles:
         self._open: dict[Token, _Open] = {}
         self._programs: dict[tuple[str, str], str] = {}
         folder.mkdir(parents=True, exist_ok=True)
+        for pid in kill_processes_with([f"{OUTPUT_VARIABLE}={folder}/"]):
+            _log.warning("Process %d of an earlier boot was still running, and was killed", pid)
         for left in folder.iterdir():
             _remove(left)
 
@@ -53,7 +62,8 @@ class AttemptFiles:
             return _fault(task, EndReason.BAD_INPUT, command.detail)
         log = log_path(self._home, task)
         inputs = self._path(task.token, "inputs") if task.inputs else None
-        env = environment_of(task, self._inherited, output=self._path(task.token, "output"), inputs=inputs)
+        output = self._path(task.token, "output")
+        env = environment_of(task, self._inherited, output=output, inputs=inputs)
         path = env.get("PATH", os.defpath)
         program = self._find_program(command[0], path)
         if program is None:
@@ -66,7 +76,15 @@ class AttemptFiles:
         except OSError as error:
             return _fault(task, EndReason.NOT_STARTED, f"cannot write {error.filename}: {error.strerror}")
         self._open[task.token] = _Open(log, inputs)
-        return Launch(token=task.token, program=program, argv=command, env=env, cwd=task.cwd, output=log)
+        return Launch(
+            token=task.token,
+            marker=f"{OUTPUT_VARIABLE}={output}",
+            program=program,
+            argv=command,
+            env=env,
+            cwd=task.cwd,
+            output=log,
+        )
 
     def collect(self, exited: ChildExit) -> ChildEnded:
         """Read what the child wrote, and remove what only it needed."""

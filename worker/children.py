@@ -7,12 +7,13 @@ the children's groups were killed.
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,14 +25,22 @@ from . import spawner
 
 _READ_BYTES: Final = 1 << 16
 
+_SEARCHES: Final = 5
+_SEARCH_SECONDS: Final = 0.1
+"""How often, and how far apart, orphans are looked for: one that is about to exec shows its environment soon."""
+
 _CLOSE_SECONDS: Final = 5.0
 """How long the spawner may take to kill what is left: it has nothing else to do."""
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """A child to start. `program` is a path; `cwd` None is the worker's own folder; output is appended to `output`."""
+    """A child to start. `program` is a path; `cwd` None is the worker's own folder; output is appended to `output`.
+
+    `marker` is the beginning of an entry of `env` that no other child has.
+    """
 
     token: Token
+    marker: str
     program: str
     argv: Sequence[str]
     env: Mapping[str, str]
@@ -83,7 +92,7 @@ class Children:
     def __init__(self, sink: Callable[[ChildReport], None]) -> None:
         self._sink = sink
         self._groups: dict[Token, int] = {}
-        self._launched: dict[Token, list[bytes]] = {}  # and not heard of yet: what their environment will be
+        self._launched: dict[Token, str] = {}  # and not ended: their markers
         self._is_closing = False
         self._link, theirs = socket.socketpair()
         with theirs:
@@ -106,7 +115,7 @@ class Children:
         if any(b"\0" in field for field in fields + env):
             self._sink(ChildFault(token=launch.token, detail="its command or environment holds a NUL character"))
             return
-        self._launched[launch.token] = env
+        self._launched[launch.token] = launch.marker
         self._send(b"start", *fields, *env)
 
     def signal(self, token: Token, number: signal.Signals) -> None:
@@ -124,9 +133,10 @@ class Children:
             self._link.shutdown(socket.SHUT_WR)
         try:
             self._process.wait(timeout=_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:  # frozen, say: the kernel then ends the children
+        except subprocess.TimeoutExpired:  # frozen, say
             self._process.kill()
             self._process.wait()
+            self._kill_orphans()
         self._reader.join()
         self._link.close()
 
@@ -146,34 +156,42 @@ class Children:
 
     def _hear(self, verb: bytes, job: bytes, rest: bytes) -> None:
         token = Token(job.decode())
+        if verb == b"started":
+            self._groups[token] = int(rest)
+            self._sink(ChildBegun(token=token, pid=int(rest)))
+            return
         self._launched.pop(token, None)
+        self._groups.pop(token, None)
         match verb:
-            case b"started":
-                self._groups[token] = int(rest)
-                self._sink(ChildBegun(token=token, pid=int(rest)))
             case b"fault":
-                self._groups.pop(token, None)
                 self._sink(ChildFault(token=token, detail=rest.decode(errors="replace")))
             case _:
-                self._groups.pop(token, None)
                 self._sink(_exit_of(token, rest))
 
     def _kill_orphans(self) -> None:
-        """Kill what the kernel could not: a child without the pipe, one that was started and not guarded yet."""
-        for pid in [*self._groups.values(), *_processes_with(list(self._launched.values()))]:
+        """Kill what the kernel could not: a group that let go of the guard, a child that was not guarded yet."""
+        for pid in self._groups.values():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
+        for _ in range(_SEARCHES if self._launched else 0):
+            kill_processes_with(self._launched.values())
+            select.select([], [], [], _SEARCH_SECONDS)
 
 
-def _processes_with(environments: list[list[bytes]]) -> list[int]:
-    """Return the processes that have exactly one of these environments; each holds a path that no other has."""
-    found = []
-    wanted = {b"\0".join((*env, b"")) for env in environments}
-    for folder in Path("/proc").glob("[0-9]*") if wanted else ():
-        with contextlib.suppress(OSError):
-            if (folder / "environ").read_bytes() in wanted:
-                found.append(int(folder.name))
-    return found
+def kill_processes_with(markers: Iterable[str]) -> list[int]:
+    """Kill all processes whose environment has an entry that begins with one of these; return them.
+
+    Whatever a child starts inherits its environment, in a group of its own or not.
+    """
+    wanted = [b"\0" + os.fsencode(marker) for marker in markers]
+    killed = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is not ours to look at
+            environment = b"\0" + (folder / "environ").read_bytes()
+            if any(marker in environment for marker in wanted):
+                os.kill(int(folder.name), signal.SIGKILL)
+                killed.append(int(folder.name))
+    return killed
 
 
 def _exit_of(token: Token, text: bytes) -> ChildExit:

@@ -17,6 +17,9 @@ from headway.protocol.placeholders import PARAM_PREFIX, fill_in
 
 INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
 
+OUTPUT_VARIABLE: Final = "HEADWAY_OUTPUT"
+"""Names the file that a child may write JSON to. No other child has the same, so a process is known by it."""
+
 BASH: Final = ("/bin/bash", "-euo", "pipefail", "-c")
 
 
@@ -44,7 +47,7 @@ def environment_of(task: Task, inherited: Mapping[str, str], *, output: Path, in
         "HEADWAY_DATA_INTERVAL_END": _instant(context.data_interval_end),
         **{f"HEADWAY_PARAM_{name}": _text(value) for name, value in context.params.items()},
         **({} if inputs is None else {"HEADWAY_INPUTS": str(inputs)}),
-        "HEADWAY_OUTPUT": str(output),
+        OUTPUT_VARIABLE: str(output),
     }
 
 

@@ -15,7 +15,7 @@ A child leads a session and a group of its own. When it ends, what is left of it
   there is news (O_ASYNC), and the only news can be that the writing end is gone.
 
 The last is what PR_SET_PDEATHSIG is known for. But that kills the leader and not its group, and it must be set between
-fork and exec, in a copy of this process: twice the CPU time for each start (1.9 ms against 0.95 ms for `true`).
+fork and exec, in a copy of this process: twice the CPU time for each start (docs/decisions/0006).
 
 Out of memory is evidence, not proof: the child died of a SIGKILL that was not ours, and the kernel's count of such
 kills rose meanwhile (the cgroup's memory.events, or all of the machine's in /proc/vmstat).

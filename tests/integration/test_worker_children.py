@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 
 from headway.worker import children as module
-from headway.worker.children import ChildBegun, ChildExit, ChildFault, Children, ChildReport, Launch, SpawnerGone
+from headway.worker.attempt_files import AttemptFiles
+from headway.worker.children import (
+    ChildBegun,
+    ChildExit,
+    ChildFault,
+    Children,
+    ChildReport,
+    Launch,
+    SpawnerGone,
+    kill_processes_with,
+)
 from processes import SECONDS_MAX, assert_dead, wait_for_lines
 
 GUARD = 200
@@ -31,6 +41,7 @@ class Nursery:
     def start(self, *argv: str, token: str = "t1", **changed) -> None:
         """Start a child."""
         fields = {"env": {"PATH": "/usr/bin:/bin"}, "cwd": None, "output": self.output} | changed
+        fields["marker"] = f"MARK={self.folder}"
         self.children.start(Launch(token=token, program=argv[0], argv=argv, **fields))
 
     def bash(self, script: str, **changed) -> None:
@@ -55,6 +66,11 @@ class Nursery:
         assert isinstance(report, ChildFault)
         assert report.token == "t1"
         return report.detail
+
+    def wait_for_the_spawners_end(self) -> None:
+        """Wait until it is told; whether it could tell of its child before is a matter of moments."""
+        while self.next() != SpawnerGone():
+            pass
 
     def lines(self, count: int) -> list[str]:
         """Wait until the child has written this many lines, and return them."""
@@ -270,8 +286,7 @@ def test_the_end_of_the_spawner_is_told_and_ends_all_children(nursery):
     nursery.bash(FAMILY)
     pids = nursery.lines(3)
     os.kill(nursery.spawner, signal.SIGKILL)
-    assert isinstance(nursery.next(), ChildBegun)
-    assert nursery.next() == SpawnerGone()
+    nursery.wait_for_the_spawners_end()
     assert_dead(*pids)
     nursery.start("/bin/true")  # into the void, and no error
 
@@ -281,21 +296,48 @@ def test_a_child_that_let_go_of_the_guard_is_killed_by_the_worker(nursery):
     nursery.bash(f"exec {GUARD}<&-; {FAMILY}")
     pids = nursery.lines(3)
     os.kill(nursery.spawner, signal.SIGKILL)
-    assert isinstance(nursery.next(), ChildBegun)
-    assert nursery.next() == SpawnerGone()
+    nursery.wait_for_the_spawners_end()
     assert_dead(*pids)
 
 
-def test_a_child_of_which_the_dead_spawner_did_not_tell_is_found_by_its_environment():
-    """It was started, and the spawner died before it could say so."""
-    env = {"HEADWAY_OUTPUT": "/nowhere/t1.output", "A": "1"}
-    with subprocess.Popen(["/bin/sleep", "1000"], env=env) as process:
+def test_whatever_a_child_started_is_found_by_its_environment(tmp_path):
+    """In a group of its own or not; a process that merely looks like it is left alone."""
+    output = tmp_path / "output.log"
+    marker = f"HEADWAY_OUTPUT={tmp_path}/t1.output"
+    script = "setsid sleep 1000 & echo $!; sleep 1000 & echo $!; echo $$; wait"
+    command = ["/bin/bash", "-c", f"exec > {output}; {script}"]
+    alike = {"X": marker, "HEADWAY_OUTPUT": f"{tmp_path}/t2.output"}
+    with (
+        subprocess.Popen(command, env={"A": "1", "HEADWAY_OUTPUT": f"{tmp_path}/t1.output"}) as found,
+        subprocess.Popen(["/bin/sleep", "1000"], env=alike) as other,
+    ):
         try:
-            found = module._processes_with([[b"HEADWAY_OUTPUT=/nowhere/t1.output", b"A=1"]])  # noqa: SLF001
-            assert found == [process.pid]
-            assert module._processes_with([[b"A=1"]]) == []  # noqa: SLF001
+            pids = wait_for_lines(output, 3)
+            assert set(kill_processes_with([marker])) == {found.pid, *map(int, pids)}
+            assert_dead(*pids)
+            assert other.poll() is None
         finally:
-            process.kill()
+            found.kill()
+            other.kill()
+
+
+def test_what_an_earlier_boot_left_running_is_killed(tmp_path, caplog):
+    """Before `online` says that it is gone."""
+    tasks = tmp_path / "tasks"
+    with subprocess.Popen(["/bin/sleep", "1000"], env={"HEADWAY_OUTPUT": f"{tasks}/t1.output"}) as left:
+        wait_for_lines(Path(f"/proc/{left.pid}/environ"), 1)  # there is none before it has become `sleep`
+        AttemptFiles(tmp_path, tasks, {})
+        assert left.wait() == -signal.SIGKILL
+    assert f"Process {left.pid} of an earlier boot was still running" in caplog.text
+
+
+def test_a_child_that_left_its_group_dies_with_the_spawner(nursery):
+    """The worker looks for it by its environment."""
+    nursery.bash("setsid sleep 1000 & echo $!; wait", env={"PATH": "/usr/bin:/bin", "MARK": str(nursery.folder)})
+    pids = nursery.lines(1)
+    os.kill(nursery.spawner, signal.SIGKILL)
+    nursery.wait_for_the_spawners_end()
+    assert_dead(*pids)
 
 
 WORKER = """
@@ -306,9 +348,9 @@ inbox = queue.SimpleQueue()
 children = Children(inbox.put)
 script, output = sys.argv[1:]
 children.start(Launch(token="t1", program="/bin/bash", argv=["bash", "-c", script], env={"PATH": "/usr/bin:/bin"},
-                      cwd=None, output=Path(output)))
-print(children._process.pid, flush=True)
+                      marker="MARK=", cwd=None, output=Path(output)))
 inbox.get()
+print(children._process.pid, flush=True)
 inbox.get()
 """
 

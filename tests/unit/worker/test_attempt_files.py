@@ -39,6 +39,7 @@ def test_a_task_becomes_a_launch(files, tmp_path):
     assert launch.output == tmp_path / "logs/r/task-t1.1.log"
     assert launch.output.parent.is_dir()
     assert "HEADWAY_INPUTS" not in launch.env
+    assert launch.marker == f"HEADWAY_OUTPUT={launch.env['HEADWAY_OUTPUT']}"
 
 
 def test_inputs_are_a_file_while_the_child_runs(files):
