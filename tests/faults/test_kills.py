@@ -67,7 +67,7 @@ def attempts_of(run: dict[str, Any]) -> set[str]:
 
 @pytest.mark.timeout(600)
 def test_a_killed_process_costs_no_task_and_repeats_none(cluster: Cluster, tmp_path: Path) -> None:
-    """20 times, kill -9 of a worker or the scheduler at a random moment of a run: after a restart it ends in success."""
+    """20 times, kill -9 of a worker or the scheduler at a random moment of a run, which still ends in success."""
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     notes = tmp_path / "notes"
