@@ -152,7 +152,10 @@ class World(Speech):
             self._decide_round(snapshot, list(map(self.envelope, pending)))
             pending = self._follow_ups
         self.owed += pending
-        while chosen := self._admissions(snapshot):
+        for _ in range(SETTLED_MAX):
+            chosen = self._admissions(snapshot)
+            if not chosen:
+                break
             self._decide_round(snapshot, list(map(self.envelope, chosen)))
             self.owed += self._follow_ups
         self.db.save(snapshot)
