@@ -34,6 +34,9 @@ from .speech import BOOT, RUN, START, Speech
 SETTLED_MAX: Final = 10_000
 """Events that follow from one before a test gives up waiting for the end."""
 
+ADMISSIONS_MAX: Final = 100
+"""Rounds of admission in one batch: more than tasks that a test lets fail for their inputs."""
+
 LOADS_MAX: Final = 4
 """Rounds of loading that `needs.py` promises to do with."""
 
@@ -152,12 +155,14 @@ class World(Speech):
             self._decide_round(snapshot, list(map(self.envelope, pending)))
             pending = self._follow_ups
         self.owed += pending
-        for _ in range(SETTLED_MAX):
+        for _ in range(ADMISSIONS_MAX):
             chosen = self._admissions(snapshot)
             if not chosen:
                 break
             self._decide_round(snapshot, list(map(self.envelope, chosen)))
             self.owed += self._follow_ups
+        else:
+            raise AssertionError("what is admitted is chosen again and again")
         self.db.save(snapshot)
         snapshot.settle()
         self._kept = snapshot
