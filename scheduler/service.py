@@ -106,7 +106,15 @@ class Scheduler:
 
     def run(self) -> None:
         """Serve until `stop`; raise what cannot be mended by trying again (a refused login, a foreign schema)."""
-        self._relay.post(self._patiently(self._store.unsent))
+        try:
+            self._relay.post(self._patiently(self._store.unsent))
+            self._serve()
+        except Unavailable as error:
+            if not self._stopping.is_set():
+                raise
+            log.warning("stopped while waiting, nothing is lost: %s", error)
+
+    def _serve(self) -> None:
         for event_queue in EVENT_QUEUES:
             self._broker.consume(event_queue, prefetch=PREFETCH)
         self._broker.open()
