@@ -41,6 +41,7 @@ class Nursery:
     def start(self, *argv: str, token: str = "t1", **changed) -> None:
         """Start a child."""
         fields = {"env": {"PATH": "/usr/bin:/bin"}, "cwd": None, "output": self.output} | changed
+        fields["env"]["MARK"] = str(self.folder)
         fields["marker"] = f"MARK={self.folder}"
         self.children.start(Launch(token=token, program=argv[0], argv=argv, **fields))
 
@@ -101,7 +102,7 @@ def test_a_child_gets_what_it_is_given_and_nothing_else(nursery):
     assert nursery.end().code == 0
     argv, environ, cwd, stdin = json.loads(nursery.output.read_text())
     assert argv == ["x y", ""]
-    assert {name: value for name, value in environ.items() if name != "LC_CTYPE"} == env
+    assert {name: value for name, value in environ.items() if name != "LC_CTYPE"} == env  # which Python sets itself
     assert (cwd, stdin) == (str(nursery.folder), "")
 
 
@@ -221,7 +222,7 @@ def test_a_killed_child_is_no_evidence_of_lack_of_memory(nursery):
 
 def test_the_kernels_kill_is_told(nursery):
     """A child in a group with too little memory dies of it, and the count rises."""
-    group = Path("/sys/fs/cgroup/memory/headway-test")
+    group = Path(f"/sys/fs/cgroup/memory/headway-test-{os.getpid()}")
     limit = group / "memory.limit_in_bytes"
     try:
         group.mkdir()
@@ -333,7 +334,7 @@ def test_what_an_earlier_boot_left_running_is_killed(tmp_path, caplog):
 
 def test_a_child_that_left_its_group_dies_with_the_spawner(nursery):
     """The worker looks for it by its environment."""
-    nursery.bash("setsid sleep 1000 & echo $!; wait", env={"PATH": "/usr/bin:/bin", "MARK": str(nursery.folder)})
+    nursery.bash("setsid sleep 1000 & echo $!; wait")
     pids = nursery.lines(1)
     os.kill(nursery.spawner, signal.SIGKILL)
     nursery.wait_for_the_spawners_end()

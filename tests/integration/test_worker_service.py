@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from brokers import Gate
-from brokers.rabbit import through
 from director import Director, WorkerProcess
 from headway.broker.port import Delivered
 from headway.broker.rabbitmq import connect
@@ -255,7 +254,7 @@ def test_the_end_of_the_spawner_ends_the_worker_with_a_sentence(director: Direct
 
 def test_a_cut_connection_hurts_nobody(director: Director, start: Start, gate: Gate, fresh_vhost: str, end: Path):
     """What runs goes on, what is asked for is asked for again, and no other boot begins."""
-    worker = start(through(gate, fresh_vhost), slots=1, heartbeat_seconds=0.5)
+    worker = start(gate.url(fresh_vhost), slots=1, heartbeat_seconds=0.5)
     director.hand_out("t1", command=shell("read < $END"), env={"END": str(end)})
     first = director.grant("t1")
     director.wait_for_depth(consumers=0)
@@ -277,7 +276,7 @@ def test_a_cut_connection_hurts_nobody(director: Director, start: Start, gate: G
 
 def test_a_result_survives_the_worker(director: Director, start: Start, gate: Gate, fresh_vhost: str, end: Path):
     """It ended while the broker was away, and the worker was killed: the next boot says it, and lists it as spooled."""
-    worker = start(through(gate, fresh_vhost))
+    worker = start(gate.url(fresh_vhost))
     director.hand_out(command=shell("read < $END; exit 3"), env={"END": str(end)})
     started = director.grant()
     director.wait_for_depth(consumers=1)
