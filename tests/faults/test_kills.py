@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cluster import Cluster
-from servers import RabbitMQ
+from servers import PostgreSQL, RabbitMQ
 
 KILLS = 20
 LAYERS, WIDTH = 6, 8
@@ -101,3 +101,12 @@ def test_a_restarted_broker_touches_no_running_task(cluster: Cluster, rabbitmq: 
     assert set(noted(notes).values()) == {1}
     assert all(len(task["attempts"]) == 1 for task in run["tasks"])
     cluster.headway("audit")
+
+
+def test_a_scheduler_ends_in_good_order_while_the_database_is_away(cluster: Cluster, postgresql: PostgreSQL) -> None:
+    """SIGTERM is obeyed while a batch is tried again and again: exit code 0, and nothing is lost."""
+    scheduler = cluster.services["scheduler"]
+    postgresql.stop()
+    cluster.wait_for(lambda: "trying again" in scheduler.log.read_text())
+    assert scheduler.terminate() == 0
+    postgresql.start()
