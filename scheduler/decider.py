@@ -127,18 +127,30 @@ class Decider:
             work = _Work(batch)
             batch.forget_posted(confirmed)
             batch.quarantine([_quarantined(one) for one in unreadable])
-            pending = list(arrivals)
-            for _ in range(ROUNDS_MAX):
-                if not pending or len(work.snapshot.changes.tasks) > ROWS_MAX:
-                    break
-                self._decide_round(work, pending)
-                pending = self._arrivals(work.follow_ups)
-            self._decide_round(work, self._arrivals(self._admissions(work)))
-            work.outbox += [self._posted(event) for event in [one.event for one in pending] + work.follow_ups]
+            self._decide_all(work, arrivals)
+            self._admit_all(work)
             set_timers = work.snapshot.changes.timers.values()
             next_due = min((timer.due for timer in set_timers if timer is not None), default=None)
             batch.save(work.records, work.outbox)
         return Committed(outbox=work.outbox, orders=work.orders, queues=work.queues, next_due=next_due)
+
+    def _decide_all(self, work: _Work, arrivals: Sequence[Arrival]) -> None:
+        pending = list(arrivals)
+        for _ in range(ROUNDS_MAX):
+            if not pending or len(work.snapshot.changes.tasks) > ROWS_MAX:
+                break
+            self._decide_round(work, pending)
+            pending = self._arrivals(work.follow_ups)
+        work.outbox += [self._posted(one.event) for one in pending]
+
+    def _admit_all(self, work: _Work) -> None:
+        """Fill each queue's window; what was admitted and failed for its inputs leaves its room to the next."""
+        for _ in range(ROUNDS_MAX):
+            chosen = self._admissions(work)
+            if not chosen:
+                break
+            self._decide_round(work, self._arrivals(chosen))
+            work.outbox += [self._posted(event) for event in work.follow_ups]
 
     def _arrivals(self, events: Sequence[Event]) -> list[Arrival]:
         return [
@@ -174,6 +186,8 @@ class Decider:
     def _take_effects(self, work: _Work, decision: Decision) -> None:
         for effect in decision.effects:
             match effect:
+                case FollowUp() if effect.in_line:
+                    work.outbox.append(self._posted(effect.event))
                 case FollowUp():
                     work.follow_ups.append(effect.event)
                 case SendOrder():
@@ -184,7 +198,7 @@ class Decider:
                     message = effect.message
                     work.outbox.append(
                         OutboxRow(
-                            message_id=f"{message.token}.{effect.publication}",
+                            message_id=effect.message_id,
                             exchange=TASKS,
                             routing_key=task_key(message.queue, message.dag_id),
                             kind=kind_of(message),

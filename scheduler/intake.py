@@ -69,6 +69,8 @@ def read(delivery: Delivery, *, own_user: str) -> Arrival | Unreadable:
     except MalformedMessage as error:
         return Unreadable(delivery=delivery, reason=str(error))
     partition = partition_of_event(event)
+    if ROLE_OF_KIND[type(event)] == "operator" and not delivery.message_id:
+        return Unreadable(delivery=delivery, reason="it carries no message_id, by which a double would be known")
     if delivery.exchange == EVENTS and delivery.routing_key != event_key(delivery.user_id, kind_of(event), partition):
         return Unreadable(
             delivery=delivery, reason=f"its routing key {delivery.routing_key!r} is not that of its content"
@@ -92,7 +94,7 @@ def _returned(delivery: Delivery) -> Event:
     """Return what became of a task message of ours."""
     address = decode_address(delivery.body)
     if delivery.exchange == TASKS:
-        return Unroutable(**_address(address), queue=QueueName(delivery.routing_key.split(".")[1]))
+        return Unroutable(**_address(address), queue=_queue_of(delivery.routing_key))
     reason, queue = _last_death(delivery.headers)
     kind = _RETURNS.get(reason)
     if kind is None or delivery.exchange != DEAD:
@@ -102,6 +104,13 @@ def _returned(delivery: Delivery) -> Event:
 
 def _address(message: AttemptMessage) -> dict[str, Any]:
     return {name: getattr(message, name) for name in AttemptMessage.__struct_fields__ if name != "v"}
+
+
+def _queue_of(routing_key: str) -> QueueName:
+    words = routing_key.split(".")
+    if len(words) != len(("task", "queue", "partition")):
+        raise MalformedMessage(detail=f"its routing key {routing_key!r} is not that of a task")
+    return QueueName(words[1])
 
 
 def _last_death(headers: dict[str, object]) -> tuple[str, str]:

@@ -161,11 +161,13 @@ def test_a_refusal_spends_an_infra_retry(stage: Stage):
 
 
 def test_a_new_boot_ends_what_the_old_one_held(stage: Stage):
-    """The running attempt is lost at once, and run again."""
+    """The loss waits in line behind what the partition was told before; then the attempt is lost, and run again."""
     stage.online()
     first = tasks_in(stage.run(CHAIN))["a"]
     stage.give(stage.started(first))
-    committed = stage.online(boot="boot-2")
+    losses = [decode_event(row.body.encode()) for row in stage.online(boot="boot-2").outbox]
+    assert stage.states()["a"] == "running"
+    committed = stage.give(*losses)
     assert tasks_in(committed)["a"].try_number == 2
     assert [row["state"] for row in stage.rows(t.attempts)] == ["lost", "queued"]
     assert [row["state"] for row in stage.rows(t.workers)] == ["ended", "online"]

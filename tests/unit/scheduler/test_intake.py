@@ -105,6 +105,18 @@ def test_a_message_without_an_id_has_an_empty_one(world: World):
     assert read(said(world.finished("b"), message_id=None), own_user=OWN).message_id == ""
 
 
+def test_an_operator_must_number_what_is_said(world: World):
+    """A double of it would start a second run or be taken for another's word."""
+    unreadable = read(said(world.trigger(), message_id=None), own_user=OWN)
+    assert unreadable.reason == "it carries no message_id, by which a double would be known"
+
+
+def test_an_unroutable_message_names_its_queue_in_its_key(world: World):
+    """Without the three words of a task's key it cannot be one of ours."""
+    unreadable = read(returned(world, exchange="headway.tasks", routing_key="task"), own_user=OWN)
+    assert "its routing key 'task' is not that of a task" in unreadable.reason
+
+
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
