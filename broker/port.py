@@ -78,7 +78,7 @@ class Disconnected(msgspec.Struct, frozen=True):
 
 
 class Blocked(msgspec.Struct, frozen=True):
-    """The broker has an alarm and reads nothing from us; confirms will wait."""
+    """The broker has an alarm and reads nothing from us; confirms wait until `Unblocked`, or `Disconnected` ends it."""
 
     detail: str
 

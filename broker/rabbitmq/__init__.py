@@ -12,6 +12,7 @@ What the service sees of each failure:
     queue deleted under its consumer, delivery held too long, exchange deleted      as if cut; declared again
     no queue for a message / queue full                     Unconfirmed(returned) / Unconfirmed(refused)
     queue exists with other arguments                       Failed(QueueMismatch); all others go on without it
+    queue not there, and we may not make it                 looked for every two seconds; all others go on without it
     exclusive queue held by another connection              Disconnected after each try, then Failed(WorkerNameTaken)
     wrong password, no such virtual host, no permission     Failed(BrokerRefused), and no more tries
 """

@@ -44,14 +44,15 @@ class RabbitBroker:
         self._address = address
         self._sink = sink
         self._name_held_seconds = name_held_seconds
-        self._publisher = Publisher(Link(publishing, crashed=self._crashed), address, sink)
-        self._consumer = Consumer(Link(consuming, crashed=self._crashed), address, sink)
+        self._publisher = Publisher(Link(publishing, crashed=self._report_crash), address, sink)
+        self._consumer = Consumer(Link(consuming, crashed=self._report_crash), address, sink)
         self._is_open = False
         self._is_closing = False
         # On the consuming link's thread, from here on.
         self._try = 0
         self._connected_at: float | None = None
         self._name_taken_at: float | None = None
+        self._has_failed = False
         self._backoff = Backoff()
 
     @property
@@ -129,33 +130,37 @@ class RabbitBroker:
     def _report_lost(self, number: int, error: HeadwayError) -> None:
         self._decide(partial(self._end_try, number, error))
 
-    def _end_try(self, number: int, error: HeadwayError) -> None:
+    def _report_crash(self, error: Exception) -> None:
+        self._decide(lambda: self._end_try(self._try, error))
+
+    def _end_try(self, number: int, error: Exception) -> None:
         """End both halves, the publishing one first, and then say so."""
-        if number == self._try:
+        if number == self._try and not self._has_failed:
             self._try += 1
             consumer_too = partial(self._consumer.half.drop, then=partial(self._after_try, error))
             self._publisher.half.drop(then=consumer_too)
 
-    def _after_try(self, error: HeadwayError) -> None:
+    def _after_try(self, error: Exception) -> None:
         """Try again later if that may mend it, else say that it does not."""
         if self._is_closing:
             return
-        if isinstance(error, BrokerUnavailable) or self._may_be_freed(error):
-            lived_seconds = time.monotonic() - self._connected_at if self._connected_at is not None else 0.0
-            self._connected_at = None
-            self._sink(Disconnected(str(error.fields["detail"])))
-            self._consumer.half.link.call_later(self._backoff.next_seconds(lived_seconds=lived_seconds), self._connect)
-        else:
-            self._sink(Failed(error))
+        match error:
+            case BrokerUnavailable():
+                self._try_again(error)
+            case WorkerNameTaken() if self._may_be_freed():
+                self._try_again(error)
+            case _:
+                self._has_failed = True
+                self._sink(Failed(error))
 
-    def _may_be_freed(self, error: HeadwayError) -> bool:
+    def _try_again(self, error: HeadwayError) -> None:
+        lived_seconds = time.monotonic() - self._connected_at if self._connected_at is not None else 0.0
+        self._connected_at = None
+        self._sink(Disconnected(str(error.fields["detail"])))
+        self._consumer.half.link.call_later(self._backoff.next_seconds(lived_seconds=lived_seconds), self._connect)
+
+    def _may_be_freed(self) -> bool:
         """Whether a taken name may still be that of a dead connection, ours for one."""
-        if not isinstance(error, WorkerNameTaken):
-            return False
         now = time.monotonic()
         self._name_taken_at = self._name_taken_at or now
         return now - self._name_taken_at < self._name_held_seconds
-
-    def _crashed(self, error: Exception) -> None:
-        """Say that a thread ended by an error in the adapter or in the sink: without it nothing moves."""
-        self._sink(Failed(error))

@@ -16,9 +16,9 @@ both halves begin anew, with the queue declared again.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import assert_never
+from typing import Final, assert_never
 
-import pika  # type: ignore[import-untyped]
+from pika import BasicProperties  # type: ignore[import-untyped]
 from pika.channel import Channel  # type: ignore[import-untyped]
 from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped]
 from pika.frame import Method  # type: ignore[import-untyped]
@@ -31,9 +31,12 @@ from ..port import ConsumerGone, ConsumerId, Delivered, Delivery, Failed, Outcom
 from .address import Address
 from .connection import Connection
 from .declaring import Declarer, Reply
-from .failures import translate
+from .failures import NOT_FOUND, reply_of, translate
 from .halves import Reports
 from .windows import TagWindow
+
+MISSING_QUEUE_SECONDS: Final = 2.0
+"""How often to look for a queue that others must make: the first task of a new queue waits so long at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class ConsumeSession:
         self._consumers: dict[str, Consumption] = {}  # by consumer tag, once the broker was asked
         self._cancelling: dict[str, ConsumerId] = {}
         self._starting: set[ConsumerId] = set()
-        self._early: list[Delivery] | None = []
+        self._early: list[Delivered | ConsumerGone] | None = []
         self._is_over = False
 
     def begin(self) -> None:
@@ -73,8 +76,8 @@ class ConsumeSession:
         self._connection.channel(on_open_callback=self._opened)
 
     def start(self, consumption: Consumption) -> None:
-        """Declare a queue and consume from it."""
-        if self._channel is not None:
+        """Declare a queue and consume from it, if that is still wanted."""
+        if not self._is_over and self._channel is not None and consumption.consumer in self._wanted:
             declared, failed = partial(self._consume, consumption), partial(self._undeclarable, consumption)
             self._declarer.declare(consumption.queue, done=declared, failed=failed)
 
@@ -83,8 +86,8 @@ class ConsumeSession:
         tag = self._tag(consumer)
         if tag in self._cancelling:
             return
-        if self._channel is None or tag not in self._consumers:
-            self._reports.sink(ConsumerGone(consumer))
+        if self._is_over or self._channel is None or tag not in self._consumers:
+            self._say(ConsumerGone(consumer))
             return
         del self._consumers[tag]
         self._cancelling[tag] = consumer
@@ -121,14 +124,19 @@ class ConsumeSession:
         def missing(_error: Exception) -> None:
             self._reports.sink(QueueDepth(queue, None, 0))
 
-        self._declarer.measure(queue, done=found, failed=missing)
+        if not self._is_over:
+            self._declarer.measure(queue, done=found, failed=missing)
 
     def end(self) -> None:
         """Report consumers that were being cancelled as gone, and say nothing more."""
         self._is_over = True
         self._declarer.end()
+        early, self._early = self._early, None
+        for signal in early or ():
+            if isinstance(signal, ConsumerGone):
+                self._say(signal)
         while self._cancelling:
-            self._reports.sink(ConsumerGone(self._cancelling.popitem()[1]))
+            self._say(ConsumerGone(self._cancelling.popitem()[1]))
 
     def _tag(self, consumer: ConsumerId) -> str:
         return f"{self.generation}.{consumer}"
@@ -154,12 +162,18 @@ class ConsumeSession:
         self._channel.basic_consume(consumption.queue.name, on_message, consumer_tag=tag, callback=started)
 
     def _undeclarable(self, consumption: Consumption, error: Exception) -> None:
-        """Do without a queue that exists with other arguments; anything else ends the session."""
+        """Do without a queue that exists with other arguments, or not yet; anything else ends the session.
+
+        It does not exist where we may not make it and the scheduler did not need it yet. Others must not wait for it.
+        """
         ours = translate(error, url=self._address.url, declared=consumption.queue)
         if isinstance(ours, QueueMismatch):
             self._wanted.pop(consumption.consumer, None)
             self._reports.sink(Failed(ours))
             self._started(consumption)
+        elif reply_of(error)[0] == NOT_FOUND:
+            self._started(consumption)
+            self._connection.ioloop.call_later(MISSING_QUEUE_SECONDS, partial(self.start, consumption))
         else:
             self._fail(ours)
 
@@ -173,15 +187,22 @@ class ConsumeSession:
             return
         early, self._early = self._early, None
         self._reports.ready()
-        for delivery in early:
-            self._reports.sink(Delivered(delivery))
+        for signal in early:
+            self._say(signal)
+
+    def _say(self, signal: Delivered | ConsumerGone) -> None:
+        """Tell the service, or hold it back until we are ready: a consumer must not be gone before its deliveries."""
+        if self._early is None:
+            self._reports.sink(signal)
+        else:
+            self._early.append(signal)
 
     def _deliver(
         self,
         consumption: Consumption,
         _channel: Channel,
         method: Basic.Deliver,
-        properties: pika.BasicProperties,
+        properties: BasicProperties,
         body: bytes,
     ) -> None:
         if self._is_over:
@@ -201,16 +222,13 @@ class ConsumeSession:
             generation=self.generation,
             tag=method.delivery_tag,
         )
-        if self._early is None:
-            self._reports.sink(Delivered(delivery))
-        else:
-            self._early.append(delivery)
+        self._say(Delivered(delivery))
 
     def _cancelled(self, frame: Method) -> None:
         # pika calls this for each cancel that is under way whenever one is answered: the frame says which.
         consumer = self._cancelling.pop(frame.method.consumer_tag, None)
         if consumer is not None:
-            self._reports.sink(ConsumerGone(consumer))
+            self._say(ConsumerGone(consumer))
 
     def _cancelled_by_broker(self, frame: Method) -> None:
         consumption = self._consumers.get(frame.method.consumer_tag)

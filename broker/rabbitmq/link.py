@@ -14,6 +14,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from pika import ConnectionParameters  # type: ignore[import-untyped]
@@ -24,6 +25,9 @@ from .connection import Connection
 SLICE: Final = 500
 """Actions between two looks at the socket: about 10 ms of publishing."""
 
+FAILURES_MAX: Final = 100
+"""Errors of the I/O loop in a row, without an action in between, after which it is beyond repair."""
+
 _GOODBYE_SECONDS_MIN: Final = 1.0  # for the goodbye, though `close` was given no time: it normally takes milliseconds
 
 _PIKA_LOG: Final = logging.getLogger("pika")
@@ -32,20 +36,22 @@ Action = Callable[[], None]
 
 
 class Link:
-    """An I/O thread, its inbox, and its connection. `crashed` hears of the unexpected error that ends the thread."""
+    """An I/O thread, its inbox, and its connection. `crashed` hears of an error in an action: a fault of ours."""
 
     def __init__(self, settings: ConnectionParameters, *, crashed: Callable[[Exception], None]) -> None:
         self._settings = settings
         self._crashed = crashed
         self._inbox: deque[Action] = deque()
-        self._awake = False
+        self._is_awake = False
         self._loop: IOLoop | None = None
         self._thread: threading.Thread | None = None
-        self._over = False
+        self._is_over = False
         # I/O thread only, from here on.
         self._connection: Connection | None = None
+        self._lost: Callable[[Exception], None] = crashed
         self._not_closed: set[Connection] = set()
-        self._finishing = False
+        self._is_finishing = False
+        self._failures = 0
 
     def start(self) -> None:
         """Start the thread; what was posted before is done now."""
@@ -61,22 +67,23 @@ class Link:
     def post(self, action: Action) -> None:
         """Do this on the I/O thread, after all that was posted before; where the thread is over, here and now."""
         self._inbox.append(action)
-        if self._over:
+        if self._is_over:
             self._empty_inbox()
-        elif not self._awake:
+        elif not self._is_awake:
             self._wake()
 
     def finish(self, *, timeout_seconds: float) -> None:
         """End the connection, waiting at most so long for the broker's goodbye, and the thread. From outside it."""
         if self._thread is None:
-            self._over = True
+            self._is_over = True
             self._empty_inbox()
             return
-        self.post(self._finish)
-        self._thread.join(max(timeout_seconds, _GOODBYE_SECONDS_MIN))
-        if self._thread.is_alive():
-            self.post(self._abort)
-            self._thread.join()
+        for action in (self._finish, self._abort, self._stop):
+            self.post(action)
+            self._thread.join(max(timeout_seconds, _GOODBYE_SECONDS_MIN))
+            if not self._thread.is_alive():
+                return
+            timeout_seconds = 0.0
 
     def connect(self, *, opened: Callable[[Connection], None], lost: Callable[[Exception], None]) -> None:
         """Begin to connect: one call of `opened`, or one of `lost`, or later both. I/O thread only, as all below."""
@@ -85,19 +92,13 @@ class Link:
             if connection is self._connection:
                 opened(connection)
 
-        def is_closed(connection: Connection, error: Exception) -> None:
-            self._not_closed.discard(connection)
-            if connection is self._connection:
-                self._connection = None
-                lost(error)
-            self._stop_when_finished()
-
-        if not self._finishing:
+        if not self._is_finishing:
+            self._lost = lost
             self._connection = Connection(
                 self._settings,
                 on_open_callback=is_open,
-                on_open_error_callback=is_closed,
-                on_close_callback=is_closed,
+                on_open_error_callback=self._closed,
+                on_close_callback=self._closed,
                 custom_ioloop=self._loop,
             )
             self._not_closed.add(self._connection)
@@ -111,35 +112,58 @@ class Link:
     def call_later(self, seconds: float, action: Action) -> None:
         """Do this after so many seconds."""
         if self._loop is not None:
-            self._loop.call_later(seconds, action)
+            self._loop.call_later(seconds, partial(self.post, action))
 
     def _run(self, loop: IOLoop) -> None:
-        try:
-            loop.start()
-        except Exception as error:  # noqa: BLE001  whatever it is, the service must hear of it: nothing moves without us
+        is_stopped = False
+        while not is_stopped:
+            try:
+                loop.start()
+                is_stopped = True
+            except Exception as error:  # noqa: BLE001  see `_fail`
+                is_stopped = not self._fail(error)
+        self._is_over = True
+        self._empty_inbox()
+        loop.close()
+
+    def _fail(self, error: Exception) -> bool:
+        """Take an error in pika's own callbacks as the end of the connection; return whether the loop may go on.
+
+        It lets some through to the loop, which then forgets that it was told to stop: an OSError when no files are
+        left, a ValueError when a peer resets while we connect, an AssertionError when we give up in a handshake.
+        """
+        self._failures += 1
+        if self._failures > FAILURES_MAX:
             self._crashed(error)
-        finally:
-            self._over = True
-            self._empty_inbox()
-            loop.close()
+            return False
+        if self._connection is not None:
+            self.abandon()
+            self._lost(error)
+        self._stop_when_finished()
+        return True
 
     def _wake(self) -> None:
         if self._loop is not None:
-            self._awake = True
+            self._is_awake = True
             self._loop.add_callback_threadsafe(self._do_slice)
 
     def _do_slice(self) -> None:
+        self._failures = 0
         # Before the inbox is looked at: an action that is posted from now on wakes us again, or is seen by this loop.
-        self._awake = False
+        self._is_awake = False
         connection = self._connection
         if connection is not None:
             connection.hold()
-        for _ in range(min(SLICE, len(self._inbox))):
-            self._inbox.popleft()()
-        if connection is not None:
-            connection.release()
-        if self._inbox:
-            self._wake()
+        try:
+            for _ in range(min(SLICE, len(self._inbox))):
+                self._inbox.popleft()()
+        except Exception as error:  # noqa: BLE001  whatever it is, the service must hear of it
+            self._crashed(error)
+        finally:
+            if connection is not None:
+                connection.release()
+            if self._inbox:
+                self._wake()
 
     def _empty_inbox(self) -> None:
         """Do what was posted when the thread was over already; several threads may be at it."""
@@ -150,15 +174,26 @@ class Link:
                 return
             action()
 
+    def _closed(self, connection: Connection, error: Exception) -> None:
+        self._not_closed.discard(connection)
+        if connection is self._connection:
+            self._connection = None
+            self._lost(error)
+        self._stop_when_finished()
+
     def _finish(self) -> None:
-        self._finishing = True
+        self._is_finishing = True
         self.abandon()
         self._stop_when_finished()
+
+    def _stop_when_finished(self) -> None:
+        if self._is_finishing and not self._not_closed:
+            self._stop()
 
     def _abort(self) -> None:
         for connection in self._not_closed:
             connection.abort()
 
-    def _stop_when_finished(self) -> None:
-        if self._finishing and not self._not_closed and self._loop is not None:
+    def _stop(self) -> None:
+        if self._loop is not None:
             self._loop.stop()

@@ -15,7 +15,7 @@ from collections import deque
 from functools import partial
 from typing import Final
 
-import pika  # type: ignore[import-untyped]
+from pika import BasicProperties  # type: ignore[import-untyped]
 from pika.channel import Channel  # type: ignore[import-untyped]
 from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped]
 from pika.frame import Method  # type: ignore[import-untyped]
@@ -67,6 +67,8 @@ class PublishSession:
 
     def declare(self, wanted: Exchange | Queue) -> None:
         """Declare this, and hold back what is published from now on until it is there."""
+        if self._is_over:
+            return
         self._undeclared += 1
         self._declarer.declare(wanted, done=self._declared, failed=partial(self._undeclarable, wanted))
 
@@ -125,7 +127,7 @@ class PublishSession:
 
     def _send(self, channel: Channel, message: Outgoing) -> None:
         self._window.sent(message.message_id)
-        properties = pika.BasicProperties(
+        properties = BasicProperties(
             message_id=message.message_id,
             type=message.kind,
             user_id=self._address.user,
@@ -135,7 +137,7 @@ class PublishSession:
         )
         channel.basic_publish(message.exchange, message.routing_key, message.body, properties, mandatory=True)
 
-    def _returned(self, _channel: Channel, _method: Method, properties: pika.BasicProperties, _body: bytes) -> None:
+    def _returned(self, _channel: Channel, _method: Method, properties: BasicProperties, _body: bytes) -> None:
         self._window.returned(str(properties.message_id))
 
     def _answered(self, frame: Method) -> None:

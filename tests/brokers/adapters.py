@@ -3,7 +3,8 @@
 What a transport cannot do at all is left out of its capabilities, and the tests that need it are skipped for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol
@@ -11,6 +12,8 @@ from typing import Final, Protocol
 from headway.broker import rabbitmq as on_rabbitmq
 from headway.broker.port import Broker, Sink
 from servers import RabbitMQ
+
+from .gate import Gate
 
 
 class Connect(Protocol):
@@ -38,16 +41,17 @@ class Adapter:
     capabilities: frozenset[Capability]
 
 
-def rabbitmq_adapter(server: RabbitMQ, vhost: str) -> Adapter:
-    """Return the adapter on RabbitMQ, on this virtual host."""
+@contextmanager
+def rabbitmq_adapter(server: RabbitMQ, url: str) -> Iterator[Adapter]:
+    """Give the adapter on RabbitMQ, on the virtual host of this URL; its lines lead through a gate."""
+    gate = Gate(server.host, server.port)
+    gate.open()
 
     def connect(*, sink: Sink, name: str = "headway test") -> Broker:
-        return on_rabbitmq.connect(server.url(vhost), name=name, sink=sink)
+        return on_rabbitmq.connect(gate.url(url), name=name, sink=sink)
 
-    def interrupt() -> None:
-        server.ctl("close_all_connections", "--vhost", vhost, "a test interrupts you")
-
-    return Adapter(connect, interrupt, frozenset(Capability))
+    yield Adapter(connect, gate.cut, frozenset(Capability))
+    gate.shut()
 
 
 ADAPTERS: Final = {"rabbitmq": rabbitmq_adapter}

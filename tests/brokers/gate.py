@@ -8,6 +8,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from urllib.parse import urlsplit
 
 CHUNK_BYTES = 65_536
 
@@ -25,6 +26,12 @@ class Gate:
         self._lock = threading.Lock()
         with socket.create_server(("127.0.0.1", 0)) as found:
             self.port = found.getsockname()[1]
+
+    def url(self, url: str) -> str:
+        """Return a URL that leads through the gate to what this one leads to directly."""
+        parts = urlsplit(url)
+        login, _, _ = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{login}@127.0.0.1:{self.port}").geturl()
 
     def open(self) -> None:
         """Let connections through."""

@@ -35,13 +35,18 @@ class Listener:
     ) -> list[S]:
         """Wait for this many signals of a kind since the beginning and return them; fail with what came instead."""
         deadline = time.monotonic() + timeout_seconds
+        found: list[S] = []
+        seen = 0
         with self._changed:
-            while len(found := self.all_of(kind, where=where)) < count:
+            while True:
+                found += [item for item in self.signals[seen:] if isinstance(item, kind) and where(item)]
+                seen = len(self.signals)
+                if len(found) >= count:
+                    return found
                 if not self._changed.wait(deadline - time.monotonic()):
                     last = "\n".join(str(signal)[:200] for signal in self.signals[-20:])
-                    message = f"{len(found)} of {count} {kind.__name__} came; the last signals:\n{last}"
+                    message = f"{len(found)} of {count} {kind} came; the last signals:\n{last}"
                     raise AssertionError(message)
-        return found
 
     def all_of(self, kind: type[S], *, where: Callable[[S], bool] = lambda _: True) -> list[S]:
         """Return the signals of a kind that came so far."""

@@ -8,7 +8,6 @@ from headway.broker.rabbitmq import connect
 from headway.protocol.topology import EVENTS, Binding, Queue
 from servers import RabbitMQ
 
-from .gate import Gate
 from .listener import Listener
 
 NAME = "headway test"
@@ -24,12 +23,6 @@ def message(number: int, *, exchange: str = EVENTS, key: str = "faults.x", **cha
     return Outgoing(message_id=f"m{number}", exchange=exchange, routing_key=key, kind="test", body=b"{}", **changed)
 
 
-def through(gate: Gate, url: str) -> str:
-    """Return a URL that leads through the gate."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{gate.port}").geturl()
-
-
 def vhost_of(url: str) -> str:
     """Return the virtual host, as the management API wants it."""
     return quote(unquote(urlsplit(url).path[1:]), safe="")
@@ -43,10 +36,11 @@ def joined(url: str, opened: Open) -> tuple[Broker, Listener]:
     return broker, listener
 
 
-def close_connection(server: RabbitMQ, url: str, name: str) -> None:
-    """Close the connection with this name; the management API learns of a connection a little after it is open."""
-    while True:
+def connections(server: RabbitMQ, url: str) -> dict[str, str]:
+    """Return RabbitMQ's names of two connections by ours; its management learns of one a little after it is open."""
+    found: dict[str, str] = {}
+    while len(found) < 2:
         for connection in server.api("GET", f"/vhosts/{vhost_of(url)}/connections"):
-            if connection.get("user_provided_name") == name:
-                server.api("DELETE", f"/connections/{quote(connection['name'])}")
-                return
+            if ours := connection.get("user_provided_name"):
+                found[ours] = quote(connection["name"])
+    return found

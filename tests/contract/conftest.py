@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -20,14 +19,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(params=sorted(ADAPTERS))
-def adapter(request: pytest.FixtureRequest, rabbitmq: RabbitMQ, fresh_vhost: str) -> Adapter:
+def adapter(request: pytest.FixtureRequest, rabbitmq: RabbitMQ, fresh_vhost: str) -> Iterator[Adapter]:
     """Give each adapter in turn, with an empty broker; skip what it cannot do."""
-    made = ADAPTERS[request.param](rabbitmq, unquote(urlsplit(fresh_vhost).path[1:]))
-    marker = request.node.get_closest_marker("needs")
-    missing = {*marker.args} - made.capabilities if marker else set[Capability]()
-    if missing:
-        pytest.skip(f"{request.param} lacks {', '.join(sorted(item.name for item in missing))}")
-    return made
+    with ADAPTERS[request.param](rabbitmq, fresh_vhost) as made:
+        marker = request.node.get_closest_marker("needs")
+        missing = {*marker.args} - made.capabilities if marker else set[Capability]()
+        if missing:
+            pytest.skip(f"{request.param} lacks {', '.join(sorted(item.name for item in missing))}")
+        yield made
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 from brokers import Gate, Listener
-from brokers.rabbit import NAME, QUEUE, Open, close_connection, joined, message, through, vhost_of
+from brokers.rabbit import NAME, QUEUE, Open, joined, message, vhost_of
 from headway.broker.port import Confirmed, Disconnected, Failed, Unconfirmed
 from headway.broker.rabbitmq import connect
 from headway.protocol.errors import BrokerRefused
@@ -54,7 +54,7 @@ def worker_url(fresh_vhost: str, rabbitmq: RabbitMQ) -> str:
 
 
 def test_a_worker_that_may_declare_nothing_uses_what_is_there(fresh_vhost: str, worker_url: str, opened: Open):
-    """It waits until the scheduler made the queue, then takes from it and reports; its own queue it makes itself."""
+    """It waits for the exchanges; it reports, and takes orders, though its queue of tasks is made only later."""
     listener = Listener()
     worker = connect(worker_url, name="headway worker w1", sink=listener)
     worker.consume(control_queue("w1"), prefetch=1)
@@ -62,15 +62,16 @@ def test_a_worker_that_may_declare_nothing_uses_what_is_there(fresh_vhost: str, 
     opened(worker)
     assert "no exchange" in listener.wait_for(Disconnected)[0].detail
     scheduler, scheduler_listener = joined(fresh_vhost, opened)
-    listener.wait_for(Disconnected, where=lambda signal: "no queue" in signal.detail)
-    scheduler.declare(task_queue("default"), QUEUE)
+    scheduler.declare(QUEUE)
     scheduler.consume(QUEUE, prefetch=1)
     listener.connected()
-    scheduler.publish(message(1, exchange=TASKS, key="task.default.p00"))
-    scheduler.publish(message(2, exchange="", key=control_queue("w1").name))
-    worker.publish(message(3))
-    assert {got.message_id for got in listener.deliveries(2)} == {"m1", "m2"}
+    scheduler.publish(message(1, exchange="", key=control_queue("w1").name))
+    listener.deliveries(1)
+    worker.publish(message(2))
     assert scheduler_listener.deliveries(1)[0].user_id == "w1"
+    scheduler.declare(task_queue("default"))
+    scheduler.publish(message(3, exchange=TASKS, key="task.default.p00"))
+    assert listener.deliveries(2)[1].message_id == "m3"
 
 
 def test_publishing_without_permission_ends_all_tries(fresh_vhost: str, worker_url: str, opened: Open):
@@ -82,6 +83,19 @@ def test_publishing_without_permission_ends_all_tries(fresh_vhost: str, worker_u
     assert isinstance(failed.error, BrokerRefused)
     assert f"access to exchange '{TASKS}'" in str(failed.error)
     assert listener.all_of(Unconfirmed) == [Unconfirmed("m1", "lost")]
+
+
+def test_consuming_without_permission_ends_all_tries(fresh_vhost: str, worker_url: str, opened: Open):
+    """A worker that is started with a queue which is not its own hears why."""
+    scheduler, scheduler_listener = joined(fresh_vhost, opened)
+    scheduler.declare(QUEUE)
+    scheduler.publish(message(1))
+    scheduler_listener.wait_for(Confirmed)
+    broker, listener = joined(worker_url, opened)
+    broker.consume(QUEUE, prefetch=1)
+    (failed,) = listener.wait_for(Failed)
+    assert isinstance(failed.error, BrokerRefused)
+    assert f"access to queue '{QUEUE.name}'" in str(failed.error)
 
 
 def test_messages_carry_their_properties(fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open):
@@ -107,12 +121,6 @@ def test_messages_carry_their_properties(fresh_vhost: str, rabbitmq: RabbitMQ, o
     assert (transient["message_id"], transient["delivery_mode"]) == ("m2", 1)
 
 
-def test_connections_carry_the_name_of_their_service(fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open):
-    """An operator sees who is connected, and what for."""
-    joined(fresh_vhost, opened)
-    close_connection(rabbitmq, fresh_vhost, "headway test consume")
-
-
 def test_tls_checks_whom_it_talks_to(
     fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -121,7 +129,7 @@ def test_tls_checks_whom_it_talks_to(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "all.pem"))
     (tmp_path / "all.pem").write_text("".join(path.read_text() for path in tmp_path.glob("*.crt")))
     urls = {
-        host: through(gate, fresh_vhost).replace("amqp://", "amqps://").replace("127.0.0.1", "localhost")
+        host: gate.url(fresh_vhost).replace("amqp://", "amqps://").replace("127.0.0.1", "localhost")
         for host, gate in gates.items()
     }
     _, listener = joined(urls["localhost"], opened)

@@ -1,45 +1,67 @@
 """What the adapter on RabbitMQ makes of a broker that stops, a line that is cut, and an alarm."""
 
-import threading
+import contextlib
+import os
+import resource
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from pika.exceptions import ShortStringTooLong
 
 from brokers import Gate, Listener
-from brokers.rabbit import NAME, QUEUE, Open, close_connection, joined, message, through
-from headway.broker.port import Blocked, Broker, Confirmed, Delivered, Disconnected, Outcome, Unblocked, Unconfirmed
+from brokers.rabbit import NAME, QUEUE, Open, connections, joined, message
+from headway.broker.port import (
+    Blocked,
+    Broker,
+    Confirmed,
+    Disconnected,
+    Failed,
+    Outcome,
+    Unblocked,
+    Unconfirmed,
+)
 from headway.broker.rabbitmq import connect
 from servers import RabbitMQ
 
 
 def test_nothing_is_lost_when_the_broker_restarts_under_a_publisher(fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open):
-    """A thousand messages, the broker restarted in their midst: what is lost is published again, and all arrive."""
+    """A thousand messages or more, the broker restarted in their midst: what is lost is published again; all arrive."""
+    rabbitmq.thaw()  # ends the test here where the node is not ours
     broker, listener = joined(fresh_vhost, opened)
     broker.declare(QUEUE)
-    publishing = threading.Thread(target=publish_across_an_outage, args=(broker, listener))
-    publishing.start()
-    rabbitmq.restart()
-    publishing.join()
+    with ThreadPoolExecutor() as pool:
+        publishing = pool.submit(publish_across_an_outage, broker, listener)
+        rabbitmq.restart()  # in this thread: the node dies with the one that started it
+    sent = {f"m{number}" for number in range(publishing.result())}
     listener.connected(times=2)
     for signal in listener.all_of(Unconfirmed):
         broker.publish(message(int(signal.message_id[1:])))
-    listener.wait_for(Confirmed, count=1000)
+    listener.wait_for(Confirmed, count=len(sent))
+    broker.publish(message(-1))
     broker.consume(QUEUE, prefetch=1000)
-    listener.wait_for(Delivered, where=lambda signal: signal.delivery.message_id == "m999")
-    got = {signal.delivery.message_id for signal in listener.all_of(Delivered)}
-    assert got == {f"m{number}" for number in range(1000)}
+    got = set()
+    while "m-1" not in got:
+        deliveries = listener.deliveries(len(got) + 1)
+        got = {delivery.message_id for delivery in deliveries}
+        broker.ack_through(deliveries[-1])
+    assert got == sent | {"m-1"}
 
 
-def publish_across_an_outage(broker: Broker, listener: Listener) -> None:
-    """Publish m0 to m999, half of them before the connection is lost."""
-    for number in range(1000):
-        broker.publish(message(number))
-        if number == 500:
-            listener.wait_for(Disconnected)
+def publish_across_an_outage(broker: Broker, listener: Listener) -> int:
+    """Publish m0, m1, ..., a hundred unconfirmed at a time, until the connection is lost; return how many they were."""
+    number = 0
+    while number < 1000 or not listener.all_of(Disconnected):
+        for number in range(number + 1, number + 101):  # noqa: B020  it goes on where it was
+            broker.publish(message(number - 1))
+        listener.wait_for((Confirmed, Unconfirmed), count=number - 100)
+    return number
 
 
 def test_a_broker_that_is_not_there_is_waited_for(fresh_vhost: str, gate: Gate, opened: Open):
     """Each failed try is told, publishes are lost meanwhile, and it connects when the broker comes."""
     listener = Listener()
-    broker = opened(connect(through(gate, fresh_vhost), name=NAME, sink=listener))
+    broker = opened(connect(gate.url(fresh_vhost), name=NAME, sink=listener))
     tries = listener.wait_for(Disconnected, count=2)
     assert {signal.detail for signal in tries} == {"Connection refused"}
     broker.publish(message(1))
@@ -54,7 +76,7 @@ def test_a_broker_that_is_not_there_is_waited_for(fresh_vhost: str, gate: Gate, 
 def test_a_cut_line_is_mended(fresh_vhost: str, gate: Gate, opened: Open):
     """Both connections break without a word; what was unsettled comes again."""
     gate.open()
-    broker, listener = joined(through(gate, fresh_vhost), opened)
+    broker, listener = joined(gate.url(fresh_vhost), opened)
     broker.declare(QUEUE)
     broker.consume(QUEUE, prefetch=1)
     broker.publish(message(1))
@@ -68,7 +90,7 @@ def test_a_cut_line_is_mended(fresh_vhost: str, gate: Gate, opened: Open):
 def test_close_does_not_wait_for_a_silent_broker(fresh_vhost: str, gate: Gate, opened: Open):
     """With a line that nothing comes through, `close` returns in its time and tells what is not confirmed."""
     gate.open()
-    broker, listener = joined(through(gate, fresh_vhost), opened)
+    broker, listener = joined(gate.url(fresh_vhost), opened)
     gate.silence()
     broker.publish(message(1))
     began = time.monotonic()
@@ -77,14 +99,50 @@ def test_close_does_not_wait_for_a_silent_broker(fresh_vhost: str, gate: Gate, o
     assert listener.all_of(Unconfirmed) == [Unconfirmed("m1", "lost")]
 
 
+def test_an_error_in_the_adapter_is_told(fresh_vhost: str, opened: Open):
+    """A message that cannot be written ends all tries: it is lost, as those after it, and the service hears why."""
+    broker, listener = joined(fresh_vhost, opened)
+    broker.publish(message(1, key="x" * 256))
+    (failed,) = listener.wait_for(Failed)
+    assert isinstance(failed.error, ShortStringTooLong)
+    broker.publish(message(2))
+    assert listener.wait_for(Unconfirmed, count=2) == [Unconfirmed("m1", "lost"), Unconfirmed("m2", "lost")]
+
+
+def test_a_process_without_files_left_goes_on_trying(fresh_vhost: str, gate: Gate, opened: Open):
+    """That is an error deep inside pika, which must not end the thread: it connects once there is room."""
+    listener = Listener()
+    opened(connect(gate.url(fresh_vhost), name=NAME, sink=listener))
+    listener.wait_for(Disconnected)
+    with no_files_left():
+        listener.wait_for(Disconnected, where=lambda signal: signal.detail == "Too many open files")
+    gate.open()
+    listener.connected()
+
+
+@contextlib.contextmanager
+def no_files_left() -> Iterator[None]:
+    """Let this process open no more files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_one_half_takes_the_other_along(fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open):
-    """When only the publishing connection is closed, deliveries in hand are void as well: they come again."""
+    """When an operator closes just the publishing connection, deliveries in hand are void as well: they come again."""
     broker, listener = joined(fresh_vhost, opened)
     broker.declare(QUEUE)
     broker.consume(QUEUE, prefetch=1)
     broker.publish(message(1))
     (stale,) = listener.deliveries(1)
-    close_connection(rabbitmq, fresh_vhost, "headway test publish")
+    named = connections(rabbitmq, fresh_vhost)
+    assert sorted(named) == ["headway test consume", "headway test publish"]
+    rabbitmq.api("DELETE", f"/connections/{named['headway test publish']}")
     listener.connected(times=2)
     (_, again) = listener.deliveries(2)
     assert again.redelivered

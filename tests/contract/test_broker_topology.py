@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from brokers import Listener
-from headway.broker.port import Broker, Confirmed, Delivery, Outcome, Outgoing
+from headway.broker.port import Broker, Confirmed, Delivered, Delivery, Outcome, Outgoing, QueueDepth
 from headway.protocol.names import event_key, partition_of, task_key
 from headway.protocol.topology import DEAD, EVENT_QUEUES, EVENTS, TASKS, Queue, event_queue, task_queue
 
@@ -20,6 +20,7 @@ DAG = "nightly_sales"
 REPORTS = event_queue(partition_of(DAG))
 KEY = task_key("default", DAG)
 RETURNS = 30
+HANDOVERS = 8
 # Clocks of the broker and of the test may be two.
 CLOCK_SLACK = timedelta(minutes=5)
 
@@ -109,20 +110,23 @@ def test_each_event_reaches_the_queue_of_its_partition(join: Join):
 
 
 def test_one_scheduler_at_a_time_reads_a_partition(join: Join):
-    """The second consumer gets nothing until the first ends; then what was not settled comes first, in order."""
-    first, first_listener = join()
-    second, second_listener = join()
-    first.declare(REPORTS)
-    first.consume(REPORTS, prefetch=2)
-    key = event_key(first.user, "started", partition_of(DAG))
-    for number in range(4):
-        first.publish(Outgoing(message_id=f"e{number}", exchange=EVENTS, routing_key=key, kind="started", body=b"{}"))
-    held = first_listener.deliveries(2)
-    second.consume(REPORTS, prefetch=4)
-    first.settle(held[0], Outcome.ACK)
-    first_listener.deliveries(3)
-    first.close(timeout_seconds=5)
-    assert [got.message_id for got in second_listener.deliveries(3)] == ["e1", "e2", "e3"]
+    """The next consumer gets nothing until the one before ends; then all that was not settled, in order, each time."""
+    owner, heard = join()
+    owner.declare(REPORTS)
+    owner.consume(REPORTS, prefetch=100)
+    key = event_key(owner.user, "started", partition_of(DAG))
+    for number in range(400):
+        owner.publish(Outgoing(message_id=f"e{number}", exchange=EVENTS, routing_key=key, kind="started", body=b"{}"))
+    heard.wait_for(Confirmed, count=400)
+    for _ in range(HANDOVERS):
+        assert [got.message_id for got in heard.deliveries(100)] == [f"e{number}" for number in range(100)]
+        waiting, heard_next = join()
+        waiting.consume(REPORTS, prefetch=100)
+        waiting.measure(REPORTS.name)
+        heard_next.wait_for(QueueDepth)
+        assert heard_next.all_of(Delivered) == []
+        owner.close(timeout_seconds=5)
+        owner, heard = waiting, heard_next
 
 
 def test_an_event_may_return_any_number_of_times(join: Join):
