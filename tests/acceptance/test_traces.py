@@ -13,9 +13,10 @@ from cluster import Cluster
 
 TRACES = Path(os.environ.get("HEADWAY_WFINSTANCES", Path(__file__).parents[3] / "shared" / "wfinstances"))
 LARGE = "bwa-chameleon-large-001"
-LARGE_SECONDS_MAX = 8.0
+# Bounds for machines that do other things too; docs/performance.md has the goals and what was measured.
+LARGE_SECONDS_MAX = 12.0
 CHAIN_SECONDS_MAX = 2.5
-TRIES = 5
+TRIES = 3
 
 traces = sorted(path.stem for path in TRACES.glob("*.json"))
 needs_traces = pytest.mark.skipif(not traces, reason=f"no WfFormat traces in {TRACES}: set HEADWAY_WFINSTANCES")
