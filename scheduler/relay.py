@@ -81,11 +81,6 @@ class Relay:
         taken, self._confirmed = self._confirmed, []
         return taken
 
-    @property
-    def outstanding(self) -> int:
-        """How many messages the broker has not confirmed yet."""
-        return len(self._unconfirmed)
-
     def _publish(self, row: OutboxRow) -> None:
         self._broker.publish(
             Outgoing(

@@ -86,14 +86,10 @@ def decide_started(draft: Draft, event: Started) -> Decision:
 
 def decide_finished(draft: Draft, event: Finished) -> Decision:
     """A child ended: success, a retry, or the end."""
-    found = _find(draft, event)
+    found = _find_running(draft, event)
     if isinstance(found, str):
         return draft.ignored(found)
     run, task, attempt = found
-    if attempt.state is not AttemptState.RUNNING:
-        return draft.ignored(f"the attempt is {attempt.state}")
-    if (attempt.worker, attempt.boot) != (event.worker, event.boot):
-        return draft.ignored(f"the attempt was granted to boot {attempt.boot} of worker {attempt.worker}")
     reason = _failure_of(event)
     if reason is None:
         _end_attempt(draft, attempt, event, AttemptChange.SUCCEED, None)
@@ -115,14 +111,10 @@ def decide_finished(draft: Draft, event: Finished) -> Decision:
 
 def decide_loss(draft: Draft, event: WorkerLost | NotHeld) -> Decision:
     """The boot that held an attempt is dead or does not hold it: it is lost, and run again if its budget allows."""
-    found = _find(draft, event)
+    found = _find_running(draft, event)
     if isinstance(found, str):
         return draft.ignored(found)
     run, task, attempt = found
-    if attempt.state is not AttemptState.RUNNING:
-        return draft.ignored(f"the attempt is {attempt.state}")
-    if (attempt.worker, attempt.boot) != (event.worker, event.boot):
-        return draft.ignored(f"the attempt was granted to boot {attempt.boot} of worker {attempt.worker}")
     move_attempt(
         draft,
         attempt,
@@ -197,6 +189,19 @@ def _find(draft: Draft, event: AttemptMessage) -> Found | str:
     if attempt.token != event.token:
         return "its token is not the attempt's"
     return run, task, attempt
+
+
+def _find_running(draft: Draft, event: Finished | WorkerLost | NotHeld) -> Found | str:
+    """Return what the event is about if its boot holds it, or the reason why not."""
+    found = _find(draft, event)
+    if isinstance(found, str):
+        return found
+    _, _, attempt = found
+    if attempt.state is not AttemptState.RUNNING:
+        return f"the attempt is {attempt.state}"
+    if (attempt.worker, attempt.boot) != (event.worker, event.boot):
+        return f"the attempt was granted to boot {attempt.boot} of worker {attempt.worker}"
+    return found
 
 
 def _find_queued(draft: Draft, event: AttemptMessage) -> Found | str:
