@@ -250,6 +250,12 @@ class NotHeld(AttemptMessage, frozen=True, kw_only=True, tag="not_held"):
     detail: str
 
 
+class Missing(AttemptMessage, frozen=True, kw_only=True, tag="missing"):
+    """The broker does not have the message of a queued attempt, the `publication`th that was published for it."""
+
+    publication: int
+
+
 class Instance(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """A task instance within a run that the message names."""
 
@@ -325,6 +331,7 @@ Event = (
     | LeaseTimer
     | WorkerLost
     | NotHeld
+    | Missing
     | Capacity
     | Continue
     | Trigger
@@ -376,6 +383,7 @@ ROLE_OF_KIND: dict[type[Message], Role] = {
     LeaseTimer: "clock",
     WorkerLost: "scheduler",
     NotHeld: "scheduler",
+    Missing: "scheduler",
     Capacity: "scheduler",
     Continue: "scheduler",
     Trigger: "operator",

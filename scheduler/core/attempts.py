@@ -14,6 +14,7 @@ from headway.protocol.messages import (
     Expired,
     Finished,
     Grant,
+    Missing,
     NotHeld,
     Refused,
     Rejected,
@@ -157,6 +158,17 @@ def decide_return(draft: Draft, event: Expired | DeliveryLimit) -> Decision:
     found = _find_published(draft, event)
     if isinstance(found, str):
         return draft.ignored(found)
+    publish_again(draft, *found)
+    return draft.applied("published again")
+
+
+def decide_missing(draft: Draft, event: Missing) -> Decision:
+    """The broker has lost the message of a queued attempt: it is published again, unless that was done since."""
+    found = _find_queued(draft, event)
+    if isinstance(found, str):
+        return draft.ignored(found)
+    if event.publication != found[2].publications:
+        return draft.ignored("it was published again since")
     publish_again(draft, *found)
     return draft.applied("published again")
 

@@ -21,6 +21,7 @@ from headway.protocol.messages import (
     Event,
     Expired,
     LeaseTimer,
+    Missing,
     Offline,
     Started,
     TaskTimer,
@@ -130,7 +131,7 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
     match event:
         case Started():
             pass
-        case Expired() | DeliveryLimit():
+        case Expired() | DeliveryLimit() | Missing():
             _add_inputs(wanted, run, graph, event.task_id)
         case TaskTimer():
             _add_inputs(wanted, run, graph, event.task_id)

@@ -22,6 +22,7 @@ from headway.protocol.messages import (
     Instance,
     LeaseTimer,
     Message,
+    Missing,
     NotHeld,
     Offline,
     Online,
@@ -124,6 +125,7 @@ MESSAGES: Final[dict[str, Message]] = {
     "lease_timer": LeaseTimer(**BOOT, due=DUE, listening_since=datetime(2026, 1, 1, tzinfo=UTC)),
     "worker_lost": WorkerLost(**ATTEMPT, **BOOT, detail="worker db1-1 was silent for 310 s"),
     "not_held": NotHeld(**ATTEMPT, **BOOT, detail="worker db1-1 lives and does not hold it"),
+    "missing": Missing(**ATTEMPT, publication=1),
     "capacity": Capacity(
         dag_id=DAG, run_id=RUN, queue=IO, instances=(Instance(task_id=LOAD), Instance(task_id=EXTRACT, map_index=3))
     ),

@@ -18,6 +18,7 @@ from headway.protocol.messages import (
     Held,
     Instance,
     LeaseTimer,
+    Missing,
     NotHeld,
     Offline,
     Online,
@@ -140,6 +141,11 @@ class Speech:
     def not_held(self, name: str, **fields: Any) -> NotHeld:
         """The holder of the task's attempt lives and does not hold it."""
         return self._about(NotHeld, name, **(self._holder(name, fields)._asdict() | {"detail": "not held"} | fields))
+
+    def missing(self, name: str, **fields: Any) -> Missing:
+        """The broker does not have the newest message of the task's attempt."""
+        newest = self.attempt(name, fields.get("run_id", RUN), fields.get("try_number"))
+        return self._about(Missing, name, **({"publication": newest.publications} | fields))
 
     def capacity(self, *names: str, run_id: str = RUN, queue: str = "default") -> Capacity:
         """There is room for these tasks."""

@@ -59,14 +59,14 @@ def test_inputs_travel_in_the_message():
     assert message_of(world, "b").inputs == {"a": msgspec.Raw(b'{"rows": [7]}')}
 
 
-@pytest.mark.parametrize("again", ["expired", "delivery_limit", "queued_deadline", "republish"])
+@pytest.mark.parametrize("again", ["expired", "delivery_limit", "missing", "queued_deadline", "republish"])
 def test_inputs_travel_with_every_publication(again: str):
     """A message that is published again is the same message."""
     world = after("[1]", inputs=("a",))
     world.restart()
     if again == "republish":
         world.tell(world.unroutable("b"))
-    if again in ("expired", "delivery_limit"):
+    if again in ("expired", "delivery_limit", "missing"):
         assert world.tell(getattr(world, again)("b")).applied
     else:
         assert world.ring("b", again).applied

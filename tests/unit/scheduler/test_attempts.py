@@ -346,7 +346,7 @@ def test_what_runs_already_cannot_be_refused():
 # --- returned by the broker -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["expired", "delivery_limit"])
+@pytest.mark.parametrize("kind", ["expired", "delivery_limit", "missing"])
 def test_what_nobody_took_is_published_again(kind: str):
     """The same attempt with the same token, and no budget spent."""
     world = running("a")
@@ -376,7 +376,16 @@ def test_what_comes_back_twice_is_published_once(kind: str):
     assert world.tell(event, message_id=world.published[1].message_id).applied
 
 
-@pytest.mark.parametrize("kind", ["expired", "delivery_limit", "unroutable"])
+def test_a_message_that_is_missing_is_published_once():
+    """Whoever misses an older one knows less than is recorded."""
+    world = running("a")
+    event = world.missing("a")
+    assert world.tell(event).applied
+    assert world.tell(event).reason == "it was published again since"
+    assert [one.publication for one in world.published] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["expired", "delivery_limit", "unroutable", "missing"])
 def test_what_was_granted_cannot_come_back(kind: str):
     """A late return of a message changes nothing."""
     world = running("a")

@@ -50,7 +50,7 @@ def test_a_grant_needs_the_worker_and_nobody_downstream():
     assert [round_.keys() for round_ in asked[1:]] == [{"versions"}]
 
 
-@pytest.mark.parametrize("kind", ["expired", "delivery_limit", "queued_deadline"])
+@pytest.mark.parametrize("kind", ["expired", "delivery_limit", "missing", "queued_deadline"])
 def test_what_is_published_again_needs_its_inputs(kind: str):
     """The outputs of those that it takes in."""
     world = running("a >> b >> c", b=TAKES)
