@@ -62,9 +62,11 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
     "Services": {
         "scheduler": Entry("services", "scheduler", "Decide: run a scheduler until SIGTERM."),
         "worker": Entry("services", "worker", "Work: run a worker until SIGTERM drains it."),
+        "standalone": Entry("services", "standalone", "Do everything in one process, until SIGTERM."),
         "db": Entry("db", "db", "Create or migrate the database's schema."),
     },
     "DAGs and runs": {
+        "run": Entry("run", "run", "Run a DAG to its end, right here."),
         "check": Entry("check", "check", "Validate DAG files, without any effect."),
         "dags": Entry("dags", "dags", "List DAGs, show one, read the DAG files anew."),
         "trigger": Entry("trigger", "trigger", "Start a run of a DAG."),

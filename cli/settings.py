@@ -19,6 +19,9 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
 """What children of a worker get of its environment, and nothing else."""
 
+MEMORY: Final = "memory://"
+"""The broker of the embedded mode: it lives in a process, and ends with it."""
+
 HEARTBEATS_PER_LEASE_MIN: Final = 3
 """A lease must outlast two heartbeats that get lost."""
 
@@ -41,6 +44,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_drain: float | None
     log_level: str
     inherited: dict[str, str]
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the broker is within one process."""
+        return self.broker_url == MEMORY
 
 
 class Setting(NamedTuple):
@@ -82,9 +90,10 @@ SETTINGS: Final[dict[str, Setting]] = {
         "folder for spool, logs and the SQLite database; without it ~/.local/share/headway or XDG_DATA_HOME/headway",
     ),
     "HEADWAY_BROKER_URL": Setting(
-        "amqp://guest:guest@localhost:5672/",
+        MEMORY,
         str,
-        "the broker: amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS",
+        "the broker: amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS; memory:// is within one process, for "
+        "`headway run` and `headway standalone`",
     ),
     "HEADWAY_DATABASE_URL": Setting(
         None,

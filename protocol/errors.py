@@ -54,6 +54,18 @@ class WrongSettings(UserError):
     """Setting {name} = {value!r} is not usable: {detail}."""
 
 
+class HomeTaken(UserError):
+    """{home} is in use by {other}: wait for it, or give this one a folder of its own with HEADWAY_HOME."""
+
+
+class NothingRuns(UserError):
+    """Nothing runs in {home}: start `headway standalone` there, or set HEADWAY_BROKER_URL to a scheduler's broker."""
+
+
+class EmbeddedOnly(UserError):
+    """memory:// is a broker within one process: use `headway standalone`, or set HEADWAY_BROKER_URL to a RabbitMQ."""
+
+
 class PeerError(HeadwayError):
     """A peer broke the protocol: {detail}."""
 

@@ -8,19 +8,15 @@ one is not published again for a few seconds, because its decision is on its way
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from headway.broker.port import Outgoing
-from headway.protocol.codec import encode
 from headway.protocol.errors import Unavailable
-from headway.protocol.messages import LeaseTimer, TaskTimer, kind_of
-from headway.protocol.names import event_key
-from headway.protocol.topology import EVENTS
+from headway.protocol.messages import LeaseTimer, TaskTimer
 
-from .intake import partition_of_event
+from .relay import event_message
 from .store.store import Store
 
 log = logging.getLogger(__name__)
@@ -86,16 +82,7 @@ class Clock:
         for event in events:
             if event not in self._published:
                 self._published[event] = now
-                self._publish(self._message(event))
+                self._publish(event_message(self._user, event))
         if next_due is None:
             return LOOK_SECONDS
         return min(LOOK_SECONDS, max(0.0, (next_due - datetime.now(UTC)).total_seconds()))
-
-    def _message(self, event: TaskTimer | LeaseTimer) -> Outgoing:
-        return Outgoing(
-            message_id=uuid.uuid4().hex,
-            exchange=EVENTS,
-            routing_key=event_key(self._user, kind_of(event), partition_of_event(event)),
-            kind=kind_of(event),
-            body=encode(event),
-        )

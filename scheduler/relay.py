@@ -7,19 +7,34 @@ backoff, for as long as it takes. Belongs to the deciding thread.
 """
 
 import time
+import uuid
 from collections.abc import Sequence
 from typing import Final
 
 from headway.broker.port import Broker, Confirmed, Outgoing, Unconfirmed
 from headway.protocol.codec import encode
-from headway.protocol.messages import kind_of
-from headway.protocol.topology import control_queue_name
+from headway.protocol.messages import Event, kind_of
+from headway.protocol.names import event_key
+from headway.protocol.topology import EVENTS, control_queue_name
 
 from .core.snapshot import SendOrder
+from .intake import partition_of_event
 from .store.save import OutboxRow
 
 BACKOFF_SECONDS: Final = 1.0
 """Until a refused message is published again: a full queue needs its workers to take something."""
+
+
+def event_message(user: str, event: Event) -> Outgoing:
+    """Return the message by which a broker user publishes an event; each call makes one of its own."""
+    kind = kind_of(event)
+    return Outgoing(
+        message_id=uuid.uuid4().hex,
+        exchange=EVENTS,
+        routing_key=event_key(user, kind, partition_of_event(event)),
+        kind=kind,
+        body=encode(event),
+    )
 
 
 class Relay:

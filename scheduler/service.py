@@ -6,16 +6,13 @@ deliveries are acked, all with one ack. Nothing is acked before it is committed,
 
 - The broker is away: nothing arrives, the outbox grows, the adapter reconnects; what is unconfirmed is published again.
 - The database is away: the batch is kept and tried again with backoff; its deliveries stay unacked.
-- SIGTERM: the batch in hand is finished; unacked events go to the next scheduler.
+- `stop`: the batch in hand is finished; unacked events go to the next scheduler.
 """
 
 import logging
 import queue
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import msgspec
@@ -44,7 +41,7 @@ from headway.protocol.topology import EVENT_QUEUES, task_queue
 from .clock import Clock
 from .decider import Committed, Decider
 from .intake import Arrival, Unreadable, read
-from .relay import Relay
+from .relay import Relay, event_message
 from .scanner import Scanner
 from .store.store import Store
 
@@ -85,17 +82,20 @@ class _Taken(msgspec.Struct):
 class Scheduler:
     """One scheduler process. `run` returns when it was asked to stop."""
 
-    def __init__(self, store: Store, connect: Callable[[Sink], Broker], scanner: Scanner | None = None) -> None:
-        """Decide upon `store`, over the broker that `connect` gives for a sink; `scanner` looks for DAG files."""
+    def __init__(
+        self, store: Store, connect: Callable[[Sink], Broker], make_scanner: Callable[[Broker], Scanner] | None = None
+    ) -> None:
+        """Decide upon `store`, over the broker that `connect` gives for a sink; a scanner publishes DAGs through it."""
         self._inbox: queue.SimpleQueue[Signal | None] = queue.SimpleQueue()
         self._broker = connect(self._inbox.put)
         self._decider = Decider(store, user=self._broker.user)
         self._relay = Relay(self._broker)
         self._clock = Clock(store, user=self._broker.user, publish=self._broker.publish)
-        self._scanner = scanner
+        self._scanner = make_scanner(self._broker) if make_scanner is not None else None
         self._store = store
         self._stopping = threading.Event()
         self._connected = False
+        self._has_missed = False
         self._to_ack: Delivery | None = None
         self._unacked = 0
 
@@ -193,10 +193,18 @@ class Scheduler:
 
     def _greet(self) -> None:
         self._connected = True
+        if not self._broker.capabilities.is_durable and not self._has_missed:
+            self._miss_all()
         self._clock.listen(connected=True)
         if self._scanner is not None:
             self._scanner.look()
         log.info("connected to the broker")
+
+    def _miss_all(self) -> None:
+        """What was in a broker that keeps nothing ended with the process before us: say so, once, of each message."""
+        self._has_missed = True
+        for event in self._patiently(self._store.queued):
+            self._broker.publish(event_message(self._broker.user, event))
 
     def _send(self, committed: Committed) -> None:
         if committed.queues:
@@ -215,23 +223,3 @@ class Scheduler:
             reraise=True,
         )
         return retrying(attempt)
-
-
-def run_scheduler(store: Store, connect: Callable[[Sink], Broker], scanner: Scanner | None = None) -> None:
-    """Run a scheduler in this process until SIGTERM or SIGINT."""
-    scheduler = Scheduler(store, connect, scanner)
-    with _signals(scheduler.stop):
-        scheduler.run()
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

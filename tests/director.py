@@ -31,14 +31,15 @@ import logging, os, sys
 from pathlib import Path
 import msgspec
 from headway.broker.rabbitmq import connect
-from headway.worker.service import run_worker
+from headway.cli.serving import serve
+from headway.worker.service import WorkerService
 from headway.worker.settings import WorkerSettings
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
 logging.getLogger("pika").setLevel(logging.WARNING)
 url, settings = sys.argv[1:]
 settings = msgspec.json.decode(settings, type=WorkerSettings, dec_hook=lambda kind, value: kind(value))
 try:
-    run_worker(settings, lambda sink: connect(url, name="headway worker", sink=sink))
+    serve(WorkerService(settings, lambda sink: connect(url, name="headway worker", sink=sink)))
 except Exception as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """

@@ -12,13 +12,11 @@ import os
 import queue
 import signal
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from importlib.metadata import version
-from types import FrameType
 from typing import Final, assert_never
 
 from headway.broker.port import Broker, Signal, Sink
@@ -65,19 +63,11 @@ Item = Signal | ChildReport | ChildNotStarted | StopAsked | Ticked
 Connect = Callable[[Sink], Broker]
 
 
-def run_worker(settings: WorkerSettings, connect: Connect) -> None:
-    """Run a worker until it is stopped: SIGTERM and SIGINT drain it, and end its children when they come again.
-
-    `connect` is given the sink for signals and returns a broker that is not open yet. Raises WorkerNameTaken, what the
-    broker reports as not to be mended, and HeadwayError if the spawner dies.
-    """
-    service = WorkerService(settings, connect)
-    with _signals_handled(service.stop):
-        service.run()
-
-
 class WorkerService:
-    """One boot of a worker. `stop` may be called from any thread and from a signal handler."""
+    """One boot of a worker. `stop` may be called from any thread and from a signal handler.
+
+    `connect` is given the sink for signals and returns a broker that is not open yet.
+    """
 
     def __init__(self, settings: WorkerSettings, connect: Connect) -> None:
         self._settings = settings
@@ -89,7 +79,10 @@ class WorkerService:
         self._inbox.put(StopAsked())
 
     def run(self) -> None:
-        """Run until the end."""
+        """Run until the end: a first `stop` drains, a second one ends the children.
+
+        Raises WorkerNameTaken, what the broker reports as not to be mended, and HeadwayError if the spawner dies.
+        """
         settings = self._settings
         home = settings.home.absolute()  # children have working directories of their own
         host = settings.host or socket.gethostname()
@@ -230,21 +223,3 @@ def _identity(settings: WorkerSettings, name: WorkerName, host: str) -> Identity
 
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-@contextmanager
-def _signals_handled(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT call `stop`, where signals can be handled: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -16,7 +16,7 @@ def cancel(run_id: str, task_id: str | None) -> None:
     from headway.scheduler.store.reads import find_run, find_task
 
     from ..database import open_database
-    from ..operating import operate
+    from ..operating import operate, post_of
     from ..settings import read_settings
 
     settings = read_settings()
@@ -25,5 +25,5 @@ def cancel(run_id: str, task_id: str | None) -> None:
     if task_id is not None:
         find_task(engine, run_id, task_id)
     event = Cancel(dag_id=DagId(run.dag_id), run_id=RunId(run_id), task_id=None if task_id is None else TaskId(task_id))
-    operate(engine, settings.broker_url, event)
+    operate(engine, post_of(settings), event)
     click.echo(f"Run {run_id} is being cancelled." if task_id is None else f"Task {task_id} is being cancelled.")

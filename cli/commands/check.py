@@ -22,8 +22,8 @@ def check(files: tuple[Path, ...], *, as_json: bool) -> int:
     """
     from headway.scheduler.parser.folder import parse_files
 
+    from ..composing import limits_of
     from ..settings import read_settings
-    from .dags import limits_of
 
     parsed = parse_files(_readable(files), limits=limits_of(read_settings()))
     if as_json:

@@ -9,7 +9,6 @@ from ..printing import json_option, plain, print_json, print_table, show_time
 if TYPE_CHECKING:
     from headway.protocol.messages import DagVersion
     from headway.scheduler.dagfiles import Look
-    from headway.scheduler.parser.report import Limits
 
     from ..settings import Settings
 
@@ -104,14 +103,15 @@ def _sync(settings: "Settings") -> "Look":
     from headway.scheduler.store.reads import known_dags
     from headway.scheduler.store.store import Store
 
+    from ..composing import limits_of
     from ..database import open_database
-    from ..operating import VERDICT_SECONDS, publish_events, wait_until
+    from ..operating import VERDICT_SECONDS, post_of, send_all, wait_until
 
     engine = open_database(settings)
     changed: list[DagVersion] = []
     folder = DagFolder(settings.dags or settings.home, limits=limits_of(settings))
     look = folder.look(Store(engine), known_dags(engine), changed.append)
-    publish_events(settings.broker_url, changed)
+    send_all(post_of(settings), changed)
     wanted = {version.dag_id: (version.digest, version.file) for version in changed}
     seconds = VERDICT_SECONDS + SYNC_SECONDS_PER_DAG * len(changed)
     if changed and not wait_until(lambda: wanted.items() <= known_dags(engine).items() or None, seconds=seconds):
@@ -120,10 +120,3 @@ def _sync(settings: "Settings") -> "Look":
             "will be known when one runs (`headway scheduler`)."
         )
     return look
-
-
-def limits_of(settings: "Settings") -> "Limits":
-    """Return what reading one DAG file may take."""
-    from headway.scheduler.parser.report import Limits
-
-    return Limits(timeout_seconds=settings.dags_timeout, memory_bytes=settings.dags_memory)

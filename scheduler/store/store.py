@@ -18,8 +18,9 @@ import msgspec
 from sqlalchemy import Connection, Engine, func, insert, literal, select
 
 from headway.protocol.errors import Corrupt
-from headway.protocol.messages import LeaseTimer, TaskTimer
+from headway.protocol.messages import LeaseTimer, Missing, TaskTimer
 from headway.protocol.names import QueueName
+from headway.protocol.states import AttemptState
 
 from ..core.needs import Needs
 from ..core.rows import TaskInstance, Timer
@@ -147,6 +148,15 @@ class Store:
         with translated(self._reads), self._reads.connect() as connection:
             rows = connection.execute(select(*columns).order_by(t.outbox.c.id))
             return [msgspec.convert(row._mapping, OutboxRow) for row in rows]  # noqa: SLF001 - the documented accessor
+
+    def queued(self) -> list[Missing]:
+        """Return, for every queued attempt, the event that says its message is missing; queues' windows bound them."""
+        c = t.attempts.c
+        statement = select(t.attempts, c.publications.label("publication")).where(c.state == AttemptState.QUEUED)
+        with translated(self._reads), self._reads.connect() as connection:
+            names = [name for name in Missing.__struct_fields__ if name != "v"]
+            rows = connection.execute(statement.order_by(c.queued_at))
+            return [Missing(**{name: row._mapping[name] for name in names}) for row in rows]  # noqa: SLF001 - documented
 
     def due_timers(self, listening_since: datetime) -> tuple[list[TaskTimer | LeaseTimer], datetime | None]:
         """Return timer events that are due by the database's clock, and when the next one will be."""

@@ -20,7 +20,7 @@ def test_without_any_variable_there_are_defaults():
     settings = read()
     assert settings.home == Path("/users/somebody/.local/share/headway")
     assert settings.database_url == "sqlite:////users/somebody/.local/share/headway/headway.db"
-    assert settings.broker_url == "amqp://guest:guest@localhost:5672/"
+    assert settings.broker_url == "memory://"
     assert settings.dags is None
     assert (settings.worker_lease, settings.worker_heartbeat, settings.worker_drain) == (300.0, 5.0, None)
 

@@ -235,7 +235,8 @@ def events_about(world: World) -> list[Event]:
     }
     base |= {"queue": "default", "instances": [["a"], ["b"], ["z"]], "digest": "x", "file": "f", "task_count": 1}
     base |= {"host": "h", "pid": 1, "queues": ["default"], "slots": 1, "lease_seconds": 9.0, "heartbeat_seconds": 1.0}
-    base |= {"headway_version": "0", "logical_date": world.now, "exit_code": 0, "publication": 1, "seq": 10**6, **BOOT._asdict()}
+    base |= {"headway_version": "0", "logical_date": world.now, "exit_code": 0, "seq": 10**6, **BOOT._asdict()}
+    base |= {"publication": 1}
     timers = ["retry", "queued_deadline", "queued_timeout", "republish", "stop"]
     varied: list[dict[str, Any]] = [
         {"task_id": name, "try": number, "token": _token(world, name, number)} for name in "abz" for number in (1, 2)

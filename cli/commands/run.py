@@ -1,0 +1,47 @@
+"""`headway run`: one DAG to its end, right here."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..printing import json_option
+from .services import slots_option
+from .trigger import date_option, params_option
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE")
+@click.option("--dag", "dag_id", metavar="ID", help="Which DAG of the file; needed where it holds several.")
+@date_option
+@params_option
+@slots_option
+@json_option
+def run(file: Path, *, dag_id: str | None, slots: int | None, as_json: bool, **typed: Any) -> int:  # noqa: ANN401 - date, params
+    """Run a DAG to its end, right here.
+
+    Needs no broker and no database: everything is in this process and in HEADWAY_HOME. Ctrl-C cancels the run. Exits 0
+    if it succeeded, 1 if not, 2 for a mistake in the file or the command.
+    """
+    from rich.console import Console
+
+    from ..printing import between, print_json
+    from ..progress import count_states
+    from ..running import HereAndNow, read_dag
+    from ..service_log import log_to_stderr
+    from ..settings import read_settings
+    from .trigger import make_trigger
+
+    settings = read_settings()
+    log_to_stderr("warning", with_time=False)
+    parsed = read_dag(file, dag_id, settings)
+    event = make_trigger(parsed.dag, **typed)
+    console = Console(stderr=as_json, highlight=False, quiet=as_json and not Console(stderr=True).is_terminal)
+    console.print(f"Run {event.run_id} of DAG {event.dag_id}, {parsed.task_count} tasks", soft_wrap=True)
+    ended = HereAndNow(settings, slots=slots, console=console).run(file, parsed, event)
+    if as_json:
+        print_json(ended)
+    took = between(ended.started_at, ended.finished_at)
+    counts = count_states(task.state for task in ended.tasks)
+    console.print(f"[bold]{ended.state}[/] in {took}: {counts}", soft_wrap=True)
+    return int(ended.state != "success")
