@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
+from headway.broker.address import parse_url
+from headway.broker.once import publish_once
 from headway.broker.port import Outgoing
-from headway.broker.rabbitmq import publish_once
-from headway.broker.rabbitmq.address import parse_url
 from headway.protocol.codec import encode
 from headway.protocol.errors import BrokerUnavailable, HeadwayError
 from headway.protocol.messages import Cancel, DagVersion, Trigger, kind_of

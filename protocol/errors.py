@@ -78,6 +78,10 @@ class QueueMismatch(UserError):
     """Queue {queue!r} exists on the broker with other arguments ({detail}): delete it there once it is empty."""
 
 
+class OneProcessOnly(UserError):
+    """{url} joins the services of one process: run `headway standalone`, or set HEADWAY_BROKER_URL to amqp://HOST."""
+
+
 class WorkerNameTaken(UserError):
     """A worker named {worker!r} is connected already: give this one a name of its own with --name."""
 

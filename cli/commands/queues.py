@@ -56,7 +56,7 @@ def queues(*, as_json: bool) -> None:
 
 def _measure(broker_url: str, names: Sequence[str]) -> "dict[str, QueueDepth]":
     """Return what the broker says, or nothing and a sentence if it says nothing."""
-    from headway.broker.rabbitmq import measure_once
+    from headway.broker.once import measure_once
     from headway.protocol.errors import BrokerRefused, BrokerUnavailable
     from headway.protocol.topology import task_queue_name
 

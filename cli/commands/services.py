@@ -23,7 +23,7 @@ def scheduler() -> None:
     It needs the broker (HEADWAY_BROKER_URL) and the database (HEADWAY_DATABASE_URL), and reads the DAG files in
     HEADWAY_DAGS, if that is set. SIGTERM lets it finish what it has in hand.
     """
-    from headway.broker.rabbitmq import connect
+    from headway.broker.connecting import connect
     from headway.scheduler.service import run_scheduler
     from headway.scheduler.store.store import Store
 
@@ -98,7 +98,7 @@ def worker(queues: tuple[str, ...], *, slots: int | None, name: str | None) -> N
     It needs the broker (HEADWAY_BROKER_URL) and nothing else. The first SIGTERM lets its tasks end, the second ends
     them.
     """
-    from headway.broker.rabbitmq import connect
+    from headway.broker.connecting import connect
     from headway.protocol.errors import UserError
     from headway.protocol.limits import SLOTS_MAX
     from headway.protocol.names import WorkerName, check_name

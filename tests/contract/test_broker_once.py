@@ -6,8 +6,8 @@ import pytest
 
 from brokers import Gate
 from brokers.rabbit import QUEUE, Open, joined, message
+from headway.broker.once import measure_once, publish_once
 from headway.broker.port import Confirmed, QueueDepth
-from headway.broker.rabbitmq import measure_once, publish_once
 from headway.protocol.errors import BrokerRefused, BrokerUnavailable
 from servers import RabbitMQ
 

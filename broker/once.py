@@ -8,10 +8,10 @@ from typing import Final
 
 from headway.protocol.errors import BrokerUnavailable
 
-from .. import port
-from ..port import Blocked, Confirmed, Connected, Disconnected, Failed, Outgoing, QueueDepth, Unconfirmed
-from .adapter import RabbitBroker
-from .address import parse_url
+from . import port
+from .address import redact
+from .connecting import connect
+from .port import Blocked, Confirmed, Connected, Disconnected, Failed, Outgoing, QueueDepth, Unconfirmed
 
 _NAME: Final = "headway command"
 _UNCONFIRMED: Final = {
@@ -24,12 +24,11 @@ class _Conversation:
     """A broker and what it says, up to a deadline."""
 
     def __init__(self, url: str, *, timeout_seconds: float) -> None:
-        address = parse_url(url)
         self._signals: queue.SimpleQueue[port.Signal] = queue.SimpleQueue()
         self._deadline = time.monotonic() + timeout_seconds
-        self._url = address.url
+        self._url = redact(url)
         self._trouble = "it did not answer in time"
-        self.broker: port.Broker = RabbitBroker(address, name=_NAME, sink=self._signals.put)
+        self.broker: port.Broker = connect(url, name=_NAME, sink=self._signals.put)
 
     def signals(self) -> Iterator[port.Signal]:
         """Yield what the broker says; raise what it failed of, or BrokerUnavailable at the deadline."""
