@@ -33,7 +33,7 @@ from headway.protocol.topology import EVENTS, Queue
 
 from ..adapter import Client, TwoHalves
 from ..address import Address
-from ..halves import Action, Crashed
+from ..halves import Action
 from ..port import Broker, Capabilities, Sink
 from .consuming import ConsumeSession
 from .link import Link, Thread
@@ -300,10 +300,7 @@ class Hub:
 
     def connect(self, *, name: str, sink: Sink) -> Broker:
         """Return a broker that is not open yet. The hub's thread has the name of the broker that was opened first."""
-
-        def link(crashed: Crashed) -> Link:
-            return Link(partial(HubLine, self), name=name, thread=self._thread, crashed=crashed)
-
+        link = partial(Link, partial(HubLine, self), name, self._thread)
         client = Client(
             publishing_link=link,
             consuming_link=link,

@@ -149,7 +149,7 @@ class Loop:
 class Link:
     """An inbox and at most one connection. `crashed` hears of an error in an action: a fault of ours."""
 
-    def __init__(self, make_line: MakeLine, *, name: str, thread: Thread, crashed: Crashed) -> None:
+    def __init__(self, make_line: MakeLine, name: str, thread: Thread, crashed: Crashed) -> None:
         self._make_line = make_line
         self._name = name
         self._thread = thread

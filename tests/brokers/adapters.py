@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Final, Protocol
 
 import pytest
@@ -43,15 +44,15 @@ class Adapter:
 
 
 @contextmanager
-def rabbitmq_adapter(request: pytest.FixtureRequest) -> Iterator[Adapter]:
-    """Give the adapter on RabbitMQ, on a virtual host of its own; its lines lead through a gate."""
+def amqp_adapter(request: pytest.FixtureRequest, prefix: str = "") -> Iterator[Adapter]:
+    """Give an adapter on RabbitMQ, on a virtual host of its own; its lines lead through a gate."""
     server: RabbitMQ = request.getfixturevalue("rabbitmq")
     url: str = request.getfixturevalue("fresh_vhost")
     gate = Gate(server.host, server.port)
     gate.open()
 
     def connect(*, sink: Sink, name: str = "headway test") -> Broker:
-        return connect_to(gate.url(url), name=name, sink=sink)
+        return connect_to(prefix + gate.url(url), name=name, sink=sink)
 
     yield Adapter(connect, gate.cut, frozenset(Capability))
     gate.shut()
@@ -68,4 +69,8 @@ def memory_adapter(_request: pytest.FixtureRequest) -> Iterator[Adapter]:
     yield Adapter(connect, lambda: None, frozenset())
 
 
-ADAPTERS: Final = {"rabbitmq": rabbitmq_adapter, "memory": memory_adapter}
+ADAPTERS: Final = {
+    "rabbitmq": amqp_adapter,
+    "kombu over amqp": partial(amqp_adapter, prefix="kombu+"),
+    "memory": memory_adapter,
+}

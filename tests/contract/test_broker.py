@@ -212,8 +212,8 @@ def test_a_consumer_can_be_cancelled_before_it_began(join: Join):
     for consumer in gone:
         broker.cancel(consumer)
     stays = broker.consume(QUEUE, prefetch=1)
-    publish(broker, 1)
     assert {signal.consumer for signal in listener.wait_for(ConsumerGone, count=3)} == set(gone)
+    publish(broker, 1)
     assert listener.deliveries(1)[0].consumer == stays
 
 
