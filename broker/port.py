@@ -144,12 +144,30 @@ Signal = (
 Sink = Callable[[Signal], None]
 
 
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a transport gives. What stands in for the rest is told in docs/transports.md."""
+
+    is_durable: bool
+    """Messages outlive the end of our processes; otherwise every QUEUED attempt is to be published at the start."""
+
+    confirms_events: Literal["stored", "acked"]
+    """When a message to headway.events is Confirmed: once a queue has it, or once its consumer acked it."""
+
+    has_ttl: bool
+    """A task that nobody took in time comes back as `expired`."""
+
+
 class Broker(Protocol):
     """One service's link to a broker. Every method but `close` may be called from any thread and returns at once."""
 
     @property
     def user(self) -> str:
         """The user that we are to the broker; stands in the keys and the `user_id` of what we publish."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the transport under it can do."""
         ...
 
     def open(self) -> None:

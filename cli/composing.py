@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from functools import partial
 
-from headway.broker import Transport
+from headway.broker.connecting import Transport
 from headway.broker.port import Broker
 from headway.protocol.errors import UserError
 from headway.protocol.limits import SLOTS_MAX

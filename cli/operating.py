@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
-from headway.broker import Transport, measure_once, publish_once, transport_of
+from headway.broker.connecting import Transport, transport_of
+from headway.broker.once import measure_once, publish_once
 from headway.broker.port import Outgoing, QueueDepth
 from headway.protocol.errors import BrokerUnavailable, HeadwayError
 from headway.protocol.messages import Cancel, DagVersion, Trigger, kind_of

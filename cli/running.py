@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from rich.console import Console
 
-from headway.broker import transport_of
+from headway.broker.connecting import transport_of
 from headway.protocol.errors import UserError
 from headway.protocol.messages import Cancel, DagVersion, Trigger
 from headway.protocol.names import DagId, QueueName

@@ -62,10 +62,6 @@ class NothingRuns(UserError):
     """Nothing runs in {home}: start `headway standalone` there, or set HEADWAY_BROKER_URL to a scheduler's broker."""
 
 
-class EmbeddedOnly(UserError):
-    """memory:// is a broker within one process: use `headway standalone`, or set HEADWAY_BROKER_URL to a RabbitMQ."""
-
-
 class PeerError(HeadwayError):
     """A peer broke the protocol: {detail}."""
 
@@ -88,6 +84,10 @@ class BrokerRefused(UserError):
 
 class QueueMismatch(UserError):
     """Queue {queue!r} exists on the broker with other arguments ({detail}): delete it there once it is empty."""
+
+
+class OneProcessOnly(UserError):
+    """{url} joins the services of one process: run `headway standalone`, or set HEADWAY_BROKER_URL to amqp://HOST."""
 
 
 class WorkerNameTaken(UserError):

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from brokers import Listener
+from headway.broker.connecting import connect
 from headway.broker.port import Confirmed, Delivered, Outcome, Outgoing, QueueDepth
-from headway.broker.rabbitmq import connect
 from headway.protocol.codec import decode_event, encode
 from headway.protocol.messages import Grant, Message, Started, Task, kind_of
 from headway.protocol.names import task_key
@@ -30,7 +30,7 @@ PROGRAM = """
 import logging, os, sys
 from pathlib import Path
 import msgspec
-from headway.broker.rabbitmq import connect
+from headway.broker.connecting import connect
 from headway.cli.serving import serve
 from headway.worker.service import WorkerService
 from headway.worker.settings import WorkerSettings

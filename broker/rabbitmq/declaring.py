@@ -19,9 +19,9 @@ from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped
 
 from headway.protocol.topology import Exchange, Queue
 
+from ..dialect import Version, arguments_for, version_of
+from ..failures import ACCESS_REFUSED, reply_of
 from .connection import Connection
-from .dialect import Version, arguments_for, version_of
-from .failures import ACCESS_REFUSED, reply_of
 
 Reply = Any  # a frame of pika with the broker's answer
 Step = Callable[..., None]  # takes a channel and `callback`, which takes a Reply

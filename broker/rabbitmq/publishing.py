@@ -9,7 +9,6 @@ permission (403). That ends the session as well: `lost` is told, both halves beg
 declared again.
 """
 
-import threading
 import time
 from collections import deque
 from functools import partial
@@ -24,14 +23,13 @@ from pika.spec import Basic  # type: ignore[import-untyped]
 from headway.protocol.errors import HeadwayError, QueueMismatch
 from headway.protocol.topology import EXCHANGES, Exchange, Queue
 
-from ..port import Blocked, Failed, Outgoing, Sink, Unblocked, Unconfirmed
-from .address import Address
+from ..address import Address
+from ..failures import translate
+from ..halves import Action, Reports
+from ..port import Blocked, Failed, Outgoing, Unblocked, Unconfirmed
+from ..windows import ConfirmWindow
 from .connection import Connection
 from .declaring import Declarer, Reply
-from .failures import translate
-from .halves import Half, Reports
-from .link import Action, Link
-from .windows import ConfirmWindow
 
 _CONTENT_TYPE: Final = "application/json"
 _PERSISTENT: Final = 2
@@ -168,47 +166,3 @@ class PublishSession:
     def _fail(self, error: HeadwayError) -> None:
         self.end()
         self._reports.lost(error)
-
-
-class Publisher:
-    """What outlives a publishing connection. Its methods may be called from any thread and take effect in order."""
-
-    def __init__(self, link: Link, address: Address, sink: Sink) -> None:
-        self.half = Half(link, address, sink, make=self._make_session)
-        self._address = address
-        self._sink = sink
-        self._queues: dict[str, Queue] = {}
-
-    def publish(self, message: Outgoing) -> None:
-        """Publish a message; without a session it is lost at once."""
-        self.half.link.post(partial(self._publish, message))
-
-    def declare(self, queue: Queue) -> None:
-        """Declare a queue now and at the beginning of each session."""
-        self.half.link.post(partial(self._declare, queue))
-
-    def flush(self, *, timeout_seconds: float) -> None:
-        """Wait until nothing is outstanding, at most so long."""
-        idle = threading.Event()
-        self.half.link.post(partial(self._call_when_idle, idle.set))
-        idle.wait(timeout_seconds)
-
-    def _make_session(self, connection: Connection, reports: Reports) -> PublishSession:
-        return PublishSession(connection, self._address, queues=self._queues, reports=reports)
-
-    def _publish(self, message: Outgoing) -> None:
-        if self.half.session is None:
-            self._sink(Unconfirmed(message.message_id, "lost"))
-        else:
-            self.half.session.publish(message)
-
-    def _declare(self, queue: Queue) -> None:
-        self._queues[queue.name] = queue
-        if self.half.session is not None:
-            self.half.session.declare(queue)
-
-    def _call_when_idle(self, action: Action) -> None:
-        if self.half.session is None:
-            action()
-        else:
-            self.half.session.call_when_idle(action)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from headway.broker import Transport
+    from headway.broker.connecting import Transport
     from headway.protocol.names import QueueName
 
     from ..settings import Settings
@@ -73,7 +73,7 @@ def standalone(queues: tuple[str, ...], *, slots: int | None) -> None:
     """
     from contextlib import ExitStack
 
-    from headway.broker import transport_of
+    from headway.broker.connecting import transport_of
 
     from ..composing import make_scheduler, make_worker
     from ..database import open_database
@@ -115,10 +115,10 @@ def start() -> "Settings":
 
 
 def _shared_transport(settings: "Settings") -> "Transport":
-    """Return the transport that the settings name; raise EmbeddedOnly for one that no other process can reach."""
-    from headway.broker import transport_of
-    from headway.protocol.errors import EmbeddedOnly
+    """Return the transport that the settings name; raise OneProcessOnly for one that no other process can reach."""
+    from headway.broker.connecting import transport_of
+    from headway.protocol.errors import OneProcessOnly
 
     if settings.is_embedded:
-        raise EmbeddedOnly
+        raise OneProcessOnly(url=settings.broker_url)
     return transport_of(settings.broker_url)

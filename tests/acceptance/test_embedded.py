@@ -75,7 +75,7 @@ def test_ctrl_c_cancels_the_run(home: Cluster) -> None:
     """What runs is told to stop, the run ends as cancelled, and the command exits 1."""
     file = write(home, "slow", {"task_id": "a", "shell": f"touch {home.home}/begun; sleep 60"})
     command = subprocess.Popen([HEADWAY, "run", file, "--json"], env=home.env, stdout=subprocess.PIPE, text=True)
-    home.wait_for(lambda: (home.home / "begun").exists())
+    home.wait_for((home.home / "begun").exists)
     command.send_signal(signal.SIGINT)
     printed, _ = command.communicate(timeout=30)
     assert (command.returncode, json.loads(printed)["state"]) == (1, "cancelled")
@@ -116,7 +116,7 @@ def test_standalone_takes_commands_of_other_shells(home: Cluster) -> None:
 
 
 def test_a_killed_standalone_goes_on_where_it_was(home: Cluster) -> None:
-    """kill -9 in the middle of a run and a new start: the run ends in success, and no attempt ran twice."""
+    """Kill -9 in the middle of a run and a new start the run ends in success, and no attempt ran twice."""
     notes = home.home / "notes"
     layers = [[f"l{layer}_{place}" for place in range(6)] for layer in range(4)]
     tasks = [
@@ -159,7 +159,7 @@ def sentence(home: Cluster, *words: str, exit_code: int = 2) -> str:
 @pytest.mark.parametrize("service", ["scheduler", "worker"])
 def test_a_service_of_its_own_needs_a_broker_of_its_own(home: Cluster, service: str) -> None:
     """memory:// is within one process."""
-    assert sentence(home, service).startswith("memory:// is a broker within one process: use `headway standalone`")
+    assert sentence(home, service).startswith("memory:// joins the services of one process: run `headway standalone`")
 
 
 def test_a_home_serves_one_at_a_time(home: Cluster) -> None:
@@ -192,8 +192,7 @@ def test_a_corrupt_database_is_said_and_kept(home: Cluster) -> None:
         ("x = 1\n", [], "holds no DAG: examples/hello.dag.yaml is one to begin with."),
         ("from headway import DAG, shell\n1 / 0\n", [], "file.py:2: ZeroDivisionError: division by zero"),
         (
-            "from headway import DAG, shell\nfor name in ('a', 'b'):\n"
-            "    with DAG(name) as dag:\n        shell('t', 'true')\n    globals()[name] = dag\n",
+            "from headway import DAG, shell\nwith DAG('a') as a, DAG('b') as b:\n    shell('t', 'true')\n",
             [],
             "holds several DAGs: say which one with --dag, of a, b.",
         ),

@@ -19,9 +19,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(params=sorted(ADAPTERS))
-def adapter(request: pytest.FixtureRequest, rabbitmq: RabbitMQ, fresh_vhost: str) -> Iterator[Adapter]:
+def adapter(request: pytest.FixtureRequest) -> Iterator[Adapter]:
     """Give each adapter in turn, with an empty broker; skip what it cannot do."""
-    with ADAPTERS[request.param](rabbitmq, fresh_vhost) as made:
+    with ADAPTERS[request.param](request) as made:
         marker = request.node.get_closest_marker("needs")
         missing = {*marker.args} - made.capabilities if marker else set[Capability]()
         if missing:

@@ -21,7 +21,7 @@ from headway.broker.port import (
     Unconfirmed,
 )
 from headway.protocol.limits import MESSAGE_BYTES_MAX
-from headway.protocol.topology import DEAD, EVENTS, TASKS, Binding, Queue
+from headway.protocol.topology import DEAD, TASKS, Binding, Queue
 
 Join = Callable[[], tuple[Broker, Listener]]
 
@@ -29,12 +29,12 @@ needs = pytest.mark.needs
 QUEUE = Queue(
     name="contract.q",
     arguments={"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD},
-    bindings=(Binding(exchange=EVENTS, pattern="contract.#"),),
+    bindings=(Binding(exchange=TASKS, pattern="contract.#"),),
 )
 DEAD_QUEUE = Queue(name="contract.dead", bindings=(Binding(exchange=DEAD, pattern="#"),))
 
 
-def message(number: int, *, key: str = "contract.x", exchange: str = EVENTS) -> Outgoing:
+def message(number: int, *, key: str = "contract.x", exchange: str = TASKS) -> Outgoing:
     """Return a message that can be told from others."""
     return Outgoing(message_id=f"m{number}", exchange=exchange, routing_key=key, kind="test", body=b'{"n":%d}' % number)
 
@@ -82,7 +82,7 @@ def test_a_delivery_tells_where_it_came_from(join: Join):
     consumer = broker.consume(QUEUE, prefetch=1)
     publish(broker, 1)
     (got,) = listener.deliveries(1)
-    assert (got.consumer, got.queue, got.exchange, got.routing_key) == (consumer, QUEUE.name, EVENTS, "contract.x")
+    assert (got.consumer, got.queue, got.exchange, got.routing_key) == (consumer, QUEUE.name, TASKS, "contract.x")
     assert (got.message_id, got.kind, got.user_id, got.body) == ("m0", "test", broker.user, b'{"n":0}')
     assert (got.redelivered, got.headers) == (False, {})
 
@@ -98,7 +98,6 @@ def test_large_messages_arrive_whole(join: Join):
     assert [delivery.body for delivery in listener.deliveries(3)] == bodies
 
 
-@needs(Capability.RETURNS)
 def test_a_message_that_no_queue_takes_is_returned(join: Join):
     """Unroutable is not confirmed; its neighbours are."""
     broker, listener = join()
@@ -109,12 +108,11 @@ def test_a_message_that_no_queue_takes_is_returned(join: Join):
     assert listener.wait_for(Unconfirmed) == [Unconfirmed("m1", "returned")]
 
 
-@needs(Capability.LIMITS)
 def test_a_full_queue_refuses(join: Join):
     """What is above the queue's limit is refused, so that its publisher keeps it; RabbitMQ overshoots a little."""
     broker, listener = join()
     arguments = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
-    broker.declare(Queue(name="contract.full", arguments=arguments, bindings=(Binding(exchange=EVENTS, pattern="f"),)))
+    broker.declare(Queue(name="contract.full", arguments=arguments, bindings=(Binding(exchange=TASKS, pattern="f"),)))
     number = 0
     while not listener.all_of(Unconfirmed):
         broker.publish(message(number, key="f"))
@@ -134,7 +132,6 @@ def test_ack_ends_a_message(join: Join):
     depth(broker, listener, ready=0)
 
 
-@needs(Capability.DEAD_LETTERS)
 def test_reject_hands_a_message_to_the_dead_letter_exchange(join: Join):
     """A rejected message comes out of the dead-letter exchange with its key."""
     broker, listener = join()
@@ -215,8 +212,8 @@ def test_a_consumer_can_be_cancelled_before_it_began(join: Join):
     for consumer in gone:
         broker.cancel(consumer)
     stays = broker.consume(QUEUE, prefetch=1)
-    publish(broker, 1)
     assert {signal.consumer for signal in listener.wait_for(ConsumerGone, count=3)} == set(gone)
+    publish(broker, 1)
     assert listener.deliveries(1)[0].consumer == stays
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from brokers import Gate, Listener
 from brokers.rabbit import NAME, QUEUE, Open, joined, message, vhost_of
+from headway.broker.connecting import connect
 from headway.broker.port import Confirmed, Disconnected, Failed, Unconfirmed
-from headway.broker.rabbitmq import connect
 from headway.protocol.errors import BrokerRefused
 from headway.protocol.topology import TASKS, control_queue, task_queue
 from servers import RabbitMQ

@@ -2,10 +2,8 @@
 
 from brokers import Listener
 from brokers.rabbit import NAME, QUEUE, Open, joined, message, vhost_of
+from headway.broker.connecting import connect
 from headway.broker.port import Broker, Confirmed, Disconnected, Failed, Outcome, Unconfirmed
-from headway.broker.rabbitmq import connect
-from headway.broker.rabbitmq.adapter import RabbitBroker
-from headway.broker.rabbitmq.address import parse_url
 from headway.protocol.errors import QueueMismatch, WorkerNameTaken
 from headway.protocol.topology import EVENTS, TASKS, Queue, control_queue
 from servers import RabbitMQ
@@ -69,9 +67,9 @@ def test_an_exchange_of_another_kind_ends_all_tries(fresh_vhost: str, rabbitmq: 
     assert str(failed.error).startswith(f"Exchange '{TASKS}' exists with other arguments (PRECONDITION_FAILED")
 
 
-def named(url: str, listener: Listener, *, patience_seconds: float) -> RabbitBroker:
+def named(url: str, listener: Listener, *, patience_seconds: float) -> Broker:
     """Return a broker that takes a taken name for final after so long."""
-    return RabbitBroker(parse_url(url), name=NAME, sink=listener, name_held_seconds=patience_seconds)
+    return connect(url, name=NAME, sink=listener, name_held_seconds=patience_seconds)
 
 
 def test_a_taken_worker_name_is_told(fresh_vhost: str, opened: Open):

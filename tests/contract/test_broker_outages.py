@@ -11,6 +11,7 @@ from pika.exceptions import ShortStringTooLong
 
 from brokers import Gate, Listener
 from brokers.rabbit import NAME, QUEUE, Open, connections, joined, message
+from headway.broker.connecting import connect
 from headway.broker.port import (
     Blocked,
     Broker,
@@ -21,7 +22,6 @@ from headway.broker.port import (
     Unblocked,
     Unconfirmed,
 )
-from headway.broker.rabbitmq import connect
 from servers import RabbitMQ
 
 

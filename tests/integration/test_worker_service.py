@@ -11,8 +11,8 @@ import pytest
 
 from brokers import Gate
 from director import Director, WorkerProcess
+from headway.broker.connecting import connect
 from headway.broker.port import Delivered
-from headway.broker.rabbitmq import connect
 from headway.protocol.dag import Argv, OutputRef, Shell
 from headway.protocol.messages import Drop, Finished, Grant, Heartbeat, Offline, Online, Refused, Started, Stop
 from headway.protocol.names import partition_of, task_key

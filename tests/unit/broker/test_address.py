@@ -2,7 +2,7 @@
 
 import pytest
 
-from headway.broker.rabbitmq.address import Address, parse_url, redact
+from headway.broker.address import Address, parse_url, redact
 from headway.protocol.errors import WrongSettings
 
 
