@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help dev check format test servers bench clean
+.PHONY: help dev check format test docs servers bench clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ format: dev ## Put the code into the house format
 test: dev ## Run the tests; installs RabbitMQ and PostgreSQL where it may
 	@tests/servers/install.sh servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+docs: dev ## Write the pages that are made of the code
+	$(BIN)/python -m headway.protocol.diagram >docs/states.md
+	$(BIN)/python -m headway.protocol.schema >docs/reference/dag.schema.json
 
 servers: dev ## Start a private RabbitMQ and PostgreSQL, print their URLs, stay until Ctrl-C
 	@tests/servers/install.sh servers

@@ -1,6 +1,6 @@
 """A DAG as a value: what an author says, whatever file it was written in.
 
-The Python, JSON and later YAML forms all become this value, and only it reaches the scheduler. Values hold defaults
+The Python, JSON and YAML forms all become this value, and only it reaches the scheduler. Values hold defaults
 already applied and durations in seconds. `validation.py` says what makes a value legal; here are only shapes.
 """
 

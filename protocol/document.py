@@ -1,5 +1,7 @@
 """A DAG as a JSON document (`*.dag.json`): the author's keywords, and the same value as any other form.
 
+How the same document is written as YAML, `yaml_document.py` says.
+
     {"dag_id": "nightly_sales",
      "defaults": {"retries": 2},
      "tasks": [
@@ -25,6 +27,9 @@ from .names import DagId, TaskId
 _TASK_WORDS: Final = ("task_id", "shell", "argv", "upstream", *TASK_KEYWORDS)
 _DAG_WORDS: Final = ("dag_id", *DAG_KEYWORDS, "tasks")
 
+NO_DAG: Final = 'not a DAG: write {"dag_id": ..., "tasks": [...]}'
+"""What a document is told that is something else altogether."""
+
 
 class Fault(msgspec.Struct, frozen=True):
     """What is wrong with a document, in one sentence, and the line it is about."""
@@ -41,11 +46,12 @@ class Document(msgspec.Struct, frozen=True):
     faults: tuple[Fault, ...]
 
 
-class _Entry(msgspec.Struct, frozen=True):
-    """One element of `tasks`, as it stands in the document."""
+class Entry(msgspec.Struct, frozen=True):
+    """One element of `tasks`: where it stands, its text (of JSON), and the lines of its keys (of YAML)."""
 
     line: int
-    text: str
+    text: str = ""
+    keys: dict[str, int] = {}
 
 
 class _Tasks(msgspec.Struct):
@@ -59,16 +65,16 @@ def read_document(body: bytes) -> Document:
         content, doubles = _load(text)
         entries = list(_entries(body))
     except UnicodeDecodeError as error:
-        return _unreadable(body.count(b"\n", 0, error.start) + 1, f"not UTF-8: {error.reason}")
+        return unreadable(body.count(b"\n", 0, error.start) + 1, f"not UTF-8: {error.reason}")
     except json.JSONDecodeError as error:
-        return _unreadable(error.lineno, f"not JSON: {error.msg} (column {error.colno})")
+        return unreadable(error.lineno, f"not JSON: {error.msg} (column {error.colno})")
     except msgspec.ValidationError:
-        return _unreadable(1, 'not a DAG: write {"dag_id": ..., "tasks": [...]}')
+        return unreadable(1, NO_DAG)
     except (ValueError, RecursionError) as error:
-        return _unreadable(1, f"not JSON that can be read: {error}")
+        return unreadable(1, f"not JSON that can be read: {error}")
     if doubles:
         return Document(None, {}, tuple(_locate_doubles(entries, doubles)))
-    return _build(cast("dict[str, object]", content), entries)
+    return build_document(cast("dict[str, object]", content), entries, {})
 
 
 def to_document(dag: Dag) -> bytes:
@@ -82,7 +88,8 @@ def to_document(dag: Dag) -> bytes:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _unreadable(line: int, message: str) -> Document:
+def unreadable(line: int, message: str) -> Document:
+    """Return a document with one fault and nothing else."""
     return Document(None, {}, (Fault(line, message),))
 
 
@@ -104,46 +111,53 @@ def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
 
 
-def _entries(body: bytes) -> Iterator[_Entry]:
+def _entries(body: bytes) -> Iterator[Entry]:
     """Yield the elements of `tasks` with their lines; each starts behind the end of the one before it."""
     start, line = 0, 1
     for raw in msgspec.json.decode(body, type=_Tasks).tasks:
         element = bytes(raw)
         found = body.index(element, start)
         line += body.count(b"\n", start, found)
-        yield _Entry(line, element.decode())
+        yield Entry(line, element.decode())
         start, line = found + len(element), line + element.count(b"\n")
 
 
-def _locate_doubles(entries: list[_Entry], doubles: list[str]) -> Iterator[Fault]:
-    within = [Fault(entry.line, _double(key)) for entry in entries for key in _load(entry.text)[1]]
-    yield from within or [Fault(1, _double(key)) for key in doubles]
+def _locate_doubles(entries: list[Entry], doubles: list[str]) -> Iterator[Fault]:
+    within = [Fault(entry.line, say_double(key)) for entry in entries for key in _load(entry.text)[1]]
+    yield from within or [Fault(1, say_double(key)) for key in doubles]
 
 
-def _double(key: str) -> str:
+def say_double(key: str) -> str:
+    """Say that a key stands twice."""
     return f"key {key!r} stands twice in one object: remove one"
 
 
-def _build(content: Mapping[str, object], entries: list[_Entry]) -> Document:
+def build_document(content: Mapping[str, object], entries: list[Entry], keys: Mapping[str, int]) -> Document:
+    """Return what plain values say, whose `tasks` are a list with these entries; `keys` are the lines of the head's."""
     faults: list[Fault] = []
     head = Dag(dag_id=DagId(""), tasks=())
     defaults: Mapping[str, object] = {}
     try:
         head, defaults = _read_head(content)
     except InvalidDag as error:
-        faults.append(Fault(1, str(error)))
+        faults.append(_locate(error, keys, 1))
     tasks: list[Task] = []
     lines: dict[TaskId, int] = {}
     for entry, given in zip(entries, cast("list[object]", content["tasks"]), strict=True):
         try:
             task = _read_task(given, defaults)
         except InvalidDag as error:
-            faults.append(Fault(entry.line, str(error)))
+            faults.append(_locate(error, entry.keys, entry.line))
         else:
             tasks.append(task)
             lines[task.task_id] = entry.line
     dag = msgspec.structs.replace(head, tasks=tuple(tasks)) if not faults else None
     return Document(dag, lines, tuple(faults))
+
+
+def _locate(error: InvalidDag, keys: Mapping[str, int], line: int) -> Fault:
+    """Return the fault at the line of the keyword that it is about, where both are known."""
+    return Fault(keys.get(str(error.fields.get("word")), line), str(error))
 
 
 def _read_head(content: Mapping[str, object]) -> tuple[Dag, Mapping[str, object]]:

@@ -5,6 +5,7 @@ ones beside it. Whether the values make sense together is for `validation.py` to
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar, get_args
 
@@ -19,6 +20,7 @@ DAG_KEYWORDS: Final = (*(name for name in Dag.__struct_fields__ if name not in {
 DURATIONS: Final = frozenset({"retry_delay", "retry_delay_max", "queued_timeout", "timeout"})
 
 _T = TypeVar("_T", Task, Dag)
+_PLACE: Final = re.compile(r"\$\.(\w+)[^$]*$")
 _NEAR: Final = 0.6
 """Similarity from which a word counts as a misspelling; the default of difflib."""
 
@@ -65,7 +67,7 @@ def refuse_unknown(words: Iterable[str], legal: Iterable[str], where: str) -> No
         if word not in legal:
             near = did_you_mean(word, legal)
             raise InvalidDag(
-                detail=f"{where}: there is no keyword {word!r}{near}; the legal ones are {', '.join(legal)}"
+                detail=f"{where}: there is no keyword {word!r}{near}; the legal ones are {', '.join(legal)}", word=word
             )
 
 
@@ -84,7 +86,7 @@ def _read(keywords: Mapping[str, object], legal: tuple[str, ...], where: str) ->
             try:
                 fields[name] = parse_duration(fields[name])
             except InvalidDuration as error:
-                raise InvalidDag(detail=f"{where}: {name}: {error}") from error
+                raise InvalidDag(detail=f"{where}: {name}: {error}", word=name) from error
     return fields
 
 
@@ -92,7 +94,14 @@ def _convert(fields: Mapping[str, object], to: type[_T], where: str) -> _T:
     try:
         return msgspec.convert(fields, to)
     except msgspec.ValidationError as error:
-        raise InvalidDag(detail=f"{where}: {_explain(str(error), fields, to)}") from error
+        message = str(error)
+        raise InvalidDag(detail=f"{where}: {_explain(message, fields, to)}", word=_word(message)) from error
+
+
+def _word(text: str) -> str:
+    """Return the keyword that msgspec speaks of: the first name of `what - at place`."""
+    found = _PLACE.search(text)
+    return found[1] if found else ""
 
 
 def _explain(text: str, fields: Mapping[str, object], to: type[_T]) -> str:

@@ -54,6 +54,11 @@ def check_name(what: str, value: object) -> str:
     return value
 
 
+def name_pattern(what: str) -> str:
+    """Return the regular expression that a whole name of this kind matches, for those who check names elsewhere."""
+    return f"^{_FORMS[what][0].pattern}$"
+
+
 def partition_of(dag_id: str) -> int:
     """Say which of the 16 partitions owns a DAG, for good: crc32 of its id in UTF-8, modulo 16 (DESIGN 4)."""
     return zlib.crc32(dag_id.encode()) % PARTITIONS

@@ -14,7 +14,7 @@ from headway.protocol.limits import DAG_FILE_BYTES_MAX
 from headway.protocol.names import DagId
 
 from .process import DEFAULT_LIMITS, parse_file
-from .report import DOCUMENT_SUFFIX, FileProblem, Limits, ParsedFile
+from .report import DOCUMENT_SUFFIXES, FileProblem, Limits, ParsedFile
 
 _SKIPPED: Final = ("_", ".")
 """First characters of files and folders that hold no DAG: helper modules, caches, what git and editors keep."""
@@ -67,7 +67,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _may_hold_dag(path: Path) -> bool:
-    if path.name.endswith(DOCUMENT_SUFFIX):
+    if path.name.endswith(DOCUMENT_SUFFIXES):
         return True
     if path.suffix != ".py":
         return False

@@ -23,7 +23,7 @@ from headway.protocol.errors import MalformedMessage
 from headway.protocol.limits import DAG_BYTES_MAX, DAG_FILE_BYTES_MAX
 
 from .explain import say_time_is_up
-from .report import DOCUMENT_SUFFIX, LAST_CHANCE_SECONDS, FileProblem, Limits, ParsedDag, ParsedFile, Report
+from .report import DOCUMENT_SUFFIXES, LAST_CHANCE_SECONDS, FileProblem, Limits, ParsedDag, ParsedFile, Report
 
 DEFAULT_LIMITS: Final = Limits()
 
@@ -58,8 +58,8 @@ def parse_file(
 
 
 def _refuse_unread(path: Path) -> str | None:
-    if not path.name.endswith((".py", DOCUMENT_SUFFIX)):
-        return f"not a DAG file by its name: call it *.py or *{DOCUMENT_SUFFIX}"
+    if not path.name.endswith((".py", *DOCUMENT_SUFFIXES)):
+        return "not a DAG file by its name: call it *.py, *.dag.json or *.dag.yaml"
     try:
         found = path.stat()
     except OSError as error:

@@ -71,12 +71,14 @@ with DAG("sales", defaults={"retries": 2}) as dag:
     assert found.digest == hashlib.sha256(found.body).hexdigest()
 
 
-def test_python_and_json_give_the_same_digest(write):
+def test_python_json_and_yaml_give_the_same_digest(write):
     """And so do other lines and comments: only what is said counts."""
     files = [
         write(ONE),
         write("# new\n\n" + ONE, "moved.py"),
         write('{"dag_id": "one", "tasks": [{"task_id": "a", "shell": "true"}]}', "one.dag.json"),
+        write("dag_id: one\ntasks:\n- task_id: a\n  shell: 'true'\n", "one.dag.yaml"),
+        write("{dag_id: one, tasks: [{task_id: a, shell: 'true'}]}", "one.dag.yml"),
     ]
     assert len({parse_file(path).dags[0].digest for path in files}) == 1
 
@@ -291,6 +293,16 @@ def test_documents_have_lines_too(write):
     ]
     text = '{"dag_id": "d", "tasks": [\n{"task_id": "a", "shell": "x", "upstream": ["b"]}]}'
     assert problems(write(text, "a.dag.json")) == [(2, "task 'a': it waits for 'b', which is no task of this DAG")]
+    assert problems(write("dag_id: d\n\tasks: []", "a.dag.yaml"))[0][0] == 2
+    text = "dag_id: d\ntasks:\n\n- {task_id: a, shell: x, upstream: [b]}\n"
+    assert problems(write(text, "a.dag.yml")) == [(4, "task 'a': it waits for 'b', which is no task of this DAG")]
+
+
+def test_the_limits_hold_for_documents(write):
+    """A large one takes more memory than it may."""
+    tasks = "".join(f"- {{task_id: t{number}, shell: {'x' * 500}}}\n" for number in range(100_000))
+    ((_, message),) = problems(write(f"dag_id: d\ntasks:\n{tasks}", "a.dag.yaml"), memory_bytes=200 * MIB)
+    assert message.startswith("the file needs more than the 200 MiB of memory that reading it may take")
 
 
 def test_what_is_no_file_is_not_read(write, tmp_path):
@@ -300,7 +312,9 @@ def test_what_is_no_file_is_not_read(write, tmp_path):
     os.truncate(huge, DAG_FILE_BYTES_MAX + 1)
     assert problems(tmp_path / "absent.py") == [(1, "cannot be opened: No such file or directory")]
     assert problems(tmp_path / "folder.py") == [(1, "is no file: name a DAG file, not a folder or a device")]
-    assert problems(tmp_path / "dags.txt") == [(1, "not a DAG file by its name: call it *.py or *.dag.json")]
+    assert problems(tmp_path / "dags.txt") == [
+        (1, "not a DAG file by its name: call it *.py, *.dag.json or *.dag.yaml")
+    ]
     assert problems(huge) == [
         (1, f"has {DAG_FILE_BYTES_MAX + 1} bytes, and a DAG file may have {DAG_FILE_BYTES_MAX}: split it")
     ]
@@ -326,13 +340,24 @@ def test_an_interrupted_parser_leaves_no_child(write, tmp_path):
 
 def test_a_folder_is_scanned_for_files_that_may_hold_dags(write, tmp_path):
     """Sorted; without helpers, hidden files and what is no DAG file by its name."""
-    for name in ("b.py", "a.dag.json", "below/c.py", "_skipped.py", ".hidden.py", "_below/d.py", "notes.txt"):
+    for name in (
+        "b.py",
+        "a.dag.json",
+        "e.dag.yaml",
+        "f.dag.yml",
+        "g.yaml",
+        "below/c.py",
+        "_skipped.py",
+        ".hidden.py",
+        "_below/d.py",
+        "notes.txt",
+    ):
         write(ONE, name)
     write("def helper(): pass\n", "helper.py")
     write("import headway\n", "other.py")
     (tmp_path / "dangling.py").symlink_to("nowhere")
     found = [str(path.relative_to(tmp_path)) for path in scan(tmp_path)]
-    assert found == ["a.dag.json", "b.py", "below/c.py", "dangling.py"]
+    assert found == ["a.dag.json", "b.py", "below/c.py", "dangling.py", "e.dag.yaml", "f.dag.yml"]
 
 
 def test_a_folder_must_be_there(tmp_path):
