@@ -46,8 +46,6 @@ def read_dag(file: Path, dag_id: str | None, settings: Settings) -> ParsedDag:
         raise UserError(detail="\n".join(f"{file}:{one.line}: {one.message}" for one in parsed.problems))
     found = {one.dag.dag_id: one for one in parsed.dags}
     names = ", ".join(found)
-    if not found:
-        raise UserError(detail=f"{file} holds no DAG: examples/hello.dag.yaml is one to begin with.")
     if dag_id is None and len(found) > 1:
         raise UserError(detail=f"{file} holds several DAGs: say which one with --dag, of {names}.")
     if dag_id is not None and dag_id not in found:
