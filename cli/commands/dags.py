@@ -82,8 +82,10 @@ def sync(*, as_json: bool) -> int:
     """
     from headway.protocol.errors import WrongSettings
 
+    from ..secrecy import hide_environment
     from ..settings import read_settings
 
+    hide_environment()
     settings = read_settings()
     if settings.dags is None:
         raise WrongSettings(name="HEADWAY_DAGS", value="", detail="set it to the folder of your DAG files")

@@ -25,13 +25,16 @@ def run(file: Path, *, dag_id: str | None, slots: int | None, as_json: bool, **t
     """
     from rich.console import Console
 
+    from ..addressing import join_index
     from ..printing import between, print_json
     from ..progress import count_states
     from ..running import HereAndNow, read_dag
+    from ..secrecy import hide_environment
     from ..service_log import log_to_stderr
     from ..settings import read_settings
     from .trigger import make_trigger
 
+    hide_environment()
     settings = read_settings()
     log_to_stderr("warning", with_time=False)
     parsed = read_dag(file, dag_id, settings)
@@ -44,4 +47,8 @@ def run(file: Path, *, dag_id: str | None, slots: int | None, as_json: bool, **t
     took = between(ended.started_at, ended.finished_at)
     counts = count_states(task.state for task in ended.tasks)
     console.print(f"[bold]{ended.state}[/] in {took}: {counts}", soft_wrap=True)
+    failed = next((task for task in ended.tasks if task.state == "failed"), None)
+    if failed is not None:
+        name = join_index(failed.task_id, failed.map_index)
+        console.print(f"Why: headway why {ended.run_id} {name}    Output: headway logs {ended.run_id} {name}")
     return int(ended.state != "success")

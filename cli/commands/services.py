@@ -105,10 +105,12 @@ def queue_names(given: tuple[str, ...]) -> "Iterator[QueueName]":
 
 
 def start() -> "Settings":
-    """Read the settings and let the service's remarks go to stderr."""
+    """Read the settings, hide them from what runs here, and let the service's remarks go to stderr."""
+    from ..secrecy import hide_environment
     from ..service_log import log_to_stderr
     from ..settings import read_settings, runs_under_systemd
 
+    hide_environment()
     settings = read_settings()
     log_to_stderr(settings.log_level, with_time=not runs_under_systemd())
     return settings

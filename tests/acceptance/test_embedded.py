@@ -189,7 +189,7 @@ def test_a_corrupt_database_is_said_and_kept(home: Cluster) -> None:
         ("x = 1\n", [], "or skip the file by a name that starts with '_'"),
         ("from headway import DAG, shell\n1 / 0\n", [], "file.py:2: ZeroDivisionError: division by zero"),
         (
-            "from headway import DAG, shell\na, b = DAG('a'), DAG('b')\nfor dag in (a, b):\n    shell('t', 'true', dag=dag)\n",
+            "from headway import *\na, b = DAG('a'), DAG('b')\nfor dag in (a, b):\n    shell('t', 'true', dag=dag)\n",
             [],
             "holds several DAGs: say which one with --dag, of a, b.",
         ),
