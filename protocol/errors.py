@@ -54,6 +54,10 @@ class WrongSettings(UserError):
     """Setting {name} = {value!r} is not usable: {detail}."""
 
 
+class WrongConfig(UserError):
+    """{place}: {detail}."""
+
+
 class PeerError(HeadwayError):
     """A peer broke the protocol: {detail}."""
 

@@ -1,5 +1,6 @@
 """`headway scheduler` and `headway worker`: each builds the objects of one process and runs it until its end."""
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ def scheduler() -> None:
 
     settings = _start()
     engine = open_database(settings)
-    store = Store(engine)
+    store = Store(engine, settings.limits)
     brokers: list[Broker] = []
 
     def connect_scheduler(sink: "Sink") -> "Broker":
@@ -43,8 +44,6 @@ def scheduler() -> None:
 
 def _scanner(settings: "Settings", engine: "Engine", brokers: "list[Broker]") -> "Scanner | None":
     """Return what looks for changed DAG files; it publishes through the scheduler's own broker, made by then."""
-    import logging
-
     from headway.scheduler.dagfiles import DagFolder
     from headway.scheduler.scanner import Scanner
     from headway.scheduler.store.reads import known_dags
@@ -119,6 +118,7 @@ def worker(queues: tuple[str, ...], *, slots: int | None, name: str | None) -> N
             lease_seconds=settings.worker_lease,
             heartbeat_seconds=settings.worker_heartbeat,
             drain_seconds=settings.worker_drain,
+            limits=settings.limits,
         ),
         lambda sink: connect(settings.broker_url, name=f"headway worker {name or ''}".rstrip(), sink=sink),
     )
@@ -139,4 +139,6 @@ def _start() -> "Settings":
 
     settings = read_settings()
     log_to_stderr(settings.log_level, with_time=not runs_under_systemd())
+    for remark in settings.remarks:
+        logging.getLogger(__name__).warning("%s", remark)
     return settings
