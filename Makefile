@@ -42,6 +42,7 @@ test: dev ## Run the tests; installs RabbitMQ and PostgreSQL where it may
 docs: dev ## Write the pages that are made of the code
 	$(BIN)/python -m headway.protocol.diagram >docs/states.md
 	$(BIN)/python -m headway.protocol.schema >docs/reference/dag.schema.json
+	$(BIN)/python -m headway.cli.config_example >docs/reference/headway.toml
 
 servers: dev ## Start a private RabbitMQ and PostgreSQL, print their URLs, stay until Ctrl-C
 	@tests/servers/install.sh servers

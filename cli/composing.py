@@ -32,7 +32,7 @@ def make_scheduler(settings: Settings, engine: Engine, transport: Transport) -> 
     if settings.dags is None:
         log.info("HEADWAY_DAGS is not set, so no DAG files are read")
     scanner = partial(_make_scanner, settings, engine) if settings.dags is not None else None
-    return Scheduler(Store(engine), partial(transport.connect, "headway scheduler"), scanner)
+    return Scheduler(Store(engine, settings.limits), partial(transport.connect, "headway scheduler"), scanner)
 
 
 def make_worker(
@@ -50,6 +50,7 @@ def make_worker(
         lease_seconds=settings.worker_lease,
         heartbeat_seconds=settings.worker_heartbeat,
         drain_seconds=settings.worker_drain,
+        limits=settings.limits,
     )
     return WorkerService(own, partial(transport.connect, f"headway worker {name or ''}".rstrip()))
 

@@ -62,6 +62,10 @@ class NothingRuns(UserError):
     """Nothing runs in {home}: start `headway standalone` there, or set HEADWAY_BROKER_URL to a scheduler's broker."""
 
 
+class WrongConfig(UserError):
+    """{place}: {detail}."""
+
+
 class PeerError(HeadwayError):
     """A peer broke the protocol: {detail}."""
 

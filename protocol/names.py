@@ -40,6 +40,7 @@ _FORMS: Final = {
     "task id": (_ID, _ID_RULE),
     "run id": (_RUN, _RUN_RULE),
     "queue": (_LOWER, _LOWER_RULE),
+    "pool": (_LOWER, _LOWER_RULE),
     "worker name": (_WORKER, "letters, digits, '_', '-', at most 63 characters"),
     "parameter": (_PARAM, "letters, digits, '_', not starting with a digit, at most 63 characters"),
     "environment variable": (_PARAM, "letters, digits, '_', not starting with a digit, at most 63 characters"),

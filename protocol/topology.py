@@ -8,12 +8,13 @@ Task queues and event queues are quorum queues. An argument of an existing queue
 again, so what an operator may want to change belongs into a RabbitMQ policy.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from .limits import PARTITIONS
-from .names import WORKERS_PARTITION, partition_label
+from .names import WORKERS_PARTITION, QueueName, partition_label
 
 TASKS: Final = "headway.tasks"
 EVENTS: Final = "headway.events"
@@ -21,6 +22,9 @@ DEAD: Final = "headway.dead"
 
 TASK_TTL_SECONDS: Final = 600.0
 """How long a task message stands in its queue before the broker hands it back as `expired`; Airflow's queue timeout."""
+
+TTL_SECONDS_MAX: Final = 49 * 24 * 3600.0
+"""What RabbitMQ takes: 32 bits of milliseconds."""
 
 DELIVERY_LIMIT: Final = 5
 """Returns of a task message by dying workers before the broker hands it back as `delivery_limit`."""
@@ -48,6 +52,22 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     bindings: tuple[Binding, ...] = ()
     exclusive: bool = False
 
+
+class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may say of a queue of tasks: its TTL, and how many messages are published at a time.
+
+    Without a window, the scheduler reckons one from the slots that serve the queue.
+    """
+
+    ttl_seconds: float = TASK_TTL_SECONDS
+    window: int | None = None
+
+
+ANY_QUEUE: Final = QueueLimits()
+"""Limits of a queue that nobody says anything of."""
+
+NO_LIMITS: Final[Mapping[QueueName, QueueLimits]] = {}
+"""Where nobody says anything of any queue."""
 
 EXCHANGES: Final = (
     Exchange(name=DEAD),
@@ -78,13 +98,13 @@ def task_queue_name(queue: str) -> str:
     return f"headway.q.{queue}"
 
 
-def task_queue(queue: str) -> Queue:
+def task_queue(queue: str, limits: QueueLimits = ANY_QUEUE) -> Queue:
     """Return a queue of tasks: whatever is not taken from it comes back as an event, at least once."""
     return Queue(
         name=task_queue_name(queue),
         arguments={
             "x-queue-type": "quorum",
-            "x-message-ttl": int(TASK_TTL_SECONDS * 1000),
+            "x-message-ttl": int(limits.ttl_seconds * 1000),
             "x-dead-letter-exchange": DEAD,
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",

@@ -12,7 +12,7 @@ deliveries are acked, all with one ack. Nothing is acked before it is committed,
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 import msgspec
@@ -36,7 +36,7 @@ from headway.broker.port import (
 )
 from headway.protocol.errors import Unavailable
 from headway.protocol.names import QueueName
-from headway.protocol.topology import EVENT_QUEUES, task_queue
+from headway.protocol.topology import ANY_QUEUE, EVENT_QUEUES, task_queue
 
 from .clock import Clock
 from .decider import Committed, Decider
@@ -117,6 +117,7 @@ class Scheduler:
     def _serve(self) -> None:
         for event_queue in EVENT_QUEUES:
             self._broker.consume(event_queue, prefetch=PREFETCH)
+        self._declare(self._store.limits)  # before a worker does that knows of none
         self._broker.open()
         self._clock.start()
         if self._scanner is not None:
@@ -208,10 +209,14 @@ class Scheduler:
 
     def _send(self, committed: Committed) -> None:
         if committed.queues:
-            self._broker.declare(*(task_queue(QueueName(name)) for name in committed.queues))
+            self._declare(QueueName(name) for name in committed.queues)
         self._relay.order(committed.orders)
         self._relay.post(committed.outbox)
         self._clock.expect(committed.next_due)
+
+    def _declare(self, queues: Iterable[QueueName]) -> None:
+        limits = self._store.limits
+        self._broker.declare(*(task_queue(queue, limits.get(queue, ANY_QUEUE)) for queue in queues))
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
         """Try again with backoff for as long as the database is away, or until we are to stop."""

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -13,6 +14,7 @@ from headway.protocol.dag import Dag, Shell, Task
 from headway.protocol.messages import DagVersion, Event, Finished, Message, Online, Started, Trigger
 from headway.protocol.messages import Task as TaskMessage
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, WorkerName
+from headway.protocol.topology import NO_LIMITS, QueueLimits
 from headway.scheduler.decider import Committed, Decider
 from headway.scheduler.intake import Arrival, partition_of_event
 from headway.scheduler.store import tables as t
@@ -41,13 +43,14 @@ class Stage:
 
     def __init__(self, url: str) -> None:
         self.engine: Engine = make_engine(url)
+        self.limits: Mapping[QueueName, QueueLimits] = NO_LIMITS
         self._seq = itertools.count(1)
         self._ids = itertools.count(1)
         self.restart()
 
     def restart(self) -> None:
         """Begin with nothing remembered, as after a crash."""
-        self.store = Store(self.engine)
+        self.store = Store(self.engine, self.limits)
         self.decider = Decider(self.store, user="scheduler")
 
     def arrival(self, event: Event, *, message_id: str | None = None) -> Arrival:

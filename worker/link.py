@@ -6,6 +6,7 @@ Names become names of files, so a task message with an illegal one is malformed,
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Final, assert_never
 
 from headway.broker.port import (
@@ -30,7 +31,7 @@ from headway.protocol.codec import decode_order, decode_task, encode
 from headway.protocol.errors import InvalidName, MalformedMessage
 from headway.protocol.messages import AttemptMessage, Message, Task, kind_of
 from headway.protocol.names import WORKERS_PARTITION, QueueName, WorkerName, check_name, event_key, partition_of
-from headway.protocol.topology import EVENTS, control_queue, task_queue
+from headway.protocol.topology import ANY_QUEUE, EVENTS, QueueLimits, control_queue, task_queue
 
 from .core.values import ConsumerEnded, Input, OrderArrived, Tap, TaskArrived
 
@@ -45,8 +46,9 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 class BrokerLink:
     """A worker's own queue, its task consumers, and its events. Used by one thread."""
 
-    def __init__(self, broker: Broker, worker: WorkerName) -> None:
+    def __init__(self, broker: Broker, worker: WorkerName, limits: Mapping[QueueName, QueueLimits]) -> None:
         self._broker = broker
+        self._limits = limits
         self._consumers: dict[Tap, ConsumerId] = {}
         self._taps: dict[ConsumerId, Tap] = {}
         # Before the connection is made: `Connected` then says that the queue, and so the name, is ours.
@@ -91,7 +93,7 @@ class BrokerLink:
 
     def consume(self, tap: Tap, queue: QueueName) -> None:
         """Take tasks, one at a time."""
-        consumer = self._broker.consume(task_queue(queue), prefetch=1)
+        consumer = self._broker.consume(task_queue(queue, self._limits.get(queue, ANY_QUEUE)), prefetch=1)
         self._consumers[tap] = consumer
         self._taps[consumer] = tap
 

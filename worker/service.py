@@ -96,7 +96,7 @@ class WorkerService:
             stack.callback(broker.close, timeout_seconds=CLOSE_SECONDS)
             identity = _identity(settings, name, host)
             core = Worker(identity, new_id=lambda: uuid.uuid4().hex, spooled=spool.load())
-            hands = _Hands(BrokerLink(broker, name), children, files, spool, self._inbox)
+            hands = _Hands(BrokerLink(broker, name, settings.limits), children, files, spool, self._inbox)
             _log.info("Worker %s (boot %s) serves %s", name, identity.boot, ", ".join(settings.queues))
             broker.open()
             self._serve(core, hands)

@@ -27,7 +27,7 @@ def queues(*, as_json: bool) -> None:
     from ..settings import read_settings
 
     settings = read_settings()
-    found = list_queues(open_database(settings))
+    found = list_queues(open_database(settings), settings.limits)
     depths = _measure(settings, [queue.queue for queue in found])
     lines: list[dict[str, Any]] = [
         {

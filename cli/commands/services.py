@@ -1,5 +1,6 @@
 """The services as commands: each builds the objects of one process and runs it until its end."""
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,8 @@ def start() -> "Settings":
     hide_environment()
     settings = read_settings()
     log_to_stderr(settings.log_level, with_time=not runs_under_systemd())
+    for remark in settings.remarks:
+        logging.getLogger(__name__).warning("%s", remark)
     return settings
 
 

@@ -16,6 +16,8 @@ def why(run_id: str, task: str, *, as_json: bool) -> None:
 
     What it waits for, who holds it, where it runs, how it ended. TASK[INDEX] names one instance of a mapped task.
     """
+    import msgspec
+
     from headway.scheduler.store.evidence import collect_evidence
 
     from ..addressing import split_index
@@ -24,8 +26,10 @@ def why(run_id: str, task: str, *, as_json: bool) -> None:
     from ..settings import read_settings
 
     task_id, map_index = split_index(task)
-    evidence = collect_evidence(open_database(read_settings()), run_id, task_id, map_index)
-    told = explain(evidence, datetime.now(UTC))
+    settings = read_settings()
+    evidence = collect_evidence(open_database(settings), run_id, task_id, map_index)
+    queue = evidence.queue.limited(settings.limits)
+    told = explain(msgspec.structs.replace(evidence, queue=queue), datetime.now(UTC))
     if as_json:
         print_json(
             {

@@ -28,7 +28,7 @@ WINDOW_PER_SLOT: Final = 2
 
 def window_of(queue: QueueRow) -> int:
     """Return how many messages of a queue may be published and not yet granted."""
-    return max(WINDOW_MIN, WINDOW_PER_SLOT * queue.slots)
+    return queue.window or max(WINDOW_MIN, WINDOW_PER_SLOT * queue.slots)
 
 
 def free_in_window(queue: QueueRow, delta: QueueDelta) -> int:

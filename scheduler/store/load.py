@@ -80,7 +80,7 @@ class Loader:
             row.queue: row for row in self._by_key(t.queues, QueueRow, ("queue",), [(queue,) for queue in missing])
         }
         for queue in missing:
-            snapshot.queues[queue] = found.get(queue, QueueRow(queue=queue))
+            snapshot.queues[queue] = found.get(queue, QueueRow(queue=queue)).limited(snapshot.limits)
 
     def waiting(self, queue: QueueName, limit: int) -> list[TaskInstance]:
         """Return the next task instances that wait for room in a queue."""

@@ -9,7 +9,7 @@ Everything here is synchronous and belongs to one thread.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -21,6 +21,7 @@ from headway.protocol.errors import Corrupt
 from headway.protocol.messages import LeaseTimer, Missing, TaskTimer
 from headway.protocol.names import QueueName
 from headway.protocol.states import AttemptState
+from headway.protocol.topology import NO_LIMITS, QueueLimits
 
 from ..core.needs import Needs
 from ..core.rows import TaskInstance, Timer
@@ -122,8 +123,9 @@ class Store:
     loses begins again with nothing kept.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        """Use `engine`; nothing is read yet."""
+    def __init__(self, engine: Engine, limits: Mapping[QueueName, QueueLimits] = NO_LIMITS) -> None:
+        """Use `engine`; nothing is read yet. `limits` are what decisions take for those of queues."""
+        self.limits = limits
         self._reads = engine
         self._engine = engine.execution_options(**{WRITES: True})
         self._selects: dict[str, Any] = {}
@@ -135,7 +137,7 @@ class Store:
         """Open one transaction; it is committed at the end of the block, or rolled back by any error."""
         kept, self._kept = self._kept, None
         with translated(self._engine), self._engine.begin() as connection:
-            begun = kept if kept is not None and kept.is_fresh() else _begin(connection, kept)
+            begun = kept if kept is not None and kept.is_fresh() else _begin(connection, kept, self.limits)
             loader, saver = Loader(connection, self._selects), Saver(connection, self._writes)
             batch = Batch(connection, loader, saver, begun)
             yield batch
@@ -176,11 +178,12 @@ class Store:
                 connection.execute(insert(t.dag_values).values(digest=digest, value=pack_value(encoded)))
 
 
-def _begin(connection: Connection, kept: _Kept | None) -> _Kept:
+def _begin(connection: Connection, kept: _Kept | None, limits: Mapping[QueueName, QueueLimits]) -> _Kept:
     """Lock the partitions, read the clock, and look whether what was kept is still true."""
     now, sequences = _lock_partitions(connection)
     true = kept is not None and kept.sequences == sequences
-    return _Kept(_Clock(now, time.monotonic()), sequences, kept.snapshot if kept is not None and true else Snapshot())
+    snapshot = kept.snapshot if kept is not None and true else Snapshot(limits)
+    return _Kept(_Clock(now, time.monotonic()), sequences, snapshot)
 
 
 def _lock_partitions(connection: Connection) -> tuple[datetime, dict[int, int]]:

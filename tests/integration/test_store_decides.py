@@ -1,12 +1,16 @@
 """What the decider makes of events stands in the database, the same on PostgreSQL and on SQLite."""
 
+from datetime import timedelta
+
 import msgspec
 from sqlalchemy import delete, func, select, update
 
 from headway.protocol.codec import decode_event
 from headway.protocol.messages import Cancel, Expired, Refused
 from headway.protocol.names import QueueName, RunId, TaskId, partition_of
+from headway.protocol.topology import QueueLimits
 from headway.scheduler.store import tables as t
+from headway.scheduler.store.reads import list_queues
 from stage import Stage, address, dag, orders_in, task, tasks_in
 
 CHAIN = dag(task("a"), task("b", "a"))
@@ -216,6 +220,21 @@ def test_only_a_window_of_a_flood_is_published(stage: Stage):
     committed = stage.give(stage.started(messages["t001"]))
     assert list(tasks_in(committed)) == ["t050"]
     assert stage.rows(t.queues) == [{"queue": "default", "queued": 100, "waiting": 49, "slots": 2}]
+
+
+def test_a_queue_may_have_limits_of_its_own(stage: Stage):
+    """Its window is kept to from batch to batch, and the audit, which knows no limits, finds no difference."""
+    stage.limits = {QueueName("default"): QueueLimits(ttl_seconds=5.0, window=3)}
+    stage.restart()
+    messages = tasks_in(stage.run(dag(*(task(f"t{number}") for number in range(5)))))
+    assert sorted(messages) == ["t0", "t1", "t2"]
+    stage.online()
+    assert list(tasks_in(stage.give(stage.started(messages["t0"])))) == ["t3"]
+    timers = stage.rows(t.timers, timer="queued_deadline")
+    queued = {row["task_id"]: row["queued_at"] for row in stage.rows(t.attempts, state="queued")}
+    assert all(row["due"] - queued[row["task_id"]] == timedelta(seconds=65) for row in timers)
+    (line,) = list_queues(stage.engine, stage.limits)
+    assert (line.queued, line.unpublished, line.window) == (3, 1, 3)
 
 
 def test_a_large_run_is_made_slice_by_slice(stage: Stage):

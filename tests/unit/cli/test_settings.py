@@ -7,7 +7,7 @@ import pytest
 from headway.cli.settings import SETTINGS, Settings, read_settings
 from headway.protocol.errors import WrongSettings
 
-HOME = {"HOME": "/users/somebody"}
+HOME = {"HOME": "/users/somebody", "HEADWAY_CONFIG": "/dev/null"}
 
 
 def read(**environment: str) -> Settings:
@@ -45,7 +45,7 @@ def test_the_database_lies_in_the_home():
 def test_without_any_home_one_is_asked_for():
     """A process without HOME is told what to set."""
     with pytest.raises(WrongSettings, match="say where Headway may keep its files"):
-        read_settings({})
+        read_settings({"HEADWAY_CONFIG": "/dev/null"})
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from headway.protocol.topology import (
     EVENTS,
     EXCHANGES,
     TASKS,
+    QueueLimits,
     control_queue,
     event_queue,
     task_queue,
@@ -68,6 +69,12 @@ def test_a_task_that_is_not_taken_comes_back():
         "x-overflow": "reject-publish",
         "x-delivery-limit": 5,
     }
+
+
+def test_a_queue_may_have_a_ttl_of_its_own():
+    """And is else as all others."""
+    queue = task_queue("io", QueueLimits(ttl_seconds=1.5))
+    assert queue.arguments == task_queue("io").arguments | {"x-message-ttl": 1_500}
 
 
 def test_a_control_queue_belongs_to_one_connection():

@@ -1,12 +1,17 @@
 """The task message: complete in itself, and refused where its inputs are not."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 
 from headway.protocol.dag import Argv, OutputRef, Shell
 from headway.protocol.limits import INPUT_BYTES_MAX
-from headway.protocol.names import TaskId
+from headway.protocol.names import QueueName, TaskId
+from headway.protocol.topology import QueueLimits
 from world import START, World, running
+from world.audit import audit
+from world.dags import dag
 
 
 def message_of(world: World, name: str):
@@ -51,6 +56,19 @@ def test_the_fence_rises_with_each_attempt():
     world.start("a")
     world.tell(world.worker_lost("a"))
     assert [one.message.fence for one in world.published] == [1, 2]
+
+
+def test_a_queue_with_a_ttl_of_its_own_is_waited_for_as_long():
+    """And a minute; an audit, which knows no limits, decides the same."""
+    limits = {QueueName("io"): QueueLimits(ttl_seconds=5.5)}
+    world = World(dag("a, b", a={"queue": "io"}), limits=limits)
+    world.tell(world.online())
+    world.tell(world.trigger())
+    assert world.timer("a", "queued_deadline").due == world.now + timedelta(seconds=65.5)
+    assert world.timer("b", "queued_deadline").due == world.now + timedelta(seconds=660)
+    world.ring("a", "queued_deadline")
+    assert [one.publication for one in world.published if one.message.task_id == "a"] == [1, 2]
+    assert audit(world) == []
 
 
 def test_inputs_travel_in_the_message():
