@@ -11,11 +11,8 @@ deliveries are acked, all with one ack. Nothing is acked before it is committed,
 
 import logging
 import queue
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import msgspec
@@ -46,6 +43,7 @@ from .decider import Committed, Decider
 from .intake import Arrival, Unreadable, read
 from .relay import Relay
 from .scanner import Scanner
+from .signals import on_signals
 from .store.store import Store
 
 T = TypeVar("T")
@@ -220,18 +218,5 @@ class Scheduler:
 def run_scheduler(store: Store, connect: Callable[[Sink], Broker], scanner: Scanner | None = None) -> None:
     """Run a scheduler in this process until SIGTERM or SIGINT."""
     scheduler = Scheduler(store, connect, scanner)
-    with _signals(scheduler.stop):
+    with on_signals(scheduler.stop):
         scheduler.run()
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

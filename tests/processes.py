@@ -29,6 +29,11 @@ def assert_dead(*pids: int | str) -> None:
         assert ready, f"process {pid} is still alive"
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started and that are not gone."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def wait_for_lines(path: Path, count: int) -> list[str]:
     """Wait until a file has this many lines, by looking again: a file has no bell."""
     return _look(lambda: path.read_text().splitlines() if path.exists() else [], lambda lines: len(lines) >= count)

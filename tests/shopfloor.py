@@ -174,15 +174,18 @@ class Floor:
                 self.do(Confirmed(message_id))
         return self
 
-    def deliver(self, message: Task | str = "t1", *, queue: str = "default") -> int:
-        """Hand a task message to an idle consumer, closing ones last; return the delivery's tag."""
+    def deliver(self, message: Task | str = "t1", *, queue: str = "default", refusal: str = "") -> int:
+        """Hand a task message to an idle consumer, closing ones last; return the delivery's tag.
+
+        `refusal` says why this machine cannot run it.
+        """
         message = task(message) if isinstance(message, str) else message
         busy = {tap for tap, _ in self.held.values()}
         ready = [tap for tap, name in self.taps.items() if name == queue and tap not in busy]
         tap = min(ready, key=lambda tap: tap in self.closing)
         tag = next(self._tags)
         self.held[tag] = (tap, message)
-        self.do(TaskArrived(tap=tap, delivery=self._delivery(tag), task=message))
+        self.do(TaskArrived(tap=tap, delivery=self._delivery(tag), task=message, refusal=refusal))
         return tag
 
     def gone(self) -> None:

@@ -1,4 +1,4 @@
-"""`headway scheduler` and `headway worker`: each builds the objects of one process and runs it until its end."""
+"""`headway scheduler`, `worker` and `logkeeper`: each builds the objects of one process and runs it until its end."""
 
 import os
 from collections.abc import Iterator
@@ -119,8 +119,31 @@ def worker(queues: tuple[str, ...], *, slots: int | None, name: str | None) -> N
             lease_seconds=settings.worker_lease,
             heartbeat_seconds=settings.worker_heartbeat,
             drain_seconds=settings.worker_drain,
+            secrets=settings.secrets,
         ),
         lambda sink: connect(settings.broker_url, name=f"headway worker {name or ''}".rstrip(), sink=sink),
+    )
+
+
+@click.command()
+def logkeeper() -> None:
+    """Keep what tasks write: run a logkeeper until SIGTERM.
+
+    It needs the broker (HEADWAY_BROKER_URL) and the database (HEADWAY_DATABASE_URL), where it stores the output of
+    tasks for HEADWAY_LOGS_KEEP. If several run, one works and the others stand by.
+    """
+    from datetime import timedelta
+
+    from headway.broker.rabbitmq import connect
+    from headway.scheduler.logkeeper import run_logkeeper
+
+    from ..database import open_database
+
+    settings = _start()
+    run_logkeeper(
+        open_database(settings),
+        lambda sink: connect(settings.broker_url, name="headway logkeeper", sink=sink),
+        keep=timedelta(seconds=settings.logs_keep),
     )
 
 

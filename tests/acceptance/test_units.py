@@ -149,7 +149,7 @@ def test_the_page_gives_the_permissions_of_the_protocol():
     """Which are tested on a broker."""
     protocol = (ROOT / "docs/protocol.md").read_text("utf-8")
     commands = re.findall(r"^rabbitmqctl set_.*$", PAGE, re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 4
     assert all(f"{command}\n" in protocol for command in commands)
 
 

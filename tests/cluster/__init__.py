@@ -126,6 +126,10 @@ class Cluster:
         """Start a worker."""
         return self._start(name, "worker", "-q", queue, "--slots", str(slots), "--name", name)
 
+    def start_logkeeper(self, name: str = "logkeeper") -> Service:
+        """Start a logkeeper."""
+        return self._start(name, "logkeeper")
+
     def headway(self, *args: str, exit_code: int = 0, timeout: float = 120) -> str:
         """Run a command and return what it printed; raise CommandFailed if it exits otherwise."""
         run = subprocess.run(
