@@ -33,11 +33,7 @@ TAIL_BYTES_MAX: Final = 4 * 1024
 """Last bytes of a task's output that travel in `finished`, so that a failure explains itself without the worker."""
 
 LOG_CHUNK_BYTES_MAX: Final = 48 * 1024
-"""Bytes of a log that one `log_chunk` stands for; as text they are 144 KiB at most, each byte that is no text taking
-three."""
-
-LOG_CHUNK_TEXT_MAX: Final = 3 * LOG_CHUNK_BYTES_MAX
-"""Characters of a chunk's text."""
+"""Bytes of a log that one `log_chunk` stands for, and characters of its text: 144 KiB where each byte is no text."""
 
 NUMBER_MAX: Final = 2**31 - 1
 """Map indexes and tries: what a database's integer holds."""

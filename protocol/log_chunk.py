@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from .limits import LOG_CHUNK_BYTES_MAX, LOG_CHUNK_TEXT_MAX, NUMBER_MAX, OFFSET_MAX
+from .limits import LOG_CHUNK_BYTES_MAX, NUMBER_MAX, OFFSET_MAX
 from .messages import AttemptMessage
 from .names import UNMAPPED
 
@@ -19,5 +19,5 @@ class LogChunk(AttemptMessage, frozen=True, kw_only=True, tag="log_chunk"):
     try_number: Annotated[int, msgspec.Meta(ge=1, le=NUMBER_MAX)] = msgspec.field(name="try")
     offset: Annotated[int, msgspec.Meta(ge=0, le=OFFSET_MAX)]
     size: Annotated[int, msgspec.Meta(ge=0, le=LOG_CHUNK_BYTES_MAX)]
-    data: Annotated[str, msgspec.Meta(max_length=LOG_CHUNK_TEXT_MAX)]
+    data: Annotated[str, msgspec.Meta(max_length=LOG_CHUNK_BYTES_MAX)]
     eof: bool = False

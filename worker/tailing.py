@@ -22,12 +22,11 @@ _CONTINUED: Final = 0b10
 their character is."""
 
 
-class LogTail:
-    """A log of a running attempt, or of one that has ended and is not shipped to its end.
+_CHARACTER_BYTES_MAX: Final = 4
 
-    `message_id` is that of the piece under way, which stays what it is until it is confirmed: a repetition that stood
-    for another size would leave a gap behind it.
-    """
+
+class LogTail:
+    """A log of a running attempt, or (`is_complete`) of one that has ended. `is_behind`: more is there."""
 
     def __init__(self, attempt: AttemptMessage, log: Path, mask: Mask) -> None:
         self.token = attempt.token
@@ -65,10 +64,10 @@ def cut(data: bytes, mask: Mask) -> int:
 
 def _whole_characters(data: bytes, end: int) -> int:
     """Return `end`, or where the character of UTF-8 begins that goes on behind it. What is no text is left as it is."""
-    for place in range(end - 1, max(-1, end - 4), -1):
+    for place in range(end - 1, max(-1, end - _CHARACTER_BYTES_MAX), -1):
         if data[place] >> 6 != _CONTINUED:
             length = 8 - (data[place] ^ 0xFF).bit_length()
-            return place if place + length > end else end
+            return place if length <= _CHARACTER_BYTES_MAX and place + length > end else end
     return end
 
 

@@ -23,9 +23,7 @@ def test_the_output_of_a_host_that_is_gone_is_there(fresh_vhost: str, fresh_data
     with Cluster(here, fresh_vhost, fresh_database) as cluster:
         cluster.start_scheduler()
         cluster.start_logkeeper()
-        cluster.env["HEADWAY_HOME"] = str(host)
-        worker = cluster.start_worker("w1")
-        cluster.env["HEADWAY_HOME"] = str(here)
+        worker = cluster.start_worker("w1", HEADWAY_HOME=str(host))
         cluster.sync(("ticks.py", TICKS))
         run_id = cluster.headway("trigger", "ticks").splitlines()[0]
         log = host / "logs" / run_id / "tick.1.log"

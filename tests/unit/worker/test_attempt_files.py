@@ -10,34 +10,9 @@ import pytest
 from headway.protocol.dag import Argv, Shell
 from headway.protocol.states import EndReason
 from headway.worker import attempt_files
-from headway.worker.attempt_files import AttemptFiles
 from headway.worker.children import ChildExit, Launch
 from headway.worker.core.values import ChildNotStarted
-from headway.worker.secret_files import SecretFiles
-from shopfloor import task
-
-
-class Followed:
-    """What was said of logs, where a shipper would be: each attempt's mask, and whether it wrote anything."""
-
-    def __init__(self):
-        self.masks = {}
-        self.wrote = {}
-
-    def watch(self, attempt, _log, mask):
-        """Note a beginning."""
-        self.masks[attempt.token] = mask
-
-    def end(self, token, *, wrote):
-        """Note an end."""
-        self.wrote[token] = wrote
-
-
-def make_files(home, inherited=None, *, secrets=None, shipper=None):
-    """Return the files of one worker."""
-    return AttemptFiles(
-        home, home / "tasks", inherited or {}, secrets=SecretFiles(secrets), shipper=shipper or Followed()
-    )
+from shopfloor import Followed, make_files, task
 
 
 @pytest.fixture
