@@ -63,6 +63,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "scheduler": Entry("services", "scheduler", "Decide: run a scheduler until SIGTERM."),
         "worker": Entry("services", "worker", "Work: run a worker until SIGTERM drains it."),
         "standalone": Entry("services", "standalone", "Do everything in one process, until SIGTERM."),
+        "logkeeper": Entry("services", "logkeeper", "Keep what tasks write: run a logkeeper until SIGTERM."),
         "db": Entry("db", "db", "Create or migrate the database's schema."),
     },
     "DAGs and runs": {

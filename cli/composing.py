@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 from functools import partial
 
 from headway.broker.connecting import Transport
@@ -12,6 +13,7 @@ from headway.protocol.limits import SLOTS_MAX
 from headway.protocol.messages import DagVersion
 from headway.protocol.names import QueueName, WorkerName, check_name
 from headway.scheduler.dagfiles import DagFolder
+from headway.scheduler.logkeeper import Logkeeper
 from headway.scheduler.parser.report import Limits
 from headway.scheduler.relay import event_message
 from headway.scheduler.scanner import Scanner
@@ -51,8 +53,16 @@ def make_worker(
         heartbeat_seconds=settings.worker_heartbeat,
         drain_seconds=settings.worker_drain,
         limits=settings.limits,
+        secrets=settings.secrets,
     )
     return WorkerService(own, partial(transport.connect, f"headway worker {name or ''}".rstrip()))
+
+
+def make_logkeeper(settings: Settings, engine: Engine, transport: Transport) -> Logkeeper:
+    """Return a logkeeper."""
+    return Logkeeper(
+        engine, partial(transport.connect, "headway logkeeper"), keep=timedelta(seconds=settings.logs_keep)
+    )
 
 
 def limits_of(settings: Settings) -> Limits:

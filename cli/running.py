@@ -24,7 +24,7 @@ from headway.scheduler.store.progress import Progress
 from headway.scheduler.store.reads import RunDetail, RunSummary, show_run
 from headway.scheduler.store.store import Store
 
-from .composing import limits_of, make_scheduler, make_worker
+from .composing import limits_of, make_logkeeper, make_scheduler, make_worker
 from .home import hold_home
 from .operating import BrokerPost, Post, operate
 from .progress import follow
@@ -88,6 +88,7 @@ class HereAndNow:
         queues = dict.fromkeys((QueueName("default"), *(task.queue for task in parsed.dag.tasks)))
         system = System(
             worker=make_worker(self._settings, transport, queues=queues, slots=self._slots),
+            logkeeper=make_logkeeper(self._settings, engine, transport),
             scheduler=make_scheduler(self._settings, engine, transport),
         )
         system.start()

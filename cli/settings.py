@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_lease: float
     worker_heartbeat: float
     worker_drain: float | None
+    secrets: Path | None
+    logs_keep: float
     log_level: str
     inherited: dict[str, str]
     config: Path | None
@@ -142,6 +144,12 @@ SETTINGS: Final[dict[str, Setting]] = {
     "HEADWAY_WORKER_DRAIN": Setting(
         None, _positive, "how long a worker that was asked to end waits for its children; without it, until they end"
     ),
+    "HEADWAY_SECRETS": Setting(
+        None,
+        _folder,
+        "folder of the secrets that tasks of this worker may name, a file for each; without it systemd's credentials",
+    ),
+    "HEADWAY_LOGS_KEEP": Setting("30d", _positive, "how long the logkeeper keeps what tasks wrote"),
     "HEADWAY_LOG_LEVEL": Setting("info", _level, f"what the services write: {', '.join(LEVELS)}"),
 }
 
@@ -178,6 +186,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         worker_lease=lease,
         worker_heartbeat=heartbeat,
         worker_drain=values["HEADWAY_WORKER_DRAIN"],
+        secrets=values["HEADWAY_SECRETS"] or _credentials(environment),
+        logs_keep=values["HEADWAY_LOGS_KEEP"],
         log_level=values["HEADWAY_LOG_LEVEL"],
         inherited={name: environment[name] for name in INHERITED if name in environment},
         config=config.path,
@@ -215,6 +225,12 @@ def _read(name: str, environment: Mapping[str, str], config: Config) -> Any:  # 
         if given or not in_file:
             raise WrongSettings(name=name, value=text, detail=detail) from error
         raise WrongConfig(place=config.place(key), detail=f"{key} = {text!r} is not usable: {detail}") from error
+
+
+def _credentials(environment: Mapping[str, str]) -> Path | None:
+    """Return the folder that systemd puts a service's credentials into, if it has any."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    return Path(folder) if folder else None
 
 
 def _default_home(environment: Mapping[str, str]) -> Path | None:

@@ -43,6 +43,7 @@ class TaskKeywords(TypedDict, total=False):
     timeout: Duration | None
     env: Mapping[str, str]
     cwd: str | None
+    secrets: Sequence[str]
     inputs: "Sequence[AuthoredTask | str]"
 
 

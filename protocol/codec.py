@@ -11,6 +11,7 @@ import msgspec
 from .dag import Dag
 from .errors import MalformedMessage
 from .limits import DAG_BYTES_MAX, MESSAGE_BYTES_MAX
+from .log_chunk import LogChunk
 from .messages import Event, Message, Task, TaskAddress, WorkerOrder
 
 M = TypeVar("M", bound=Message)
@@ -20,6 +21,7 @@ _events: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
 _orders: Final[msgspec.json.Decoder[WorkerOrder]] = msgspec.json.Decoder(WorkerOrder)
 _tasks: Final = msgspec.json.Decoder(Task)
 _addresses: Final = msgspec.json.Decoder(TaskAddress)
+_chunks: Final = msgspec.json.Decoder(LogChunk)
 _dags: Final = msgspec.json.Decoder(Dag)
 
 _NOT_READABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -49,6 +51,11 @@ def decode_task(body: bytes) -> Task:
 def decode_address(body: bytes) -> TaskAddress:
     """Read only which attempt a task message is about, whatever else it holds; raise MalformedMessage."""
     return _decode(_addresses, body)
+
+
+def decode_log_chunk(body: bytes) -> LogChunk:
+    """Read a piece of output; raise MalformedMessage."""
+    return _decode(_chunks, body)
 
 
 def decode_dag(body: bytes) -> Dag:

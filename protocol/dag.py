@@ -60,6 +60,7 @@ class Task(Value, frozen=True, kw_only=True):
     timeout: float | None = None
     env: dict[str, str] = {}
     cwd: str | None = None
+    secrets: tuple[str, ...] = ()
     inputs: tuple[TaskId, ...] = ()
 
 

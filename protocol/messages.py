@@ -3,6 +3,7 @@
     Task        scheduler -> worker   headway.tasks     what to run
     Event       anyone -> scheduler   headway.events    what happened: the only cause of a change of state
     WorkerOrder scheduler -> worker   headway.control.* grant, drop, stop
+    LogChunk    worker -> logkeeper   headway.logs      what a task wrote (log_chunk.py)
 
 A reader ignores unknown fields and refuses unknown kinds and newer versions. tests/golden/ holds each released version
 of each kind, and they decode for ever. docs/protocol.md is this file in prose, with MUST and SHOULD.

@@ -43,6 +43,7 @@ _FORMS: Final = {
     "pool": (_LOWER, _LOWER_RULE),
     "worker name": (_WORKER, "letters, digits, '_', '-', at most 63 characters"),
     "parameter": (_PARAM, "letters, digits, '_', not starting with a digit, at most 63 characters"),
+    "secret": (_PARAM, "letters, digits, '_', not starting with a digit, at most 63 characters"),
     "environment variable": (_PARAM, "letters, digits, '_', not starting with a digit, at most 63 characters"),
 }
 
@@ -73,6 +74,11 @@ def partition_label(partition: int) -> str:
 def task_key(queue: str, dag_id: str) -> str:
     """Return the routing key of a task message."""
     return f"task.{queue}.{partition_label(partition_of(dag_id))}"
+
+
+def log_key(user: str) -> str:
+    """Return the routing key of output, which names the broker user that must publish it."""
+    return f"log.{user}"
 
 
 def event_key(user: str, kind: str, partition: int) -> str:

@@ -44,6 +44,7 @@ DESCRIPTIONS: Final = {
     "env": "Environment variables of the task.",
     "cwd": "The folder that the task begins in; without it, one of its own.",
     "inputs": "Upstream tasks whose outputs the task reads from the file HEADWAY_INPUTS.",
+    "secrets": "Names of secrets, each of which the worker hands to the task as an environment variable.",
 }
 """One sentence for each word of a document."""
 

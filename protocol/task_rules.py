@@ -29,6 +29,9 @@ TIMEOUT_SECONDS_MIN: Final = 0.001
 OWN_ENV_PREFIX: Final = "HEADWAY_"
 """Environment variables that Headway sets itself."""
 
+INHERITED_ENV: Final = ("PATH", "HOME", "LANG", "TZ")
+"""What a child gets of its worker's environment."""
+
 NO_SUCH_TASK: Final = "which is no task of this DAG"
 
 _SUGGEST_AMONG_MAX: Final = 300
@@ -126,6 +129,17 @@ def _check_environment(_: Known, task: Task) -> Iterator[str]:
         yield f"cwd {task.cwd!r} is no folder"
 
 
+def _check_secrets(_: Known, task: Task) -> Iterator[str]:
+    seen = set(task.env)
+    for name in task.secrets:
+        yield from name_fault("secret", name)
+        if name.startswith(OWN_ENV_PREFIX) or name in INHERITED_ENV:
+            yield f"it names the secret {name!r}, and this environment variable is set by Headway"
+        if name in seen:
+            yield f"it sets the environment variable {name!r} twice: it is named by its secrets"
+        seen.add(name)
+
+
 RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("priority", -PRIORITY_MAX, PRIORITY_MAX),
     ("retries", 0, RETRIES_MAX),
@@ -159,6 +173,7 @@ TASK_CHECKS: Final[tuple[TaskCheck, ...]] = (
     _check_command,
     _check_command_size,
     _check_environment,
+    _check_secrets,
     _check_ranges,
 )
 

@@ -4,6 +4,8 @@
     headway.events --event.<user>.<kind>.pNN-->  headway.events.pNN, headway.events.workers
     headway.dead   --(the key is kept)-->  headway.events.pNN: so a report reaches the partition of its DAG by itself
 
+    headway.logs   --log.<user>-->  headway.logs        output of tasks: the one thing that may be dropped
+
 Task queues and event queues are quorum queues. An argument of an existing queue cannot be changed by declaring it
 again, so what an operator may want to change belongs into a RabbitMQ policy.
 """
@@ -20,6 +22,8 @@ TASKS: Final = "headway.tasks"
 EVENTS: Final = "headway.events"
 DEAD: Final = "headway.dead"
 
+LOGS: Final = "headway.logs"
+
 TASK_TTL_SECONDS: Final = 600.0
 """How long a task message stands in its queue before the broker hands it back as `expired`; Airflow's queue timeout."""
 
@@ -28,6 +32,10 @@ TTL_SECONDS_MAX: Final = 49 * 24 * 3600.0
 
 DELIVERY_LIMIT: Final = 5
 """Returns of a task message by dying workers before the broker hands it back as `delivery_limit`."""
+
+
+LOGS_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Output that waits for a logkeeper; beyond it the oldest is dropped, and stays on the machine that wrote it."""
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +81,7 @@ EXCHANGES: Final = (
     Exchange(name=DEAD),
     Exchange(name=TASKS, alternate=DEAD),
     Exchange(name=EVENTS),
+    Exchange(name=LOGS),
 )
 
 
@@ -112,6 +121,20 @@ def task_queue(queue: str, limits: QueueLimits = ANY_QUEUE) -> Queue:
         },
         bindings=(Binding(exchange=TASKS, pattern=f"task.{queue}.*"),),
     )
+
+
+LOG_QUEUE: Final = Queue(
+    name=LOGS,
+    arguments={
+        "x-queue-type": "classic",
+        "x-single-active-consumer": True,
+        "x-max-length-bytes": LOGS_BYTES_MAX,
+        "x-overflow": "drop-head",
+    },
+    bindings=(Binding(exchange=LOGS, pattern="log.*"),),
+)
+"""Output of tasks. Classic: quorum queues of a node share one journal, and a flood of output must not make events wait
+for it. One consumer at a time, so that pieces are stored in order and a missing one is known to be missing."""
 
 
 def control_queue_name(worker: str) -> str:

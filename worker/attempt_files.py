@@ -23,7 +23,10 @@ from headway.protocol.states import EndReason
 from .children import ChildExit, Launch, kill_processes_with
 from .core.values import ChildEnded, ChildNotStarted
 from .environment import OUTPUT_VARIABLE, BadInput, command_of, environment_of
+from .masking import Mask
 from .output import BadOutput, log_path, read_tail, take_output
+from .secret_files import BadSecret, SecretFiles
+from .shipper import LogShipper
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +37,10 @@ _PROGRAMS_MAX: Final = 1_000
 class _Open(NamedTuple):
     log: Path
     inputs: Path | None
+    mask: Mask
+
+
+_NO_SECRETS: Final = Mask()
 
 
 class AttemptFiles:
@@ -43,10 +50,20 @@ class AttemptFiles:
     kernel has done so already, but for one that was started in the moment in which worker and spawner were killed.
     """
 
-    def __init__(self, home: Path, folder: Path, inherited: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        home: Path,
+        folder: Path,
+        inherited: Mapping[str, str],
+        *,
+        secrets: SecretFiles,
+        shipper: LogShipper,
+    ) -> None:
         self._home = home
         self._folder = folder
         self._inherited = inherited
+        self._secrets = secrets
+        self._shipper = shipper
         self._open: dict[Token, _Open] = {}
         self._programs: dict[tuple[str, str], str] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,15 +72,23 @@ class AttemptFiles:
         for left in folder.iterdir():
             _remove(left)
 
+    def refusal(self, task: Task) -> str:
+        """Say why this worker cannot run a task, before it asks for it; nothing if it can."""
+        found = self._secrets.resolve(task.secrets)
+        return found.detail if isinstance(found, BadSecret) else ""
+
     def prepare(self, task: Task) -> Launch | ChildNotStarted:
         """Write what the child reads, and return how to start it."""
         command = command_of(task)
         if isinstance(command, BadInput):
             return _fault(task, EndReason.BAD_INPUT, command.detail)
+        secrets = self._secrets.resolve(task.secrets)
+        if isinstance(secrets, BadSecret):
+            return _fault(task, EndReason.NOT_STARTED, secrets.detail)
         log = log_path(self._home, task)
         inputs = self._path(task.token, "inputs") if task.inputs else None
         output = self._path(task.token, "output")
-        env = environment_of(task, self._inherited, output=output, inputs=inputs)
+        env = {**secrets, **environment_of(task, self._inherited, output=output, inputs=inputs)}
         path = env.get("PATH", os.defpath)
         program = self._find_program(command[0], path)
         if program is None:
@@ -75,7 +100,9 @@ class AttemptFiles:
                 inputs.write_bytes(msgspec.json.encode(task.inputs))
         except OSError as error:
             return _fault(task, EndReason.NOT_STARTED, f"cannot write {error.filename}: {error.strerror}")
-        self._open[task.token] = _Open(log, inputs)
+        mask = Mask(map(str.encode, secrets.values())) if secrets else _NO_SECRETS
+        self._open[task.token] = _Open(log, inputs, mask)
+        self._shipper.watch(task, log, mask)
         return Launch(
             token=task.token,
             marker=f"{OUTPUT_VARIABLE}={output}",
@@ -89,8 +116,9 @@ class AttemptFiles:
     def collect(self, exited: ChildExit) -> ChildEnded:
         """Read what the child wrote, and remove what only it needed."""
         output = take_output(self._path(exited.token, "output"))
-        tail = read_tail(self._open[exited.token].log)
-        self.forget(exited.token)
+        opened = self._open[exited.token]
+        tail = read_tail(opened.log, opened.mask)
+        self._forget(exited.token, wrote=bool(tail))
         return ChildEnded(
             token=exited.token,
             pid=exited.pid,
@@ -107,7 +135,11 @@ class AttemptFiles:
         )
 
     def forget(self, token: Token) -> None:
-        """Remove what only the child needed."""
+        """Remove what only the child needed; there was none."""
+        self._forget(token, wrote=False)
+
+    def _forget(self, token: Token, *, wrote: bool) -> None:
+        self._shipper.end(token, wrote=wrote)
         inputs = self._open.pop(token).inputs
         if inputs is not None:
             _remove(inputs)

@@ -145,6 +145,8 @@ def _checked(task: Task) -> Task:
     check_name("task id", task.task_id)
     for name in task.env:
         check_name("environment variable", name)
+    for name in task.secrets:
+        check_name("secret", name)
     for name in task.context.params:
         check_name("parameter", name)
     if not _TOKEN.fullmatch(task.token):

@@ -19,6 +19,8 @@ from contextlib import ExitStack, closing
 from importlib.metadata import version
 from typing import Final, assert_never
 
+import msgspec
+
 from headway.broker.port import Broker, Signal, Sink
 from headway.protocol.errors import HeadwayError
 from headway.protocol.names import BootId, WorkerName
@@ -46,18 +48,24 @@ from .core.values import (
     StartChild,
     StopAsked,
     SyncSpool,
+    TaskArrived,
     Ticked,
     WriteSpool,
 )
 from .link import BrokerLink
 from .naming import hold_name
+from .secret_files import SecretFiles
 from .settings import WorkerSettings
+from .shipper import LogShipper
 from .spool import Spool
 
 _log = logging.getLogger(__name__)
 
 CLOSE_SECONDS: Final = 5.0
 """How long the end waits for the broker's answers: all that must arrive has been waited for before."""
+
+SHIP_SECONDS: Final = 3.0
+"""How long the end waits for the last output to reach the broker; it is in its files anyway."""
 
 Item = Signal | ChildReport | ChildNotStarted | StopAsked | Ticked
 Connect = Callable[[Sink], Broker]
@@ -90,14 +98,18 @@ class WorkerService:
             name = stack.enter_context(hold_name(home, settings.name, host))
             folder = home / "workers" / name
             spool = Spool(folder / "spool")
-            files = AttemptFiles(home, folder / "tasks", settings.inherited)
+            secrets = SecretFiles(settings.secrets)
+            shipper = LogShipper(self._connect)
+            files = AttemptFiles(home, folder / "tasks", settings.inherited, secrets=secrets, shipper=shipper)
             children = stack.enter_context(closing(Children(self._inbox.put)))
+            stack.callback(shipper.close, timeout_seconds=SHIP_SECONDS)
             broker = self._connect(self._inbox.put)
             stack.callback(broker.close, timeout_seconds=CLOSE_SECONDS)
             identity = _identity(settings, name, host)
             core = Worker(identity, new_id=lambda: uuid.uuid4().hex, spooled=spool.load())
             hands = _Hands(BrokerLink(broker, name, settings.limits), children, files, spool, self._inbox)
             _log.info("Worker %s (boot %s) serves %s", name, identity.boot, ", ".join(settings.queues))
+            shipper.open()
             broker.open()
             self._serve(core, hands)
             _log.info("Worker %s has ended", name)
@@ -155,7 +167,13 @@ class _Hands:
             case ChildNotStarted() | StopAsked() | Ticked():
                 return item
             case _:
-                return self._link.hear(item)
+                return self._judge(self._link.hear(item))
+
+    def _judge(self, heard: Input | None) -> Input | None:
+        """Add to a task message what only this machine can tell: whether it has what the task wants."""
+        if isinstance(heard, TaskArrived) and heard.task.secrets:
+            return msgspec.structs.replace(heard, refusal=self._files.refusal(heard.task))
+        return heard
 
     def perform(self, effect: Effect) -> None:
         """Do what the core says."""

@@ -63,6 +63,22 @@ def worker(queues: tuple[str, ...], *, slots: int | None, name: str | None) -> N
 
 
 @click.command()
+def logkeeper() -> None:
+    """Keep what tasks write: run a logkeeper until SIGTERM.
+
+    It needs the broker (HEADWAY_BROKER_URL) and the database (HEADWAY_DATABASE_URL), where it stores the output of
+    tasks for HEADWAY_LOGS_KEEP. If several run, one works and the others stand by.
+    """
+    from ..composing import make_logkeeper
+    from ..database import open_database
+    from ..serving import serve
+
+    settings = start()
+    transport = _shared_transport(settings)
+    serve(make_logkeeper(settings, open_database(settings), transport))
+
+
+@click.command()
 @queue_option
 @slots_option
 def standalone(queues: tuple[str, ...], *, slots: int | None) -> None:
@@ -76,7 +92,7 @@ def standalone(queues: tuple[str, ...], *, slots: int | None) -> None:
 
     from headway.broker.connecting import transport_of
 
-    from ..composing import make_scheduler, make_worker
+    from ..composing import make_logkeeper, make_scheduler, make_worker
     from ..database import open_database
     from ..door import open_door
     from ..home import hold_home
@@ -93,8 +109,13 @@ def standalone(queues: tuple[str, ...], *, slots: int | None) -> None:
             stack.enter_context(open_door(settings.home, BrokerPost(transport)))
         else:
             engine = open_database(settings)
-        own_worker = make_worker(settings, transport, queues=queue_names(queues), slots=slots)
-        serve(System(worker=own_worker, scheduler=make_scheduler(settings, engine, transport)))
+        serve(
+            System(
+                worker=make_worker(settings, transport, queues=queue_names(queues), slots=slots),
+                logkeeper=make_logkeeper(settings, engine, transport),
+                scheduler=make_scheduler(settings, engine, transport),
+            )
+        )
 
 
 def queue_names(given: tuple[str, ...]) -> "Iterator[QueueName]":

@@ -38,6 +38,7 @@ def publish(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> Non
         cwd=spec.cwd,
         timeout_seconds=spec.timeout,
         inputs=_inputs(draft, run, spec),
+        secrets=spec.secrets,
     )
     draft.effects.append(PublishTask(message, attempt.publications))
     set_timer(draft, task, "queued_deadline", draft.now + _ttl(draft, attempt.queue) + QUEUED_GRACE)

@@ -352,6 +352,22 @@ events: Final = Table(
     ),
 )
 
+log_chunks: Final = Table(
+    "log_chunks",
+    metadata,
+    _text("run_id"),
+    _text("task_id"),
+    Column("map_index", Integer, nullable=False),
+    Column("try_number", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False, comment="of its first byte in the log on the worker"),
+    Column("size", Integer, nullable=False, comment="bytes of the log that it stands for"),
+    _text("data"),
+    Column("eof", Boolean, nullable=False, comment="nothing follows"),
+    Column("stored_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("run_id", "task_id", "map_index", "try_number", "offset"),
+    Index("ix_log_chunks_stored_at", "stored_at"),
+)
+
 outbox: Final = Table(
     "outbox",
     metadata,

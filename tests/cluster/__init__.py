@@ -125,9 +125,13 @@ class Cluster:
         """Start a scheduler."""
         return self._start(name, "scheduler")
 
-    def start_worker(self, name: str, *, slots: int = 4, queue: str = "default") -> Service:
-        """Start a worker."""
-        return self._start(name, "worker", "-q", queue, "--slots", str(slots), "--name", name)
+    def start_worker(self, name: str, *, slots: int = 4, queue: str = "default", **settings: str) -> Service:
+        """Start a worker, with environment variables of its own."""
+        return self._start(name, "worker", "-q", queue, "--slots", str(slots), "--name", name, **settings)
+
+    def start_logkeeper(self, name: str = "logkeeper") -> Service:
+        """Start a logkeeper."""
+        return self._start(name, "logkeeper")
 
     def start_standalone(self, *, slots: int = 4) -> Service:
         """Start everything in one process, and wait until it takes commands."""
@@ -186,9 +190,9 @@ class Cluster:
         runs = self.json("runs", "list", "--limit", "1000")
         return next((run["state"] for run in runs if run["run_id"] == run_id), "unknown")
 
-    def _start(self, name: str, *command: str) -> Service:
+    def _start(self, name: str, *command: str, **settings: str) -> Service:
         service = self.services.setdefault(
-            name, Service(name, [HEADWAY, *command], self.env, self.home / f"{name}.log")
+            name, Service(name, [HEADWAY, *command], self.env | settings, self.home / f"{name}.log")
         )
         service.start()
         return service

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.protocol.dag import Argv, OutputRef, Shell
+from headway.protocol.log_chunk import LogChunk
 from headway.protocol.messages import (
     Cancel,
     Capacity,
@@ -138,4 +139,5 @@ MESSAGES: Final[dict[str, Message]] = {
     "grant": Grant(**ATTEMPT, boot=BOOT["boot"]),
     "drop": Drop(**ATTEMPT, boot=BOOT["boot"], detail="the attempt is withdrawn"),
     "stop": Stop(**ATTEMPT, boot=BOOT["boot"], reason=EndReason.CANCELLED),
+    "log_chunk": LogChunk(**ATTEMPT, offset=4096, size=31, data="password ***, 42 rows\n"),
 }

@@ -183,14 +183,15 @@ def test_a_malformed_task_goes_to_the_dead_letters(director: Director, start: St
     worker = start()
     director.expect(Online)
     message = director.hand_out(run_id="../../etc")
+    director.hand_out(secrets=["../../etc/shadow"])
     director.publish(b"{", exchange=TASKS, key=task_key("default", message.dag_id))
     partition = event_queue(partition_of(message.dag_id)).name
 
     def is_dead(signal: Delivered) -> bool:
         return (signal.delivery.queue, signal.delivery.exchange) == (partition, DEAD)
 
-    director.listener.wait_for(Delivered, count=2, where=is_dead)
-    assert worker.said().count("that cannot be read was rejected") == 2
+    director.listener.wait_for(Delivered, count=3, where=is_dead)
+    assert worker.said().count("that cannot be read was rejected") == 3
     director.hand_out()
     director.grant()
     assert director.expect(Finished).exit_code == 0

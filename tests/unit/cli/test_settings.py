@@ -25,6 +25,13 @@ def test_without_any_variable_there_are_defaults():
     assert (settings.worker_lease, settings.worker_heartbeat, settings.worker_drain) == (300.0, 5.0, None)
 
 
+def test_secrets_are_in_a_folder_of_ones_own_or_in_that_of_systemd():
+    """The first wins; without either there are none."""
+    assert read().secrets is None
+    assert read(CREDENTIALS_DIRECTORY="/run/c").secrets == Path("/run/c")
+    assert read(CREDENTIALS_DIRECTORY="/run/c", HEADWAY_SECRETS="/s").secrets == Path("/s")
+
+
 def test_an_empty_variable_counts_as_absent():
     """Composed environments pass what is not set as nothing."""
     assert read(HEADWAY_DAGS="", HEADWAY_DATABASE_URL="", HEADWAY_WORKER_LEASE="") == read()
@@ -55,6 +62,7 @@ def test_without_any_home_one_is_asked_for():
         ("HEADWAY_WORKER_LEASE", "45", "worker_lease", 45.0),
         ("HEADWAY_WORKER_HEARTBEAT", "0.5", "worker_heartbeat", 0.5),
         ("HEADWAY_WORKER_DRAIN", "10s", "worker_drain", 10.0),
+        ("HEADWAY_LOGS_KEEP", "90d", "logs_keep", 90 * 86400.0),
         ("HEADWAY_DAGS_MEMORY", "512M", "dags_memory", 512 * 1024**2),
         ("HEADWAY_DAGS_MEMORY", "3 GiB", "dags_memory", 3 * 1024**3),
         ("HEADWAY_DAGS_MEMORY", "1000000", "dags_memory", 1_000_000),

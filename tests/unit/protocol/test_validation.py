@@ -100,6 +100,17 @@ def test_a_legal_dag_has_no_problem():
         (dag_of(task(env={"A-B": ""})), "task 'a': environment variable 'A-B' is not a legal name"),
         (dag_of(task(env={"HEADWAY_X": ""})), "task 'a': it sets 'HEADWAY_X', and names that start with HEADWAY_ are"),
         (dag_of(task(env={"A": "\0"})), "task 'a': its environment variable 'A' holds a NUL character"),
+        (dag_of(task(secrets=("A-B",))), "task 'a': secret 'A-B' is not a legal name"),
+        (
+            dag_of(task(secrets=("HEADWAY_X",))),
+            "task 'a': it names the secret 'HEADWAY_X', and this environment",
+        ),
+        (
+            dag_of(task(secrets=("PATH",))),
+            "task 'a': it names the secret 'PATH', and this environment variable",
+        ),
+        (dag_of(task(secrets=("A", "A"))), "task 'a': it sets the environment variable 'A' twice"),
+        (dag_of(task(secrets=("A",), env={"A": ""})), "task 'a': it sets the environment variable 'A' twice"),
         (dag_of(task(cwd="")), "task 'a': cwd '' is no folder"),
         (dag_of(task(cwd="/\0")), "task 'a': cwd '/\\x00' is no folder"),
         (dag_of(task(priority=1_001)), "task 'a': priority is 1001, and may be from -1000 to 1000"),

@@ -286,17 +286,18 @@ def test_code_is_refused():
     assert floor.idle() == 1
 
 
-def test_secrets_are_refused():
-    """This worker resolves none, and says which are wanted."""
+def test_what_the_machine_lacks_is_refused():
+    """A secret, say: with the reason, and before it is asked for."""
     floor = Floor().connect()
-    floor.deliver(task(secrets=("db", "api")))
-    assert "db, api" in floor.said(Refused)[0].detail
+    floor.deliver(refusal="the secret 'db' cannot be read")
+    assert floor.said(Refused)[0].detail == "the secret 'db' cannot be read"
+    assert floor.said(Started) == []
 
 
 def test_a_refusal_outlives_its_connection():
     """It is published again; a redelivered message waits for its confirm; long or not makes no difference."""
     floor = Floor().connect()
-    floor.deliver(task(secrets=("db",)))
+    floor.deliver(refusal="no")
     floor.wait(2.0)
     floor.disconnect()
     floor.connect()
@@ -307,9 +308,9 @@ def test_a_refusal_outlives_its_connection():
 def test_a_redelivered_message_joins_its_refusal():
     """The message comes back before the refusal is confirmed: acked with it."""
     floor = Floor(slots=2).connect()
-    message = task(secrets=("db",))
-    floor.deliver(message)
+    message = task()
+    floor.deliver(message, refusal="no")
     floor.disconnect()
-    tag = floor.deliver(message)
+    tag = floor.deliver(message, refusal="no")
     floor.connect()
     assert floor.outcomes() == [(tag, Outcome.ACK)]
