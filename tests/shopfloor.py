@@ -174,7 +174,7 @@ class Floor:
                 self.do(Confirmed(message_id))
         return self
 
-    def deliver(self, message: Task | str = "t1", *, queue: str = "default") -> int:
+    def deliver(self, message: Task | str = "t1", *, queue: str = "default", code_fault: str = "") -> int:
         """Hand a task message to an idle consumer, closing ones last; return the delivery's tag."""
         message = task(message) if isinstance(message, str) else message
         busy = {tap for tap, _ in self.held.values()}
@@ -182,7 +182,7 @@ class Floor:
         tap = min(ready, key=lambda tap: tap in self.closing)
         tag = next(self._tags)
         self.held[tag] = (tap, message)
-        self.do(TaskArrived(tap=tap, delivery=self._delivery(tag), task=message))
+        self.do(TaskArrived(tap=tap, delivery=self._delivery(tag), task=message, code_fault=code_fault))
         return tag
 
     def gone(self) -> None:

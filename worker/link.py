@@ -32,6 +32,7 @@ from headway.protocol.messages import AttemptMessage, Message, Task, kind_of
 from headway.protocol.names import WORKERS_PARTITION, QueueName, WorkerName, check_name, event_key, partition_of
 from headway.protocol.topology import EVENTS, control_queue, task_queue
 
+from .code import CodeStore
 from .core.values import ConsumerEnded, Input, OrderArrived, Tap, TaskArrived
 
 _log = logging.getLogger(__name__)
@@ -45,8 +46,9 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 class BrokerLink:
     """A worker's own queue, its task consumers, and its events. Used by one thread."""
 
-    def __init__(self, broker: Broker, worker: WorkerName) -> None:
+    def __init__(self, broker: Broker, worker: WorkerName, code: CodeStore) -> None:
         self._broker = broker
+        self._code = code
         self._consumers: dict[Tap, ConsumerId] = {}
         self._taps: dict[ConsumerId, Tap] = {}
         # Before the connection is made: `Connected` then says that the queue, and so the name, is ours.
@@ -122,11 +124,12 @@ class BrokerLink:
             self._broker.settle(delivery, Outcome.REQUEUE)
             return None
         try:
-            return TaskArrived(tap=tap, delivery=delivery, task=_checked(decode_task(delivery.body)))
+            task = _checked(decode_task(delivery.body))
         except (MalformedMessage, InvalidName) as error:
             _log.warning("A task message from %s that cannot be read was rejected: %s", delivery.queue, error)
             self._broker.settle(delivery, Outcome.REJECT)
             return None
+        return TaskArrived(tap=tap, delivery=delivery, task=task, code_fault=self._code.fault(task))
 
 
 _SENTENCES: Final[dict[type[Signal], str]] = {

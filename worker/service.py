@@ -28,6 +28,7 @@ from headway.protocol.states import EndReason
 
 from .attempt_files import AttemptFiles
 from .children import ChildBegun, ChildExit, ChildFault, Children, ChildReport, SpawnerGone
+from .code import CodeStore
 from .core.machine import Worker
 from .core.values import (
     CancelConsumer,
@@ -97,13 +98,14 @@ class WorkerService:
             name = stack.enter_context(hold_name(home, settings.name, host))
             folder = home / "workers" / name
             spool = Spool(folder / "spool")
-            files = AttemptFiles(home, folder / "tasks", settings.inherited)
+            code = CodeStore(settings.dags and settings.dags.absolute())
+            files = AttemptFiles(home, folder / "tasks", settings.inherited, code)
             children = stack.enter_context(closing(Children(self._inbox.put)))
             broker = self._connect(self._inbox.put)
             stack.callback(broker.close, timeout_seconds=CLOSE_SECONDS)
             identity = _identity(settings, name, host)
             core = Worker(identity, new_id=lambda: uuid.uuid4().hex, spooled=spool.load())
-            hands = _Hands(BrokerLink(broker, name), children, files, spool, self._inbox)
+            hands = _Hands(BrokerLink(broker, name, code), children, files, spool, self._inbox)
             _log.info("Worker %s (boot %s) serves %s", name, identity.boot, ", ".join(settings.queues))
             broker.open()
             self._serve(core, hands)

@@ -18,7 +18,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of one worker.
 
     Without a `name` it takes the host's and the first free number. `inherited` is the environment of which children get
-    PATH, HOME, LANG and TZ, and nothing else. `drain_seconds` None: a drain waits for as long as children run.
+    PATH, HOME, LANG and TZ, and nothing else. `dags` is where code of `python` tasks stands.
+    `drain_seconds` None: a drain waits for as long as children run.
     """
 
     home: Path
@@ -27,6 +28,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     name: WorkerName | None = None
     host: str | None = None
     inherited: dict[str, str] = {}
+    dags: Path | None = None
     lease_seconds: float = LEASE_SECONDS
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     drain_seconds: float | None = None

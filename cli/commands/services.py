@@ -116,6 +116,7 @@ def worker(queues: tuple[str, ...], *, slots: int | None, name: str | None) -> N
             slots=slots or os.cpu_count() or 1,
             name=wanted,
             inherited=settings.inherited,
+            dags=settings.dags,
             lease_seconds=settings.worker_lease,
             heartbeat_seconds=settings.worker_heartbeat,
             drain_seconds=settings.worker_drain,

@@ -24,6 +24,7 @@ from headway.worker.children import (
     SpawnerGone,
     kill_processes_with,
 )
+from headway.worker.code import CodeStore
 from processes import SECONDS_MAX, assert_dead, wait_for_lines
 
 GUARD = 200
@@ -327,7 +328,7 @@ def test_what_an_earlier_boot_left_running_is_killed(tmp_path, caplog):
     tasks = tmp_path / "tasks"
     with subprocess.Popen(["/bin/sleep", "1000"], env={"HEADWAY_OUTPUT": f"{tasks}/t1.output"}) as left:
         wait_for_lines(Path(f"/proc/{left.pid}/environ"), 1)  # there is none before it has become `sleep`
-        AttemptFiles(tmp_path, tasks, {})
+        AttemptFiles(tmp_path, tasks, {}, CodeStore(None))
         assert left.wait() == -signal.SIGKILL
     assert f"Process {left.pid} of an earlier boot was still running" in caplog.text
 

@@ -52,6 +52,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     task: Task
     phase: Phase
     tap: Tap | None
+    code_fault: str = ""
     ending: EndReason | None = None
     ending_detail: str = ""
 
@@ -60,11 +61,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskArrived(msgspec.Struct, frozen=True, kw_only=True):
-    """A consumer brought a well-formed task message."""
+    """A consumer brought a well-formed task message. `code_fault` says why its code cannot be run here, if so."""
 
     tap: Tap
     delivery: Delivery
     task: Task
+    code_fault: str = ""
 
 
 class ConsumerEnded(msgspec.Struct, frozen=True, kw_only=True):

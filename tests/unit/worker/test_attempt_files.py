@@ -12,6 +12,7 @@ from headway.protocol.states import EndReason
 from headway.worker import attempt_files
 from headway.worker.attempt_files import AttemptFiles
 from headway.worker.children import ChildExit, Launch
+from headway.worker.code import CodeStore
 from headway.worker.core.values import ChildNotStarted
 from shopfloor import task
 
@@ -19,7 +20,9 @@ from shopfloor import task
 @pytest.fixture
 def files(tmp_path):
     """Give the files of one worker."""
-    return AttemptFiles(tmp_path, tmp_path / "tasks", {"PATH": "/usr/bin:/bin", "HEADWAY_BROKER_URL": "secret"})
+    return AttemptFiles(
+        tmp_path, tmp_path / "tasks", {"PATH": "/usr/bin:/bin", "HEADWAY_BROKER_URL": "secret"}, CodeStore(None)
+    )
 
 
 def exited(code=0, **changed):
@@ -95,7 +98,7 @@ def test_a_bad_input_is_the_tasks_fault(files):
 def test_what_cannot_be_written_is_a_fault(tmp_path):
     """A disk that is full, or a file where the folder should be."""
     (tmp_path / "logs").write_text("")
-    fault = AttemptFiles(tmp_path, tmp_path / "tasks", {}).prepare(task())
+    fault = AttemptFiles(tmp_path, tmp_path / "tasks", {}, CodeStore(None)).prepare(task())
     assert fault.reason is EndReason.NOT_STARTED
     assert fault.detail.endswith("logs/r: Not a directory")
 
@@ -132,11 +135,11 @@ def test_what_a_killed_worker_left_is_removed(tmp_path):
     folder = tmp_path / "tasks"
     folder.mkdir()
     (folder / "t1.inputs").write_text("")
-    AttemptFiles(tmp_path, folder, {})
+    AttemptFiles(tmp_path, folder, {}, CodeStore(None))
     assert not any(folder.iterdir())
 
 
 def test_a_shell_needs_no_path(tmp_path):
     """A worker without a PATH runs it all the same."""
-    files = AttemptFiles(tmp_path, tmp_path / "tasks", {})
+    files = AttemptFiles(tmp_path, tmp_path / "tasks", {}, CodeStore(None))
     assert isinstance(files.prepare(task(command=Shell(script="true"))), Launch)

@@ -1,7 +1,7 @@
 """What becomes of task messages: which consumers there are, who is asked for, what is acked when."""
 
 from headway.broker.port import Outcome
-from headway.protocol.messages import Code, Drop, Grant, Refused, Started
+from headway.protocol.messages import Drop, Grant, Refused, Started
 from headway.worker.core.values import CancelConsumer, Consume, ConsumerEnded, Settle, StartChild
 from shopfloor import Floor, task
 
@@ -275,11 +275,11 @@ def test_busy_slots_have_no_consumer_after_a_reconnect():
 
 
 def test_code_is_refused():
-    """A task with code is refused with a reason, and its message acked when the broker has that."""
+    """A task whose code is not here is refused with the reason, and its message acked when the broker has that."""
     floor = Floor().connect()
-    tag = floor.deliver(task(code=Code(kind="python", ref="m:f", digest="0")))
+    tag = floor.deliver(code_fault="module m is not on this worker")
     (refused,) = floor.said(Refused)
-    assert "python" in refused.detail
+    assert refused.detail == "module m is not on this worker"
     assert (floor.said(Started), floor.outcomes()) == ([], [])
     floor.confirm()
     assert floor.outcomes() == [(tag, Outcome.ACK)]
