@@ -54,6 +54,7 @@ def make_worker(
         drain_seconds=settings.worker_drain,
         limits=settings.limits,
         secrets=settings.secrets,
+        dags=settings.dags,
     )
     return WorkerService(own, partial(transport.connect, f"headway worker {name or ''}".rstrip()))
 

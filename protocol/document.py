@@ -18,13 +18,15 @@ from typing import Final, NoReturn, cast
 
 import msgspec
 
-from .dag import Dag, OutputRef, Shell, Task
+from .calls import read_call
+from .dag import Argv, Dag, OutputRef, Python, Shell, Task, fill_in_outputs
 from .durations import format_duration, parse_duration
 from .errors import InvalidDag
 from .keywords import DAG_KEYWORDS, DURATIONS, TASK_KEYWORDS, check_defaults, make_dag, make_task, refuse_unknown
 from .names import DagId, TaskId
 
-_TASK_WORDS: Final = ("task_id", "shell", "argv", "upstream", *TASK_KEYWORDS)
+_COMMAND_WORDS: Final = ("shell", "argv", "python")
+_TASK_WORDS: Final = ("task_id", *_COMMAND_WORDS, "args", "kwargs", "upstream", *TASK_KEYWORDS)
 _DAG_WORDS: Final = ("dag_id", *DAG_KEYWORDS, "tasks")
 
 NO_DAG: Final = 'not a DAG: write {"dag_id": ..., "tasks": [...]}'
@@ -182,14 +184,40 @@ def _read_task(given: object, defaults: Mapping[str, object]) -> Task:
 
 def _read_command(given: Mapping[str, object]) -> dict[str, object]:
     where = f"task {given['task_id']!r}"
-    if ("shell" in given) == ("argv" in given):
-        raise InvalidDag(detail=f'{where}: say either "shell": "script" or "argv": ["program", "argument"]')
+    if sum(word in given for word in _COMMAND_WORDS) != 1:
+        either = '"shell": "script", "argv": ["program", "argument"] or "python": "module:function"'
+        raise InvalidDag(detail=f"{where}: say one of {either}")
+    if "python" in given:
+        return _read_call(given, where)
+    for word in ("args", "kwargs"):
+        if word in given:
+            raise InvalidDag(detail=f'{where}: {word!r} are for a "python" task')
     if "shell" in given:
         return {"kind": "shell", "script": given["shell"]}
     args = given["argv"]
     if isinstance(args, list):
         args = [_read_output(arg, where) if isinstance(arg, dict) else arg for arg in args]
     return {"kind": "argv", "args": args}
+
+
+def _read_call(given: Mapping[str, object], where: str) -> dict[str, object]:
+    call = read_call(given["python"], where)
+    code = {"kind": call.code.kind, "ref": call.code.ref}
+    args, kwargs = (_read_argument(given.get(word, none), where) for word, none in (("args", []), ("kwargs", {})))
+    return {"kind": "python", "code": code, "function": call.function, "args": args, "kwargs": kwargs}
+
+
+def _read_argument(arg: object, where: str) -> object:
+    """Return JSON with references in place of what looks like an output, `{"output": ..., "path": ...}`."""
+    match arg:
+        case dict() if "output" in arg and arg.keys() <= {"output", "path"}:
+            return {**_read_output(arg, where), "path": arg.get("path", [])}
+        case dict():
+            return {key: _read_argument(item, where) for key, item in arg.items()}
+        case list():
+            return [_read_argument(item, where) for item in arg]
+        case _:
+            return arg
 
 
 def _read_output(arg: Mapping[str, object], where: str) -> dict[str, object]:
@@ -208,10 +236,15 @@ def _need(given: Mapping[str, object], word: str, where: str) -> object:
 
 def _plain_task(task: Task) -> dict[str, object]:
     plain: dict[str, object] = {"task_id": task.task_id}
-    if isinstance(task.command, Shell):
-        plain["shell"] = task.command.script
-    else:
-        plain["argv"] = [_plain_output(arg) if isinstance(arg, OutputRef) else arg for arg in task.command.args]
+    match task.command:
+        case Shell(script=script):
+            plain["shell"] = script
+        case Argv(args=args):
+            plain["argv"] = [_plain_output(arg) if isinstance(arg, OutputRef) else arg for arg in args]
+        case Python(function=function):
+            plain["python"] = f"{task.code.ref}:{function}" if task.code else function
+            given = {"args": list(task.command.args), "kwargs": task.command.kwargs}
+            plain |= {word: fill_in_outputs(value, _plain_output) for word, value in given.items() if value}
     if task.upstream:
         plain["upstream"] = task.upstream
     plain |= _differences(task, Task(task_id=TaskId(""), command=task.command), TASK_KEYWORDS)

@@ -11,11 +11,14 @@ from typing import Final, TypeVar, get_args
 
 import msgspec
 
-from .dag import Dag, Task
+from .calls import refuse_no_json
+from .dag import Dag, Task, output_refs
 from .durations import parse_duration
 from .errors import InvalidDag, InvalidDuration
 
-TASK_KEYWORDS: Final = tuple(name for name in Task.__struct_fields__ if name not in {"task_id", "command", "upstream"})
+TASK_KEYWORDS: Final = tuple(
+    name for name in Task.__struct_fields__ if name not in {"task_id", "command", "code", "upstream"}
+)
 DAG_KEYWORDS: Final = (*(name for name in Dag.__struct_fields__ if name not in {"dag_id", "tasks"}), "defaults")
 DURATIONS: Final = frozenset({"retry_delay", "retry_delay_max", "queued_timeout", "timeout"})
 
@@ -41,11 +44,20 @@ def make_task(
 ) -> Task:
     """Return the task; raise InvalidDag.
 
-    `command` holds the fields of one kind of command, `kind` among them; `keywords` are as the author wrote them.
+    `command` holds the fields of one kind of command, `kind` among them, and `code` if it calls a function; `keywords`
+    are as the author wrote them.
     """
     where = f"task {task_id!r}"
     fields = _read(keywords, TASK_KEYWORDS, where)
-    return _convert({"task_id": task_id, "command": command, "upstream": upstream, **fields}, Task, where)
+    said = dict(command)
+    code = said.pop("code", None)
+    refuse_no_json([said.get("args"), said.get("kwargs")] if code else [], where)
+    task = _convert({"task_id": task_id, "command": said, "code": code, "upstream": upstream, **fields}, Task, where)
+    try:
+        output_refs(task.command)
+    except msgspec.ValidationError as error:
+        raise InvalidDag(detail=f"{where}: an output among its arguments: {_explain(str(error), {}, Task)}") from error
+    return task
 
 
 def check_defaults(keywords: Mapping[str, object]) -> None:

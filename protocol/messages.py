@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
 
-from .dag import Command
+from .dag import Code, Command
 from .names import UNMAPPED, BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from .states import EndReason
 
@@ -52,14 +52,6 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     data_interval_start: Instant
     data_interval_end: Instant
     params: dict[str, str | int | float | bool | None] = {}
-
-
-class Code(msgspec.Struct, frozen=True, kw_only=True):
-    """The code that a worker must have to run a task; its digest must be equal."""
-
-    kind: str
-    ref: str
-    digest: str
 
 
 class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):

@@ -29,6 +29,9 @@ DESCRIPTIONS: Final = {
     "task_id": "The task's name, unique within the DAG.",
     "shell": "A script for /bin/bash -euo pipefail -c. It is never rendered: values arrive as environment variables.",
     "argv": "A program and its arguments, with {{ name }} placeholders and outputs of tasks; no shell reads it.",
+    "python": "A function, as `module:function` or `file.py:function` beside the document; its result is the output.",
+    "args": "Positional arguments of the function: JSON, in which outputs of tasks may stand anywhere.",
+    "kwargs": "Keyword arguments of the function, like `args`.",
     "upstream": "The tasks that must have succeeded before this one begins.",
     "queue": "Where workers fetch the task: `headway worker -q QUEUE`.",
     "priority": "Of ready tasks of one queue, those with more go first.",
@@ -64,11 +67,14 @@ _OUTPUT: Final = {
 COMMANDS: Final[dict[str, Schema]] = {
     "shell": {"type": "string", "minLength": 1},
     "argv": {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, _OUTPUT]}},
+    "python": {"type": "string", "pattern": "^.+:.+$"},
 }
 """What a task does: it says exactly one of these words."""
 
 _BY_HAND: Final[dict[str, Schema]] = {
     **COMMANDS,
+    "args": {"type": "array"},
+    "kwargs": {"type": "object"},
     "dag_id": {"type": "string", "pattern": name_pattern("DAG id")},
     "task_id": {"$ref": "#/$defs/task_id"},
     "upstream": _TASK_NAMES,
@@ -86,7 +92,7 @@ def build_schema() -> Schema:
     """Return the schema, as JSON values."""
     types = msgspec.json.schema_components([Dag, Task])[1]
     keywords = {name: _describe(name, types["Task"]["properties"].get(name, {})) for name in TASK_KEYWORDS}
-    own = {name: _describe(name, {}) for name in ("task_id", *COMMANDS, "upstream")}
+    own = {name: _describe(name, {}) for name in ("task_id", *COMMANDS, "args", "kwargs", "upstream")}
     head = {name: _describe(name, types["Dag"]["properties"].get(name, {})) for name in ("dag_id", *DAG_KEYWORDS)}
     task: Schema = _object({**own, **keywords}, required=["task_id"])
     return {

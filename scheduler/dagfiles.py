@@ -89,7 +89,7 @@ class DagFolder:
         self._forget_what_imports_changed(frozenset(paths))
         stamps = {path: _stamp(path) for path in paths}  # before they are read: a later change is seen next time
         fresh = [path for path in paths if path not in self._seen or self._seen[path][0] != stamps[path]]
-        for path, file in zip(fresh, parse_files(fresh, limits=self._limits), strict=True):
+        for path, file in zip(fresh, parse_files(fresh, limits=self._limits, folder=self._folder), strict=True):
             self._store_values(values, known, file)
             self._seen[path] = (stamps[path], _without_values(file))
         self._seen = {path: self._seen[path] for path in paths}

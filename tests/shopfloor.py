@@ -14,7 +14,8 @@ from headway.protocol.dag import Shell
 from headway.protocol.messages import Drop, Finished, Grant, Message, RunContext, Stop, Task
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from headway.protocol.states import EndReason
-from headway.worker.attempt_files import AttemptFiles
+from headway.worker.attempt_files import AttemptFiles, Means
+from headway.worker.code import CodeStore
 from headway.worker.core.machine import Worker
 from headway.worker.core.values import (
     CancelConsumer,
@@ -317,6 +318,5 @@ def make_files(
     shipper: Any = None,
 ) -> AttemptFiles:
     """Return the files of one worker, in its home."""
-    return AttemptFiles(
-        home, home / "tasks", inherited or {}, secrets=SecretFiles(secrets), shipper=shipper or Followed()
-    )
+    means = Means(inherited=inherited or {}, secrets=SecretFiles(secrets), code=CodeStore(None))
+    return AttemptFiles(home, home / "tasks", means, shipper or Followed())

@@ -124,11 +124,12 @@ class BrokerLink:
             self._broker.settle(delivery, Outcome.REQUEUE)
             return None
         try:
-            return TaskArrived(tap=tap, delivery=delivery, task=_checked(decode_task(delivery.body)))
+            task = _checked(decode_task(delivery.body))
         except (MalformedMessage, InvalidName) as error:
             _log.warning("A task message from %s that cannot be read was rejected: %s", delivery.queue, error)
             self._broker.settle(delivery, Outcome.REJECT)
             return None
+        return TaskArrived(tap=tap, delivery=delivery, task=task)
 
 
 _SENTENCES: Final[dict[type[Signal], str]] = {

@@ -26,8 +26,9 @@ from headway.protocol.errors import HeadwayError
 from headway.protocol.names import BootId, WorkerName
 from headway.protocol.states import EndReason
 
-from .attempt_files import AttemptFiles
+from .attempt_files import AttemptFiles, Means
 from .children import ChildBegun, ChildExit, ChildFault, Children, ChildReport, SpawnerGone
+from .code import CodeStore
 from .core.machine import Worker
 from .core.values import (
     CancelConsumer,
@@ -98,9 +99,13 @@ class WorkerService:
             name = stack.enter_context(hold_name(home, settings.name, host))
             folder = home / "workers" / name
             spool = Spool(folder / "spool")
-            secrets = SecretFiles(settings.secrets)
+            means = Means(
+                inherited=settings.inherited,
+                secrets=SecretFiles(settings.secrets),
+                code=CodeStore(settings.dags and settings.dags.absolute()),
+            )
             shipper = LogShipper(self._connect)
-            files = AttemptFiles(home, folder / "tasks", settings.inherited, secrets=secrets, shipper=shipper)
+            files = AttemptFiles(home, folder / "tasks", means, shipper)
             children = stack.enter_context(closing(Children(self._inbox.put)))
             stack.callback(shipper.close, timeout_seconds=SHIP_SECONDS)
             broker = self._connect(self._inbox.put)
@@ -171,7 +176,7 @@ class _Hands:
 
     def _judge(self, heard: Input | None) -> Input | None:
         """Add to a task message what only this machine can tell: whether it has what the task wants."""
-        if isinstance(heard, TaskArrived) and heard.task.secrets:
+        if isinstance(heard, TaskArrived):
             return msgspec.structs.replace(heard, refusal=self._files.refusal(heard.task))
         return heard
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from headway.protocol.dag import Argv, OutputRef, Task, output_sources
+from headway.protocol.dag import OutputRef, Task, output_refs, output_sources
 from headway.protocol.limits import INPUT_BYTES_MAX
 from headway.protocol.messages import RunContext
 from headway.protocol.messages import Task as TaskMessage
@@ -36,6 +36,7 @@ def publish(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> Non
         context=_context(draft, run),
         env=spec.env,
         cwd=spec.cwd,
+        code=spec.code,
         timeout_seconds=spec.timeout,
         inputs=_inputs(draft, run, spec),
         secrets=spec.secrets,
@@ -61,8 +62,8 @@ def input_fault(draft: Draft, run: Run, spec: Task) -> str | None:
         size += len(output.value.encode())
     if size > INPUT_BYTES_MAX:
         return f"the outputs that it takes in have {size} bytes, and {INPUT_BYTES_MAX} are allowed"
-    for ref in spec.command.args if isinstance(spec.command, Argv) else ():
-        if isinstance(ref, OutputRef) and not _has_part(draft, run, ref):
+    for ref in output_refs(spec.command):
+        if not _has_part(draft, run, ref):
             path = "".join(f"[{part!r}]" for part in ref.path)
             return f"the output of task {ref.task_id!r} has no part {path}"
     return None

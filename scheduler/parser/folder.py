@@ -30,9 +30,11 @@ def scan(folder: Path) -> list[Path]:
     return sorted(path for path in _walk(folder) if _may_hold_dag(path))
 
 
-def parse_files(paths: Sequence[Path], *, limits: Limits = DEFAULT_LIMITS) -> list[ParsedFile]:
+def parse_files(
+    paths: Sequence[Path], *, limits: Limits = DEFAULT_LIMITS, folder: Path | None = None
+) -> list[ParsedFile]:
     """Read files, as many at a time as there are processors; ids that two of them claim are problems of both."""
-    read = partial(parse_file, timeout_seconds=limits.timeout_seconds, memory_bytes=limits.memory_bytes)
+    read = partial(parse_file, timeout_seconds=limits.timeout_seconds, memory_bytes=limits.memory_bytes, folder=folder)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return refuse_doubles(list(pool.map(read, paths)))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from headway.broker.port import Outcome
-from headway.protocol.messages import Refused, Task
+from headway.protocol.messages import Refused
 
 from .bench import Bench, Past
 from .timers import Timer
@@ -86,18 +86,11 @@ def _admit(bench: Bench, attempt: Attempt, now: float) -> None:
     """Give a slot to a parked attempt, and ask for it."""
     del bench.parked[attempt.task.token]
     bench.young.add(attempt.task.token)
-    fault = attempt.refusal or _cannot_run(attempt.task)
-    if fault:
+    if attempt.refusal:
         bench.put(attempt, phase=Phase.REFUSING)
-        bench.outbox.keep(bench.reports.refused(attempt.task, fault))
+        bench.outbox.keep(bench.reports.refused(attempt.task, attempt.refusal))
     else:
         ask(bench, bench.put(attempt, phase=Phase.ASKED), now)
-
-
-def _cannot_run(task: Task) -> str | None:
-    if task.code is not None:
-        return f"this worker runs commands, not code of kind {task.code.kind!r}"
-    return None
 
 
 def ask(bench: Bench, attempt: Attempt, now: float) -> None:

@@ -46,7 +46,7 @@ def test_a_legal_dag_has_no_problem():
 @pytest.mark.parametrize(
     ("dag", "message"),
     [
-        (dag_of(), "DAG 'd' has no task: make one with shell() or argv()"),
+        (dag_of(), "DAG 'd' has no task: make one with shell(), argv() or python()"),
         (dag_of(task(), dag_id="a b"), "DAG id 'a b' is not a legal name: use letters"),
         (dag_of(task(), params={"a-b": 1}), "parameter 'a-b' is not a legal name"),
         (dag_of(task(), params={"p": float("nan")}), "parameter 'p' is nan, which JSON cannot say"),

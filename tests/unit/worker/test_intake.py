@@ -1,7 +1,7 @@
 """What becomes of task messages: which consumers there are, who is asked for, what is acked when."""
 
 from headway.broker.port import Outcome
-from headway.protocol.messages import Code, Drop, Grant, Refused, Started
+from headway.protocol.messages import Drop, Grant, Refused, Started
 from headway.worker.core.values import CancelConsumer, Consume, ConsumerEnded, Settle, StartChild
 from shopfloor import Floor, task
 
@@ -274,24 +274,16 @@ def test_busy_slots_have_no_consumer_after_a_reconnect():
     assert floor.idle() == 2
 
 
-def test_code_is_refused():
-    """A task with code is refused with a reason, and its message acked when the broker has that."""
+def test_what_the_machine_lacks_is_refused():
+    """Code or a secret, say: with the reason, before it is asked for; the message is acked when the broker has that."""
     floor = Floor().connect()
-    tag = floor.deliver(task(code=Code(kind="python", ref="m:f", digest="0")))
+    tag = floor.deliver(refusal="module m is not on this worker")
     (refused,) = floor.said(Refused)
-    assert "python" in refused.detail
+    assert refused.detail == "module m is not on this worker"
     assert (floor.said(Started), floor.outcomes()) == ([], [])
     floor.confirm()
     assert floor.outcomes() == [(tag, Outcome.ACK)]
     assert floor.idle() == 1
-
-
-def test_what_the_machine_lacks_is_refused():
-    """A secret, say: with the reason, and before it is asked for."""
-    floor = Floor().connect()
-    floor.deliver(refusal="the secret 'db' cannot be read")
-    assert floor.said(Refused)[0].detail == "the secret 'db' cannot be read"
-    assert floor.said(Started) == []
 
 
 def test_a_refusal_outlives_its_connection():
