@@ -239,6 +239,8 @@ class Worker:
             case Online():
                 bench.is_accepting = self._stage is Stage.SERVING
                 bench.young_until = now + intake.EARLY_SECONDS
+                if not bench.lease.is_asked_for:  # the heartbeat that went with it was returned, as it was at first
+                    self._beat(now)
             case _:
                 pass
 

@@ -125,6 +125,22 @@ def test_what_is_returned_is_published_again_later():
     assert len(floor.said(Finished)) == 20
 
 
+def test_whoever_comes_before_the_scheduler_has_a_lease_with_the_scheduler():
+    """All that is said at first is returned; what is said again brings a heartbeat with it, and so a grant is obeyed."""
+    floor = Floor()
+    floor.connect_only()
+    for message_id in list(floor.in_flight):
+        del floor.in_flight[message_id]
+        floor.do(Unconfirmed(message_id, "returned"))
+    floor.wait(0.1)
+    assert [len(floor.said(kind)) for kind in (Online, Heartbeat)] == [2, 1]
+    floor.confirm().confirm()
+    assert len(floor.said(Heartbeat)) == 2
+    floor.deliver()
+    floor.grant("t1")
+    assert floor.children.keys() == {"t1"}
+
+
 def test_a_returned_heartbeat_is_not_repeated():
     """The next one says the same."""
     floor = Floor().connect()
