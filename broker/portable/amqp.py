@@ -161,18 +161,21 @@ class AmqpLine:
         """Say goodbye, the channels first: so a single-active-consumer queue has all back before it goes on."""
         if self._connection is None:
             return
-        with suppress(*self.errors, AttributeError):
-            self._connection.sock.settimeout(GOODBYE_SECONDS_MIN)
-            for channel in [item for number, item in self._connection.channels.items() if number]:
-                channel.close()
-            self._connection.close()
-        with suppress(OSError):
-            self._connection.collect()
+        # Not to be asked for its socket where it has none: py-amqp would connect again.
+        if self.is_open and self._connection.connected:
+            with suppress(*self.errors):
+                self._connection.sock.settimeout(GOODBYE_SECONDS_MIN)
+                for channel in [item for number, item in self._connection.channels.items() if number]:
+                    channel.close()
+                self._connection.close()
+        self._connection.collect()
 
     def abort(self) -> None:
         """Shut the socket."""
-        with suppress(OSError, AttributeError):
-            self._connection.sock.shutdown(socket.SHUT_RDWR)
+        transport = self._connection and self._connection._transport  # noqa: SLF001  its property would connect again
+        if transport and transport.sock is not None:
+            with suppress(OSError):
+                transport.sock.shutdown(socket.SHUT_RDWR)
 
     def _made(self, connection: Connection) -> None:
         self._connection = connection
