@@ -5,13 +5,15 @@ kombu+amqp://, kombu+amqps://      RabbitMQ by kombu and py-amqp       portable/
 memory://                          one process: make a `portable.Hub`, and connect to that
 """
 
+from typing import Final
+
 from headway.protocol.errors import OneProcessOnly
 
 from .address import parse_url
 from .port import Broker, Sink
 from .timing import NAME_HELD_SECONDS_MAX
 
-MEMORY: str = "memory://"
+MEMORY: Final = "memory://"
 
 
 def is_memory(url: str) -> bool:
@@ -30,9 +32,9 @@ def connect(url: str, *, name: str, sink: Sink, name_held_seconds: float = NAME_
     address = parse_url(url)
     # Here, so that a process loads one client library and not two.
     if address.library == "pika":
-        from . import rabbitmq
+        from . import rabbitmq  # noqa: PLC0415
 
         return rabbitmq.connect(address, name=name, sink=sink, name_held_seconds=name_held_seconds)
-    from . import portable
+    from . import portable  # noqa: PLC0415
 
     return portable.connect(address, name=name, sink=sink, name_held_seconds=name_held_seconds)

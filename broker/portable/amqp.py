@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import amqp  # type: ignore[import-untyped]
 from amqp import spec
-from kombu import Connection as Settings  # type: ignore[import-untyped]
-from kombu.transport import pyamqp  # type: ignore[import-untyped]
+from kombu import Connection as Settings
+from kombu.transport import pyamqp
 
 from ..address import Address
 from ..halves import Action
@@ -32,7 +32,7 @@ FRAMES_MAX: Final = 500
 _LOG: Final = logging.getLogger("amqp")
 
 
-def _with_zone(value: Any) -> Any:
+def _with_zone(value: object) -> object:
     """Return a header with all its times in UTC, as the broker means them: py-amqp drops the zone."""
     match value:
         case datetime():
@@ -71,12 +71,13 @@ class Connection(pyamqp.Connection):  # type: ignore[misc]
         spec.Connection.Blocked: spec.method(spec.Connection.Blocked, "s")
     }
 
-    def __init__(self, *, made: Callable[["Connection"], None], **options: Any) -> None:
+    def __init__(self, *, made: Callable[["Connection"], None], **options: object) -> None:
         super().__init__(**options)
         made(self)
 
     def _on_blocked(self, reason: str) -> None:
-        self.on_blocked(reason)
+        if self.on_blocked:
+            self.on_blocked(reason)
 
 
 class Transport(pyamqp.Transport):  # type: ignore[misc]
@@ -92,13 +93,11 @@ class AmqpLine:
 
     def __init__(self, address: Address, name: str, later: Callable[[float, Action], None], *, publishes: bool) -> None:
         self.is_open = False
-        self.call_later = later
-        self._connection: Connection | None = None
+        self._later = later
+        self._connection: Any = None  # ours, once there is one
         self._poll = select.poll()
-        self._blocked: Callable[[str], None] = lambda _: None
-        self._unblocked: Action = lambda: None
         self._settings = Settings(
-            hostname=address.host,
+            hostname=f"[{address.host}]" if ":" in address.host else address.host,
             port=address.port,
             virtual_host=address.vhost,
             userid=address.user,
@@ -111,8 +110,6 @@ class AmqpLine:
             transport_options={
                 "client_properties": {"connection_name": name},
                 "socket_settings": {socket.TCP_USER_TIMEOUT: 0 if publishes else TCP_USER_TIMEOUT_MS},
-                "on_blocked": lambda reason: self._blocked(reason),
-                "on_unblocked": lambda: self._unblocked(),
                 "made": self._made,
             },
         )
@@ -132,11 +129,15 @@ class AmqpLine:
         self._poll.register(self._connection.sock, select.POLLIN)
         self.is_open = True
 
+    def call_later(self, seconds: float, action: Action) -> None:
+        """Do something later on the link's thread."""
+        self._later(seconds, action)
+
     def listen(self, *, blocked: Callable[[str], None], unblocked: Action) -> None:
         """Say when an alarm blocks publishing, and when that is over."""
-        self._blocked, self._unblocked = blocked, unblocked
+        self._connection.on_blocked, self._connection.on_unblocked = blocked, unblocked
 
-    def channel(self) -> Channel:
+    def channel(self) -> pyamqp.Channel:
         """Return a new channel."""
         channel = self._transport.create_channel(self._connection)
         channel.auto_decode = False

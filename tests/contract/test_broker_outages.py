@@ -111,7 +111,7 @@ def test_an_error_in_the_adapter_is_told(amqp_url: str, opened: Open):
 
 
 def test_a_process_without_files_left_goes_on_trying(amqp_url: str, gate: Gate, opened: Open):
-    """That is an error deep inside the client library, which must not end the thread: it connects once there is room."""
+    """That error deep inside the client library must not end the thread: it connects once there is room."""
     listener = Listener()
     opened(connect(gate.url(amqp_url), name=NAME, sink=listener))
     listener.wait_for(Disconnected)
