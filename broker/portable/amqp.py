@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import amqp  # type: ignore[import-untyped]
 from amqp import spec
+from amqp.exceptions import ChannelError, RecoverableConnectionError  # type: ignore[import-untyped]
 from kombu import Connection as Settings
 from kombu.transport import pyamqp
 
@@ -46,7 +47,21 @@ def _with_zone(value: object) -> object:
 
 
 class Channel(pyamqp.Channel):  # type: ignore[misc]
-    """A channel that publishes without looking around, and can give a message back."""
+    """A channel that publishes without looking around, can give a message back, and may be vital to its connection.
+
+    py-amqp raises a channel's failure to whoever waits for anything on the connection, and opens the channel again,
+    without its consumers. A declaration must not take the end of another channel for its own refusal.
+    """
+
+    may_fail = True
+
+    def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
+        try:
+            super()._on_close(reply_code, reply_text, class_id, method_id)
+        except ChannelError as error:
+            if self.may_fail:
+                raise
+            raise RecoverableConnectionError(reply_text, (class_id, method_id), reply_code=reply_code) from error
 
     def basic_publish(self, message: amqp.Message, exchange: str, routing_key: str, *, mandatory: bool) -> None:
         """Write a message."""
@@ -137,10 +152,11 @@ class AmqpLine:
         """Say when an alarm blocks publishing, and when that is over."""
         self._connection.on_blocked, self._connection.on_unblocked = blocked, unblocked
 
-    def channel(self) -> pyamqp.Channel:
-        """Return a new channel."""
+    def channel(self, *, may_fail: bool = False) -> pyamqp.Channel:
+        """Return a new channel; unless it may fail, the connection does not go on without it."""
         channel = self._transport.create_channel(self._connection)
         channel.auto_decode = False
+        channel.may_fail = may_fail
         return channel
 
     def socket(self) -> int:

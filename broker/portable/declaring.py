@@ -17,7 +17,7 @@ class Declarer:
     """Declares on one connection; raises what its channels raise."""
 
     def __init__(self, line: Line) -> None:
-        self._channel = line.channel()
+        self._channel = line.channel(may_fail=True)
         self._version = version_of(line.version)
 
     def declare(self, wanted: Exchange | Queue) -> None:

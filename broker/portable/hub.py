@@ -269,8 +269,8 @@ class HubLine:
         """Do something later on the hub's thread."""
         self._later(seconds, action)
 
-    def channel(self) -> virtual.Channel:
-        """Return a new channel."""
+    def channel(self, **_ignored: object) -> virtual.Channel:
+        """Return a new channel; it raises where it is called, so nobody else can be struck by its failure."""
         return self._transport.create_channel(self._transport)
 
     def listen(self, *, blocked: Callable[[str], None], unblocked: Action) -> None:

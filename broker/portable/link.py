@@ -43,8 +43,11 @@ class Line(Protocol):
     def open(self) -> None:
         """Connect."""
 
-    def channel(self) -> StdChannel:
-        """Return a new channel, as py-amqp's."""
+    def channel(self, *, may_fail: bool = False) -> StdChannel:
+        """Return a new channel, as py-amqp's. If the broker closes it, it is the end of the line, unless it may fail.
+
+        One that may fail raises ChannelError to whoever asked for what was refused.
+        """
 
     def listen(self, *, blocked: Callable[[str], None], unblocked: Action) -> None:
         """Say when an alarm blocks publishing, and when that is over."""

@@ -1,7 +1,7 @@
 """The publishing half: a channel in confirm mode, and the window of what the broker has not confirmed yet.
 
 A declaration returns when the broker has answered, so what is published after it finds the queue. While an alarm
-blocks the connection nothing is written, for a socket that nobody reads would hold this thread up.
+blocks the connection nothing is written, declarations neither: a socket that nobody reads would hold this thread up.
 """
 
 from collections import deque
@@ -34,7 +34,7 @@ class PublishSession:
         self._declarer: Declarer | None = None
         self._channel: StdChannel = None
         self._window = ConfirmWindow()
-        self._waiting: deque[Outgoing] = deque()
+        self._waiting: deque[Outgoing | Exchange | Queue] = deque()
         self._blocks = 0
         self._is_blocked = False
         self._is_over = False
@@ -60,6 +60,9 @@ class PublishSession:
     def declare(self, wanted: Exchange | Queue) -> None:
         """Declare this; do without a queue that exists with other arguments, anything else ends the session."""
         if self._is_over or self._declarer is None:
+            return
+        if self._is_blocked:
+            self._waiting.append(wanted)
             return
         try:
             self._declarer.declare(wanted)
@@ -92,7 +95,8 @@ class PublishSession:
         for signal in self._window.lost():
             self._reports.sink(signal)
         while self._waiting:
-            self._reports.sink(Unconfirmed(self._waiting.popleft().message_id, "lost"))
+            if isinstance(waiting := self._waiting.popleft(), Outgoing):
+                self._reports.sink(Unconfirmed(waiting.message_id, "lost"))
         self._check_idle()
 
     def _send(self, message: Outgoing) -> None:
@@ -142,8 +146,12 @@ class PublishSession:
             return
         self._is_blocked = False
         self._reports.sink(Unblocked())
-        while self._waiting:
-            self._send(self._waiting.popleft())
+        while self._waiting and not self._is_blocked:
+            waiting = self._waiting.popleft()
+            if isinstance(waiting, Outgoing):
+                self.publish(waiting)
+            else:
+                self.declare(waiting)
 
     def _fail(self, error: HeadwayError) -> None:
         self.end()

@@ -38,6 +38,22 @@ def test_a_deleted_exchange_is_made_again(amqp_url: str, rabbitmq: RabbitMQ, ope
     listener.wait_for(Confirmed)
 
 
+def test_a_failure_that_comes_while_a_queue_is_declared_is_not_taken_for_its_own(
+    amqp_url: str, rabbitmq: RabbitMQ, opened: Open
+):
+    """The broker closes the publishing channel, and the answer may meet a declaration: the queue is declared again."""
+    broker, listener = joined(amqp_url, opened)
+    rabbitmq.api("DELETE", f"/exchanges/{vhost_of(amqp_url)}/{EVENTS}")
+    broker.publish(message(1))
+    broker.declare(Queue(name="faults.other"))
+    (lost,) = listener.wait_for(Disconnected)
+    assert EVENTS in lost.detail
+    listener.connected(times=2)
+    assert listener.all_of(Failed) == []
+    broker.publish(message(2, exchange="", key="faults.other"))
+    assert listener.wait_for(Confirmed) == [Confirmed("m2")]
+
+
 def test_a_queue_with_other_arguments_is_told_and_left_alone(amqp_url: str, opened: Open):
     """Failed(QueueMismatch) for declaring and for consuming; deliveries in hand and other queues are not touched."""
     broker, listener = joined(amqp_url, opened)

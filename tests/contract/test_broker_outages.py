@@ -23,6 +23,7 @@ from headway.broker.port import (
     Unblocked,
     Unconfirmed,
 )
+from headway.protocol.topology import Queue
 from servers import RabbitMQ
 
 
@@ -166,7 +167,9 @@ def test_an_alarm_blocks_publishing_until_it_is_over(amqp_url: str, rabbitmq: Ra
         (blocked,) = listener.wait_for(Blocked)
         assert "memory" in blocked.detail
         broker.settle(got, Outcome.ACK)
+        broker.declare(Queue(name="faults.late"))
+        broker.publish(message(3, exchange="", key="faults.late"))
     finally:
         rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
     listener.wait_for(Unblocked)
-    assert [signal.message_id for signal in listener.wait_for(Confirmed, count=2)] == ["m1", "m2"]
+    assert [signal.message_id for signal in listener.wait_for(Confirmed, count=3)] == ["m1", "m2", "m3"]
