@@ -115,7 +115,8 @@ class TwoHalves:
         self._is_closing = True
         if self._is_open:
             self._consumer.stop()
-            self._publisher.flush(timeout_seconds=timeout_seconds)
+            if self.capabilities.confirms_events == "stored":
+                self._publisher.flush(timeout_seconds=timeout_seconds)
         for half in (self._publisher.half, self._consumer.half):
             half.finish(timeout_seconds=deadline - time.monotonic())
 

@@ -5,7 +5,7 @@ kombu+amqp://, kombu+amqps://      RabbitMQ by kombu and py-amqp       portable/
 memory://                          one process: make a `portable.Hub`, and connect to that
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from headway.protocol.errors import OneProcessOnly
 
@@ -13,7 +13,7 @@ from .address import parse_url
 from .port import Broker, Sink
 from .timing import NAME_HELD_SECONDS_MAX
 
-MEMORY: str = "memory://"
+MEMORY: Final = "memory://"
 
 
 def is_memory(url: str) -> bool:
@@ -32,10 +32,10 @@ def connect(url: str, *, name: str, sink: Sink, name_held_seconds: float = NAME_
     address = parse_url(url)
     # Here, so that a process loads one client library and not two.
     if address.library == "pika":
-        from . import rabbitmq
+        from . import rabbitmq  # noqa: PLC0415
 
         return rabbitmq.connect(address, name=name, sink=sink, name_held_seconds=name_held_seconds)
-    from . import portable
+    from . import portable  # noqa: PLC0415
 
     return portable.connect(address, name=name, sink=sink, name_held_seconds=name_held_seconds)
 
@@ -75,7 +75,7 @@ class Server:
 def transport_of(url: str) -> Transport:
     """Return the broker that a URL means; memory:// is a new one at each call. Raises WrongSettings."""
     if is_memory(url):
-        from .portable import Hub
+        from .portable import Hub  # noqa: PLC0415
 
         return Hub()
     return Server(url)

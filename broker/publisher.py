@@ -6,15 +6,32 @@ is published between two sessions is lost at once.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from headway.protocol.topology import Queue
 
 from .address import Address
 from .halves import Action, Half, Link, Reports, Session
 from .port import Outgoing, Sink, Unconfirmed
+
+_CONTENT_TYPE: Final = "application/json"
+_PERSISTENT: Final = 2
+_TRANSIENT: Final = 1
+
+
+def properties_of(message: Outgoing, *, user: str) -> dict[str, Any]:
+    """Return the properties of a message, by AMQP's names."""
+    return {
+        "message_id": message.message_id,
+        "type": message.kind,
+        "user_id": user,
+        "timestamp": int(time.time()),
+        "content_type": _CONTENT_TYPE,
+        "delivery_mode": _TRANSIENT if message.transient else _PERSISTENT,
+    }
 
 
 class PublishSession(Session, Protocol):

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import amqp  # type: ignore[import-untyped]
 from amqp import spec
-from kombu import Connection as Settings  # type: ignore[import-untyped]
-from kombu.transport import pyamqp  # type: ignore[import-untyped]
+from amqp.exceptions import ChannelError, RecoverableConnectionError  # type: ignore[import-untyped]
+from kombu import Connection as Settings
+from kombu.transport import pyamqp
 
 from ..address import Address
 from ..halves import Action
@@ -32,7 +33,7 @@ FRAMES_MAX: Final = 500
 _LOG: Final = logging.getLogger("amqp")
 
 
-def _with_zone(value: Any) -> Any:
+def _with_zone(value: object) -> object:
     """Return a header with all its times in UTC, as the broker means them: py-amqp drops the zone."""
     match value:
         case datetime():
@@ -46,7 +47,21 @@ def _with_zone(value: Any) -> Any:
 
 
 class Channel(pyamqp.Channel):  # type: ignore[misc]
-    """A channel that publishes without looking around, and can give a message back."""
+    """A channel that publishes without looking around, can give a message back, and may be vital to its connection.
+
+    py-amqp raises a channel's failure to whoever waits for anything on the connection, and opens the channel again,
+    without its consumers. A declaration must not take the end of another channel for its own refusal.
+    """
+
+    may_fail = True
+
+    def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
+        try:
+            super()._on_close(reply_code, reply_text, class_id, method_id)
+        except ChannelError as error:
+            if self.may_fail:
+                raise
+            raise RecoverableConnectionError(reply_text, (class_id, method_id), reply_code=reply_code) from error
 
     def basic_publish(self, message: amqp.Message, exchange: str, routing_key: str, *, mandatory: bool) -> None:
         """Write a message."""
@@ -71,12 +86,13 @@ class Connection(pyamqp.Connection):  # type: ignore[misc]
         spec.Connection.Blocked: spec.method(spec.Connection.Blocked, "s")
     }
 
-    def __init__(self, *, made: Callable[["Connection"], None], **options: Any) -> None:
+    def __init__(self, *, made: Callable[["Connection"], None], **options: object) -> None:
         super().__init__(**options)
         made(self)
 
     def _on_blocked(self, reason: str) -> None:
-        self.on_blocked(reason)
+        if self.on_blocked:
+            self.on_blocked(reason)
 
 
 class Transport(pyamqp.Transport):  # type: ignore[misc]
@@ -92,13 +108,11 @@ class AmqpLine:
 
     def __init__(self, address: Address, name: str, later: Callable[[float, Action], None], *, publishes: bool) -> None:
         self.is_open = False
-        self.call_later = later
-        self._connection: Connection | None = None
+        self._later = later
+        self._connection: Any = None  # ours, once there is one
         self._poll = select.poll()
-        self._blocked: Callable[[str], None] = lambda _: None
-        self._unblocked: Action = lambda: None
         self._settings = Settings(
-            hostname=address.host,
+            hostname=f"[{address.host}]" if ":" in address.host else address.host,
             port=address.port,
             virtual_host=address.vhost,
             userid=address.user,
@@ -111,8 +125,6 @@ class AmqpLine:
             transport_options={
                 "client_properties": {"connection_name": name},
                 "socket_settings": {socket.TCP_USER_TIMEOUT: 0 if publishes else TCP_USER_TIMEOUT_MS},
-                "on_blocked": lambda reason: self._blocked(reason),
-                "on_unblocked": lambda: self._unblocked(),
                 "made": self._made,
             },
         )
@@ -132,14 +144,19 @@ class AmqpLine:
         self._poll.register(self._connection.sock, select.POLLIN)
         self.is_open = True
 
+    def call_later(self, seconds: float, action: Action) -> None:
+        """Do something later on the link's thread."""
+        self._later(seconds, action)
+
     def listen(self, *, blocked: Callable[[str], None], unblocked: Action) -> None:
         """Say when an alarm blocks publishing, and when that is over."""
-        self._blocked, self._unblocked = blocked, unblocked
+        self._connection.on_blocked, self._connection.on_unblocked = blocked, unblocked
 
-    def channel(self) -> Channel:
-        """Return a new channel."""
+    def channel(self, *, may_fail: bool = False) -> pyamqp.Channel:
+        """Return a new channel; unless it may fail, the connection does not go on without it."""
         channel = self._transport.create_channel(self._connection)
         channel.auto_decode = False
+        channel.may_fail = may_fail
         return channel
 
     def socket(self) -> int:
@@ -161,18 +178,21 @@ class AmqpLine:
         """Say goodbye, the channels first: so a single-active-consumer queue has all back before it goes on."""
         if self._connection is None:
             return
-        with suppress(*self.errors, AttributeError):
-            self._connection.sock.settimeout(GOODBYE_SECONDS_MIN)
-            for channel in [item for number, item in self._connection.channels.items() if number]:
-                channel.close()
-            self._connection.close()
-        with suppress(OSError):
-            self._connection.collect()
+        # Not to be asked for its socket where it has none: py-amqp would connect again.
+        if self.is_open and self._connection.connected:
+            with suppress(*self.errors):
+                self._connection.sock.settimeout(GOODBYE_SECONDS_MIN)
+                for channel in [item for number, item in self._connection.channels.items() if number]:
+                    channel.close()
+                self._connection.close()
+        self._connection.collect()
 
     def abort(self) -> None:
         """Shut the socket."""
-        with suppress(OSError, AttributeError):
-            self._connection.sock.shutdown(socket.SHUT_RDWR)
+        transport = self._connection and self._connection._transport  # noqa: SLF001  its property would connect again
+        if transport and transport.sock is not None:
+            with suppress(OSError):
+                transport.sock.shutdown(socket.SHUT_RDWR)
 
     def _made(self, connection: Connection) -> None:
         self._connection = connection

@@ -8,9 +8,10 @@ Settling a delivery twice is nothing: the broker would close the channel for it.
 """
 
 from functools import partial
-from typing import Any, assert_never
+from typing import assert_never
 
 from amqp.exceptions import ChannelError, NotFound  # type: ignore[import-untyped]
+from kombu.transport.base import Message, StdChannel
 
 from headway.protocol.errors import BrokerUnavailable, HeadwayError, QueueMismatch
 
@@ -22,19 +23,22 @@ from ..port import ConsumerGone, ConsumerId, Delivered, Delivery, Failed, Outcom
 from ..timing import MISSING_QUEUE_SECONDS
 from ..windows import TagWindow
 from .declaring import Declarer
+from .link import Line
 
 
 class ConsumeSession:
     """One connection that consumes. All of it runs on the link's thread."""
 
-    def __init__(self, line: Any, address: Address, *, generation: int, wanted: Consumptions, reports: Reports) -> None:
+    def __init__(
+        self, line: Line, address: Address, *, generation: int, wanted: Consumptions, reports: Reports
+    ) -> None:
         self.generation = generation
         self._line = line
         self._address = address
         self._wanted = wanted
         self._reports = reports
         self._declarer: Declarer | None = None
-        self._channel: Any = None
+        self._channel: StdChannel = None
         self._unsettled = TagWindow[int]()
         self._consumers: dict[ConsumerId, str] = {}
         self._idle: set[ConsumerId] = set()  # without a queue: it has other arguments, or is not there yet
@@ -67,7 +71,7 @@ class ConsumeSession:
         self._idle.discard(consumption.consumer)
         self._consumers[consumption.consumer] = tag
         # Per consumer (not global), and asked for before it: it holds for the consumers that come after it.
-        self._channel.basic_qos(0, consumption.prefetch, False)
+        self._channel.basic_qos(prefetch_size=0, prefetch_count=consumption.prefetch, a_global=False)
         self._channel.basic_consume(
             consumption.queue.name,
             consumer_tag=tag,
@@ -136,7 +140,7 @@ class ConsumeSession:
         else:
             self._fail(ours)
 
-    def _deliver(self, consumption: Consumption, raw: Any) -> None:
+    def _deliver(self, consumption: Consumption, raw: Message) -> None:
         if self._is_over:
             return
         message = self._channel.message_to_python(raw)

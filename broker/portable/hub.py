@@ -16,6 +16,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from itertools import takewhile
 from typing import Any, Final
 
 from amqp.exceptions import (  # type: ignore[import-untyped]
@@ -26,8 +27,8 @@ from amqp.exceptions import (  # type: ignore[import-untyped]
     ResourceLocked,
 )
 from amqp.protocol import queue_declare_ok_t  # type: ignore[import-untyped]
-from kombu import Connection  # type: ignore[import-untyped]
-from kombu.transport import virtual  # type: ignore[import-untyped]
+from kombu import Connection
+from kombu.transport import virtual
 
 from headway.protocol.topology import EVENTS, Queue
 
@@ -95,7 +96,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         if not mailboxes:
             letter = Letter(message, exchange, routing_key, {})
             self._say("basic_return", NoConsumers("no route"), exchange, routing_key, self._message(letter, tag=0))
-        if any(mailbox.is_full for mailbox in mailboxes):
+        if any(mailbox.refuses for mailbox in mailboxes):
             self._answer("basic_nack", self._published)
             return
         receipt = Receipt(answer, len(mailboxes)) if mailboxes and exchange == EVENTS else None
@@ -104,7 +105,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         if receipt is None:
             answer()
 
-    def basic_qos(self, _prefetch_size: int, prefetch_count: int, _a_global: bool) -> None:
+    def basic_qos(self, *, prefetch_count: int, **_ignored: object) -> None:
         """Set how many deliveries a consumer that comes later may have unsettled."""
         self._prefetch = prefetch_count
 
@@ -126,21 +127,21 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         mailbox.remove(taker)
         mailbox.hand_out()
 
-    def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
+    def basic_ack(self, delivery_tag: int, *, multiple: bool = False) -> None:
         """Be done with a letter, or with all up to it."""
-        tags = [tag for tag in self._unsettled if tag <= delivery_tag] if multiple else [delivery_tag]
+        tags = takewhile(delivery_tag.__ge__, list(self._unsettled)) if multiple else [delivery_tag]
         for tag in tags:
             mailbox, _, letter = self._settle(tag)
-            self._finish(letter)
+            letter.finish()
             mailbox.hand_out()
 
-    def basic_reject(self, delivery_tag: int, requeue: bool) -> None:
+    def basic_reject(self, delivery_tag: int, **_ignored: object) -> None:
         """Send a letter to where the dead ones go."""
         mailbox, _, letter = self._settle(delivery_tag)
         self._bury(mailbox, letter, "rejected")
         mailbox.hand_out()
 
-    def basic_nack(self, delivery_tag: int, requeue: bool) -> None:
+    def basic_nack(self, delivery_tag: int, **_ignored: object) -> None:
         """Give a letter back."""
         mailbox, _, letter = self._settle(delivery_tag)
         self._put_back(mailbox, letter)
@@ -200,7 +201,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             self._bury(mailbox, letter, "delivery_limit")
 
     def _bury(self, mailbox: Mailbox, letter: Letter, reason: str) -> None:
-        """Send a letter to the dead-letter exchange of its queue, as RabbitMQ does: the key stays, a header says why."""
+        """Send a letter to the dead-letter exchange of its queue, as RabbitMQ does: same key, and a header says why."""
         exchange = mailbox.queue.arguments.get("x-dead-letter-exchange")
         if exchange is not None:
             death = {
@@ -214,15 +215,11 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             headers = letter.headers | {"x-death": [death], "x-first-death-reason": reason}
             for target in self._route(str(exchange), letter.routing_key):
                 target.put(Letter(letter.content, str(exchange), letter.routing_key, headers))
-        self._finish(letter)
-
-    def _finish(self, letter: Letter) -> None:
-        if letter.receipt is not None:
-            letter.receipt.close_one()
+        letter.finish()
 
     def _answer(self, event: str, tag: int) -> None:
         if not self.closed:
-            self._say(event, tag, False)
+            self._say(event, tag, False)  # noqa: FBT003  as py-amqp does it
 
     def _say(self, event: str, *values: object) -> None:
         for callback in self.events[event]:
@@ -233,8 +230,6 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     """A connection to a hub."""
 
     Channel = Channel
-    connection_errors = ()
-    channel_errors = (ChannelError, virtual.NotEquivalentError)
 
     def __init__(self, client: Connection, **options: object) -> None:
         super().__init__(client, **options)
@@ -253,21 +248,29 @@ class Transport(virtual.Transport):  # type: ignore[misc]
 class HubLine:
     """A connection to a hub: it cannot break, and nothing comes by itself."""
 
-    errors = (ChannelError,)
-    is_open = True
-    version = ""
+    errors: tuple[type[Exception], ...] = (ChannelError,)
 
     def __init__(self, hub: "Hub", later: Callable[[float, Action], None]) -> None:
-        self.call_later = later
+        self.is_open = True
+        self._later = later
         client = Connection(transport=Transport, transport_options={"hub": hub})
         self._transport = client.transport
+
+    @property
+    def version(self) -> str:
+        """None: of RabbitMQ's arguments a hub knows those that it knows."""
+        return ""
 
     def open(self) -> None:
         """Connect."""
         self._transport.establish_connection()
 
-    def channel(self) -> Channel:
-        """Return a new channel."""
+    def call_later(self, seconds: float, action: Action) -> None:
+        """Do something later on the hub's thread."""
+        self._later(seconds, action)
+
+    def channel(self, **_ignored: object) -> virtual.Channel:
+        """Return a new channel; it raises where it is called, so nobody else can be struck by its failure."""
         return self._transport.create_channel(self._transport)
 
     def listen(self, *, blocked: Callable[[str], None], unblocked: Action) -> None:

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
+from kombu.transport.base import StdChannel
+
 from ..halves import Action, Crashed
 from ..timing import GOODBYE_SECONDS_MIN, SLICE
 
@@ -34,8 +36,24 @@ class Line(Protocol):
 
     is_open: bool
 
+    @property
+    def version(self) -> str:
+        """The broker's."""
+
     def open(self) -> None:
         """Connect."""
+
+    def channel(self, *, may_fail: bool = False) -> StdChannel:
+        """Return a new channel, as py-amqp's. If the broker closes it, it is the end of the line, unless it may fail.
+
+        One that may fail raises ChannelError to whoever asked for what was refused.
+        """
+
+    def listen(self, *, blocked: Callable[[str], None], unblocked: Action) -> None:
+        """Say when an alarm blocks publishing, and when that is over."""
+
+    def call_later(self, seconds: float, action: Action) -> None:
+        """Do something later on the link's thread."""
 
     def socket(self) -> int | None:
         """Return what to wait on, or None if nothing ever comes by itself."""
@@ -73,14 +91,14 @@ class Thread:
                 self._loop = Loop(name)
             return self._loop
 
-    def leave(self, *, timeout_seconds: float) -> bool:
-        """Leave the loop; the last one ends it, waits for that at most so long, and is told if it ended."""
+    def leave(self, *, timeout_seconds: float) -> None:
+        """Leave the loop; the last one ends it and waits for that at most so long."""
         with self._lock:
             self._members -= 1
             if self._members or self._loop is None:
-                return True
+                return
             loop, self._loop = self._loop, None
-        return loop.end(timeout_seconds=timeout_seconds)
+        loop.end(timeout_seconds=timeout_seconds)
 
 
 class Loop:
@@ -106,11 +124,10 @@ class Loop:
             self._is_rung = True
             os.write(self._button, b"!")
 
-    def end(self, *, timeout_seconds: float) -> bool:
-        """End the thread after what is due; wait for that at most so long and return whether it ended."""
+    def end(self, *, timeout_seconds: float) -> None:
+        """End the thread after what is due, and wait for that at most so long."""
         self.do(self._stop)
         self._thread.join(timeout_seconds)
-        return not self._thread.is_alive()
 
     def call_later(self, seconds: float, action: Action) -> None:
         """Do this after so many seconds. On the thread only, as all below."""

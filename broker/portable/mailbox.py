@@ -1,7 +1,8 @@
 """A queue in memory: letters in their order, and who takes them. Pure; hub.py carries letters to it.
 
 What it does as RabbitMQ does, because the services rely on it: consumers in turn, each up to its prefetch; only the
-first one of a single-active-consumer queue; what was handed out and comes back goes to its old place, marked.
+first one of a single-active-consumer queue; what was handed out and comes back goes to its old place, marked; a full
+queue refuses what is published, or drops its oldest letters. It has no clock, so nothing expires.
 """
 
 import bisect
@@ -15,6 +16,8 @@ from headway.protocol.topology import Queue
 _SINGLE: Final = "x-single-active-consumer"
 _DELIVERIES_MAX: Final = "x-delivery-limit"
 _LENGTH_MAX: Final = "x-max-length"
+_BYTES_MAX: Final = "x-max-length-bytes"
+_OVERFLOW: Final = "x-overflow"
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +46,16 @@ class Letter:
     place: int = 0
     returns: int = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.content["body"])
+
+    def finish(self) -> None:
+        """Have nothing more to do with it."""
+        if self.receipt is not None:
+            self.receipt.close_one()
+
 
 @dataclass(slots=True, eq=False)
 class Taker:
@@ -62,19 +75,27 @@ class Mailbox:
     ready: deque[Letter] = field(default_factory=deque)
     takers: deque[Taker] = field(default_factory=deque)
     _places: int = 0
+    _bytes: int = 0
 
     @property
-    def is_full(self) -> bool:
+    def _keeps(self) -> bool:
+        """Whether what it took stays, though it is full."""
+        return self.queue.arguments.get(_OVERFLOW) == "reject-publish"
+
+    @property
+    def refuses(self) -> bool:
         """Whether the queue refuses what is published to it now."""
-        limit = self.queue.arguments.get(_LENGTH_MAX)
-        return limit is not None and len(self.ready) >= int(limit)
+        return self._keeps and self._is_full(room_for=1)
 
     def put(self, letter: Letter) -> None:
-        """Take a letter, and hand out what can be."""
+        """Take a letter, and hand out what can be; what there is no room for then is dropped, oldest first."""
         self._places += 1
         letter.place = self._places
         self.ready.append(letter)
+        self._bytes += letter.size
         self.hand_out()
+        while self.ready and not self._keeps and self._is_full():
+            self._take().finish()
 
     def put_back(self, letter: Letter) -> bool:
         """Take back a letter that was handed out; return False if that was once too often. It is not handed out yet."""
@@ -84,6 +105,7 @@ class Mailbox:
             return False
         index = bisect.bisect(self.ready, letter.place, key=lambda other: other.place)
         self.ready.insert(index, letter)
+        self._bytes += letter.size
         return True
 
     def add(self, taker: Taker) -> None:
@@ -100,7 +122,21 @@ class Mailbox:
         """Hand out what is ready to those who have room."""
         while self.ready and (taker := self._next_taker()) is not None:
             taker.unsettled += 1
-            taker.deliver(taker, self.ready.popleft())
+            taker.deliver(taker, self._take())
+
+    def _take(self) -> Letter:
+        letter = self.ready.popleft()
+        self._bytes -= letter.size
+        return letter
+
+    def _is_full(self, *, room_for: int = 0) -> bool:
+        """Whether there are more letters or bytes than the queue may hold, or as many, if one more is to come."""
+        limits = (len(self.ready), _LENGTH_MAX), (self._bytes, _BYTES_MAX)
+        return any(
+            held + room_for > int(limit)
+            for held, name in limits
+            if (limit := self.queue.arguments.get(name)) is not None
+        )
 
     def _next_taker(self) -> Taker | None:
         """Return whose turn it is among those who have room."""

@@ -1,14 +1,13 @@
 """The publishing half: a channel in confirm mode, and the window of what the broker has not confirmed yet.
 
 A declaration returns when the broker has answered, so what is published after it finds the queue. While an alarm
-blocks the connection nothing is written, for a socket that nobody reads would hold this thread up.
+blocks the connection nothing is written, declarations neither: a socket that nobody reads would hold this thread up.
 """
 
-import time
 from collections import deque
-from typing import Any, Final
 
 from amqp.exceptions import ChannelError  # type: ignore[import-untyped]
+from kombu.transport.base import Message, StdChannel
 
 from headway.protocol.errors import BrokerUnavailable, HeadwayError, QueueMismatch
 from headway.protocol.topology import EXCHANGES, Exchange, Queue
@@ -17,27 +16,25 @@ from ..address import Address
 from ..failures import translate
 from ..halves import Action, Reports
 from ..port import Blocked, Confirmed, Failed, Outgoing, Unblocked, Unconfirmed
+from ..publisher import properties_of
 from ..timing import BLOCKED_SECONDS_MAX
 from ..windows import ConfirmWindow
 from .declaring import Declarer
-
-_CONTENT_TYPE: Final = "application/json"
-_PERSISTENT: Final = 2
-_TRANSIENT: Final = 1
+from .link import Line
 
 
 class PublishSession:
     """One connection that publishes. All of it runs on the link's thread."""
 
-    def __init__(self, line: Any, address: Address, *, queues: dict[str, Queue], reports: Reports) -> None:
+    def __init__(self, line: Line, address: Address, *, queues: dict[str, Queue], reports: Reports) -> None:
         self._line = line
         self._address = address
         self._queues = queues
         self._reports = reports
         self._declarer: Declarer | None = None
-        self._channel: Any = None
+        self._channel: StdChannel = None
         self._window = ConfirmWindow()
-        self._waiting: deque[Outgoing] = deque()
+        self._waiting: deque[Outgoing | Exchange | Queue] = deque()
         self._blocks = 0
         self._is_blocked = False
         self._is_over = False
@@ -47,8 +44,10 @@ class PublishSession:
         """Declare what there is to declare and open the channel; `ready` follows, or `lost`."""
         self._line.listen(blocked=self._block, unblocked=self._unblock)
         self._declarer = Declarer(self._line)
-        for wanted in (*EXCHANGES, *self._queues.values()):
-            self.declare(wanted)
+        for exchange in EXCHANGES:
+            self.declare(exchange)
+        for queue in list(self._queues.values()):
+            self.declare(queue)
         if self._is_over:
             return
         self._channel = self._line.channel()
@@ -61,6 +60,9 @@ class PublishSession:
     def declare(self, wanted: Exchange | Queue) -> None:
         """Declare this; do without a queue that exists with other arguments, anything else ends the session."""
         if self._is_over or self._declarer is None:
+            return
+        if self._is_blocked:
+            self._waiting.append(wanted)
             return
         try:
             self._declarer.declare(wanted)
@@ -93,28 +95,24 @@ class PublishSession:
         for signal in self._window.lost():
             self._reports.sink(signal)
         while self._waiting:
-            self._reports.sink(Unconfirmed(self._waiting.popleft().message_id, "lost"))
+            if isinstance(waiting := self._waiting.popleft(), Outgoing):
+                self._reports.sink(Unconfirmed(waiting.message_id, "lost"))
         self._check_idle()
 
     def _send(self, message: Outgoing) -> None:
         self._window.sent(message.message_id)
-        properties = {
-            "message_id": message.message_id,
-            "type": message.kind,
-            "user_id": self._address.user,
-            "timestamp": int(time.time()),
-            "delivery_mode": _TRANSIENT if message.transient else _PERSISTENT,
-        }
-        content = self._channel.prepare_message(message.body, content_type=_CONTENT_TYPE, properties=properties)
+        properties = properties_of(message, user=self._address.user)
+        content_type = properties.pop("content_type")
+        content = self._channel.prepare_message(message.body, content_type=content_type, properties=properties)
         self._channel.basic_publish(content, message.exchange, message.routing_key, mandatory=True)
 
-    def _returned(self, _error: Exception, _exchange: str, _routing_key: str, message: Any) -> None:
+    def _returned(self, _error: Exception, _exchange: str, _routing_key: str, message: Message) -> None:
         self._window.returned(str(message.properties["message_id"]))
 
-    def _acked(self, tag: int, multiple: bool) -> None:
+    def _acked(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  as py-amqp calls it
         self._tell(self._window.acked(tag, multiple=multiple))
 
-    def _nacked(self, tag: int, multiple: bool) -> None:
+    def _nacked(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  as py-amqp calls it
         self._tell(self._window.nacked(tag, multiple=multiple))
 
     def _tell(self, signals: "list[Unconfirmed] | list[Confirmed | Unconfirmed]") -> None:
@@ -148,8 +146,12 @@ class PublishSession:
             return
         self._is_blocked = False
         self._reports.sink(Unblocked())
-        while self._waiting:
-            self._send(self._waiting.popleft())
+        while self._waiting and not self._is_blocked:
+            waiting = self._waiting.popleft()
+            if isinstance(waiting, Outgoing):
+                self.publish(waiting)
+            else:
+                self.declare(waiting)
 
     def _fail(self, error: HeadwayError) -> None:
         self.end()

@@ -1,18 +1,14 @@
 """The publishing half: a channel in confirm mode, and the window of what the broker has not confirmed yet.
 
-A session declares the exchanges and the queues that it was asked for, and opens its channel. What is published after
-a declaration finds the queue: it waits until the queue is there. However a session ends, `end` reports what it had
-not confirmed as lost, in order; what is published between two sessions is lost at once.
+What is published after a declaration waits until the queue is there, and finds it.
 
 The broker may end the channel alone: after a publish to an exchange that somebody deleted (404), or without
 permission (403). That ends the session as well: `lost` is told, both halves begin anew, and the exchanges are
 declared again.
 """
 
-import time
 from collections import deque
 from functools import partial
-from typing import Final
 
 from pika import BasicProperties  # type: ignore[import-untyped]
 from pika.channel import Channel  # type: ignore[import-untyped]
@@ -27,13 +23,10 @@ from ..address import Address
 from ..failures import translate
 from ..halves import Action, Reports
 from ..port import Blocked, Failed, Outgoing, Unblocked, Unconfirmed
+from ..publisher import properties_of
 from ..windows import ConfirmWindow
 from .connection import Connection
 from .declaring import Declarer, Reply
-
-_CONTENT_TYPE: Final = "application/json"
-_PERSISTENT: Final = 2
-_TRANSIENT: Final = 1
 
 
 class PublishSession:
@@ -125,14 +118,7 @@ class PublishSession:
 
     def _send(self, channel: Channel, message: Outgoing) -> None:
         self._window.sent(message.message_id)
-        properties = BasicProperties(
-            message_id=message.message_id,
-            type=message.kind,
-            user_id=self._address.user,
-            timestamp=int(time.time()),
-            content_type=_CONTENT_TYPE,
-            delivery_mode=_TRANSIENT if message.transient else _PERSISTENT,
-        )
+        properties = BasicProperties(**properties_of(message, user=self._address.user))
         channel.basic_publish(message.exchange, message.routing_key, message.body, properties, mandatory=True)
 
     def _returned(self, _channel: Channel, _method: Method, properties: BasicProperties, _body: bytes) -> None:

@@ -29,6 +29,18 @@ def adapter(request: pytest.FixtureRequest) -> Iterator[Adapter]:
         yield made
 
 
+@pytest.fixture(params=["pika", "kombu"])
+def prefix(request: pytest.FixtureRequest) -> str:
+    """Give what stands before amqp:// in the URLs of each client library in turn."""
+    return "kombu+" if request.param == "kombu" else ""
+
+
+@pytest.fixture
+def amqp_url(prefix: str, fresh_vhost: str) -> str:
+    """Give the URL of a virtual host that is new, for each client library in turn."""
+    return prefix + fresh_vhost
+
+
 @pytest.fixture
 def opened() -> Iterator[Callable[[Broker], Broker]]:
     """Give a function that opens a broker and has it closed after the test."""

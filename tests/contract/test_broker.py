@@ -21,7 +21,7 @@ from headway.broker.port import (
     Unconfirmed,
 )
 from headway.protocol.limits import MESSAGE_BYTES_MAX
-from headway.protocol.topology import DEAD, TASKS, Binding, Queue
+from headway.protocol.topology import DEAD, EVENTS, TASKS, Binding, Queue
 
 Join = Callable[[], tuple[Broker, Listener]]
 
@@ -31,6 +31,7 @@ QUEUE = Queue(
     arguments={"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD},
     bindings=(Binding(exchange=TASKS, pattern="contract.#"),),
 )
+EVENT_QUEUE = Queue(name="contract.events", bindings=(Binding(exchange=EVENTS, pattern="contract.#"),))
 DEAD_QUEUE = Queue(name="contract.dead", bindings=(Binding(exchange=DEAD, pattern="#"),))
 
 
@@ -119,6 +120,20 @@ def test_a_full_queue_refuses(join: Join):
         number += 1
         listener.wait_for((Confirmed, Unconfirmed), count=number)
     assert listener.all_of(Unconfirmed) == [Unconfirmed(f"m{number - 1}", "refused")]
+
+
+def test_an_event_is_confirmed_when_its_transport_says(join: Join):
+    """Once a queue has it; or, where nothing outlives the process, once its consumer has acked it."""
+    broker, listener = join()
+    broker.consume(EVENT_QUEUE, prefetch=1)
+    broker.declare(EVENT_QUEUE)
+    broker.publish(message(0, exchange=EVENTS))
+    (got,) = listener.deliveries(1)
+    if broker.capabilities.confirms_events == "acked":
+        depth(broker, listener, ready=0, queue=EVENT_QUEUE.name)
+        assert listener.all_of(Confirmed) == []
+        broker.settle(got, Outcome.ACK)
+    assert listener.wait_for(Confirmed) == [Confirmed("m0")]
 
 
 def test_ack_ends_a_message(join: Join):

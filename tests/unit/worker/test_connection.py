@@ -126,7 +126,7 @@ def test_what_is_returned_is_published_again_later():
 
 
 def test_whoever_comes_before_the_scheduler_has_a_lease_with_the_scheduler():
-    """All that is said at first is returned; what is said again brings a heartbeat with it, and so a grant is obeyed."""
+    """All that is said at first is returned; then a heartbeat goes with it, and a grant is obeyed."""
     floor = Floor()
     floor.connect_only()
     for message_id in list(floor.in_flight):
