@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import click
 import msgspec
@@ -32,7 +32,7 @@ class Output:
     """What one attempt wrote, from its beginning. `is_known`: there is a file, or something is stored."""
 
     def __init__(self, engine: Engine, attempt: AttemptId, file: Path | None) -> None:
-        self._engine, self._attempt, self._file = engine, attempt, file
+        self._engine, self._attempt, self._path = engine, attempt, file
         self._place = 0
         self.is_known = False
         self.is_complete = False
@@ -40,18 +40,25 @@ class Output:
     def show(self) -> None:
         """Show all that there is by now and was not shown."""
         sys.stdout.flush()
-        if self._file is not None and self._file.exists():
-            self._show_file(self._file)
+        file = self._open_file()
+        if file is not None:
+            with file:
+                self._show_file(file)
         else:
             self._show_stored()
         sys.stdout.buffer.flush()
 
-    def _show_file(self, file: Path) -> None:
+    def _open_file(self) -> BinaryIO | None:
+        try:
+            return self._path.open("rb") if self._path is not None else None
+        except OSError:  # it is not here, or not ours to read
+            return None
+
+    def _show_file(self, file: BinaryIO) -> None:
         self.is_known = self.is_complete = True
-        with file.open("rb") as output:
-            output.seek(self._place)
-            while data := output.read(_READ_BYTES):
-                self._place += sys.stdout.buffer.write(data)
+        file.seek(self._place)
+        while data := file.read(_READ_BYTES):
+            self._place += sys.stdout.buffer.write(data)
 
     def _show_stored(self) -> None:
         while not self.is_complete and (chunks := read_chunks(self._engine, self._attempt, since=self._place)):

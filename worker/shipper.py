@@ -51,7 +51,8 @@ LOOK_SECONDS: Final = 0.5
 """How often logs are looked at, and so how often an attempt that writes slowly is spoken of."""
 
 AGAIN_SECONDS: Final = 5.0
-"""Until a piece that the broker did not take is published again, if no new connection comes first."""
+"""Until a piece that the broker did not take is published again, also where a new connection stands sooner: a user who
+may not publish output loses its connection each time."""
 
 ENDED_MAX: Final = 1_000
 """Attempts that have ended and whose output is not confirmed; of more, the oldest are given up."""
@@ -61,7 +62,10 @@ _CLOSE_SECONDS: Final = 1.0
 
 
 class _Woken:
-    """There is something to do at once."""
+    """There is something to do at once: an attempt has ended, or all shall."""
+
+    def __init__(self, token: Token | None = None) -> None:
+        self.token = token
 
 
 class _Piece:
@@ -81,6 +85,7 @@ class LogShipper:
         self._tails: dict[Token, LogTail] = {}
         self._ended: dict[Token, None] = {}
         self._under_way: dict[str, _Piece] = {}
+        self._busy: set[Token] = set()  # whose piece is under way
         self._refused: dict[Token, _Piece] = {}
         self._is_connected = False
         self._is_trusted = False  # the broker has confirmed the last piece that it answered
@@ -112,7 +117,7 @@ class LogShipper:
             self._ended[token] = None
             if len(self._ended) > ENDED_MAX:
                 self._forget(next(iter(self._ended)))
-        self._inbox.put(_Woken())
+        self._inbox.put(_Woken(token))
 
     def close(self, *, timeout_seconds: float) -> None:
         """Publish what is left, wait at most this long for the confirms, and disconnect."""
@@ -137,19 +142,19 @@ class LogShipper:
         """Say whether this shall end, and there is nothing left or nobody who takes it."""
         if self._close_by is None:
             return False
-        now = time.monotonic()
-        return not self._tails or not self._is_connected or now < self._again_at or now > self._close_by
+        is_taken = self._is_trusted or (self._is_connected and time.monotonic() >= self._again_at)
+        return not self._tails or not is_taken or time.monotonic() > self._close_by
 
     def _hear(self, item: Signal | _Woken) -> None:
         match item:
-            case _Woken():
-                self._look(only_ended=True)
+            case _Woken(token=token):
+                self._look(token)
             case Confirmed(message_id=message_id):
-                self._confirmed(self._under_way.pop(message_id))
+                self._confirmed(self._answered(message_id))
             case Unconfirmed(message_id=message_id, reason=reason):
-                self._unconfirmed(self._under_way.pop(message_id), reason)
+                self._unconfirmed(self._answered(message_id), reason)
             case Connected():
-                self._is_connected, self._again_at = True, 0.0
+                self._is_connected = True
                 self._look()
             case Disconnected(detail=detail):
                 self._is_connected = self._is_trusted = False
@@ -161,15 +166,14 @@ class LogShipper:
             case Unblocked() | Delivered() | ConsumerGone() | QueueDepth():
                 pass
 
-    def _look(self, *, only_ended: bool = False) -> None:
-        """Publish what is new."""
+    def _look(self, token: Token | None = None) -> None:
+        """Publish what is new, of one attempt or of all."""
         if not self._may_publish():
             return
         with self._lock:
-            tails = [self._tails[token] for token in self._ended] if only_ended else list(self._tails.values())
-        busy = {piece.tail.token for piece in self._under_way.values()}
+            tails = [tail for tail in (self._tails.values() if token is None else [self._tails.get(token)]) if tail]
         for tail in tails:
-            if tail.token not in busy:
+            if tail.token not in self._busy:
                 self._advance(tail)
 
     def _may_publish(self) -> bool:
@@ -183,6 +187,7 @@ class LogShipper:
         piece = self._refused.pop(tail.token, None) or self._next_piece(tail)
         if piece is not None:
             self._under_way[piece.message.message_id] = piece
+            self._busy.add(tail.token)
             self._broker.publish(piece.message)
 
     def _next_piece(self, tail: LogTail) -> _Piece | None:
@@ -197,6 +202,11 @@ class LogShipper:
             kind=kind_of(chunk),
             body=encode(chunk),
         )
+
+    def _answered(self, message_id: str) -> _Piece:
+        piece = self._under_way.pop(message_id)
+        self._busy.discard(piece.tail.token)
+        return piece
 
     def _confirmed(self, piece: _Piece) -> None:
         if self._trouble:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -151,6 +152,13 @@ def test_the_end_of_a_worker_waits_for_output(keeper: Keeper, start: Start, fres
     assert keeper.whole() == "one\ntwo"
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a piece that was not taken come again soon."""
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("hasty")
 def test_a_broker_that_is_away_delays_output(keeper: Keeper, start: Start, gate: Gate, fresh_vhost: str, log: Path):
     """What was not confirmed comes again as it was, and then the rest."""
     shipper = start(gate.url(fresh_vhost))
@@ -163,11 +171,9 @@ def test_a_broker_that_is_away_delays_output(keeper: Keeper, start: Start, gate:
     assert keeper.whole() == log.read_text()
 
 
-def test_without_a_logkeeper_output_waits_for_one(
-    start: Start, fresh_vhost: str, log: Path, caplog, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.mark.usefixtures("hasty")
+def test_without_a_logkeeper_output_waits_for_one(start: Start, fresh_vhost: str, log: Path, caplog):
     """There is no queue; one piece asks again and again, and when a logkeeper comes, all that is left goes out."""
-    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.1)
     add(log, "one\n")
     shipper = start(fresh_vhost)
     for token in ("t1", "t2"):
@@ -180,10 +186,10 @@ def test_without_a_logkeeper_output_waits_for_one(
     keeper.close()
 
 
+@pytest.mark.usefixtures("hasty")
 def test_only_so_many_attempts_wait(start: Start, fresh_vhost: str, log: Path, monkeypatch: pytest.MonkeyPatch):
     """Of more, the oldest are given up; a worker that nobody takes output from does not wait for it at its end."""
     monkeypatch.setattr(module, "ENDED_MAX", 2)
-    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.1)
     add(log, "x")
     shipper = start(fresh_vhost)
     for number in range(5):
@@ -192,6 +198,23 @@ def test_only_so_many_attempts_wait(start: Start, fresh_vhost: str, log: Path, m
     keeper = Keeper(fresh_vhost)
     assert (keeper.whole("t3"), keeper.whole("t4")) == ("x", "x")
     assert {chunk.token for chunk in keeper.chunks(2)} <= {"t0", "t3", "t4"}
+    keeper.close()
+
+
+def test_who_may_not_publish_output_says_so_once(rabbitmq: RabbitMQ, start: Start, fresh_vhost: str, log: Path, caplog):
+    """Permissions from before there was output, say: the reason stands in the log, and the tasks run."""
+    keeper = Keeper(fresh_vhost)  # declares the exchange
+    vhost = urlsplit(fresh_vhost).path.removeprefix("/")
+    rabbitmq.ctl("add_user", vhost, "secret")
+    rabbitmq.ctl("set_permissions", "-p", vhost, vhost, "^$", r"^headway\.events$", "^$")
+    add(log, "x")
+    shipper = start(rabbitmq.url(vhost, user=vhost, password="secret"))
+    shipper.watch(task(), log, Mask())
+    shipper.end("t1", wrote=True)
+    wait_until_said(caplog, "headway.logs")
+    shipper.close(timeout_seconds=1)
+    assert caplog.text.count("is not stored for now") == 1
+    rabbitmq.api("DELETE", f"/users/{vhost}")
     keeper.close()
 
 
