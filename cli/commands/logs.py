@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..completing import complete_run
+from ..helping import Command
 from ..printing import plain_lines
 
 if TYPE_CHECKING:
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
     from headway.scheduler.store.evidence import Evidence
 
 
-@click.command()
-@click.argument("run_id", metavar="RUN")
+@click.command(cls=Command, examples=("headway logs sales-1 load", "headway logs sales-1 load --try 1"))
+@click.argument("run_id", metavar="RUN", shell_complete=complete_run)
 @click.argument("task", metavar="TASK")
 @click.option("--try", "try_number", type=click.IntRange(min=1), metavar="N", help="Which attempt; else the newest.")
 def logs(run_id: str, task: str, *, try_number: int | None) -> None:

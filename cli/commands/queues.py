@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ..helping import Command
 from ..printing import json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ MEASURE_SECONDS: Final = 5.0
 """Longest wait for the broker; without its answer the database's side is shown alone."""
 
 
-@click.command()
+@click.command(cls=Command, examples=("headway queues", "headway queues --json"))
 @json_option
 def queues(*, as_json: bool) -> None:
     """Show each queue: the database's side and the broker's.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..helping import Command
+
 if TYPE_CHECKING:
     from headway.broker.port import Broker, Sink
     from headway.protocol.messages import DagVersion
@@ -17,7 +19,11 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=("headway scheduler", "HEADWAY_DAGS=dags headway scheduler"),
+    exits={0: "it was asked to end, and has ended in good order"},
+)
 def scheduler() -> None:
     """Decide: run a scheduler until SIGTERM.
 
@@ -75,7 +81,11 @@ def _scanner(settings: "Settings", engine: "Engine", brokers: "list[Broker]") ->
     return Scanner(scan, seconds=settings.dags_scan)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=("headway worker", "headway worker -q default,gpu --slots 4", "headway worker -q io --name io-1"),
+    exits={0: "it was asked to end, and its tasks have ended"},
+)
 @click.option(
     "-q",
     "--queue",

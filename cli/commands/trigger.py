@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ..completing import complete_dag
+from ..helping import Command
+
 if TYPE_CHECKING:
     from headway.scheduler.store.engine import Engine
     from headway.scheduler.store.reads import RunSummary
@@ -20,18 +23,29 @@ LAST_LOOK_SECONDS: Final = 1.0
 """With --wait, how often the run is looked at: soon for short ones, gently for long ones."""
 
 
-@click.command()
-@click.argument("dag_id", metavar="DAG")
+@click.command(
+    cls=Command,
+    examples=(
+        "headway trigger sales",
+        "headway trigger sales --date 2026-01-31 --param region=EU",
+        "headway trigger sales --run-id sales-1 --wait",
+    ),
+    exits={
+        0: "the run has begun; with --wait, it has succeeded",
+        1: "the scheduler ignored it, or none has answered yet; with --wait, it has not succeeded",
+    },
+)
+@click.argument("dag_id", metavar="DAG", shell_complete=complete_dag)
 @click.option("--run-id", metavar="R", help="Name of the run; without it, the DAG's id, the time and four digits.")
 @click.option(
     "--date", metavar="D", help="Its logical date, like 2026-01-31 or 2026-01-31T06:00+01:00; without it, now."
 )
 @click.option("--param", "params", metavar="K=V", multiple=True, help="Set a parameter of the DAG; may be repeated.")
-@click.option("--wait", is_flag=True, help="Wait for the run's end; exit 0 if it succeeded, else 1.")
+@click.option("--wait", is_flag=True, help="Wait for the run's end.")
 def trigger(dag_id: str, *, run_id: str | None, date: str | None, params: tuple[str, ...], wait: bool) -> int:
     """Start a run of a DAG.
 
-    Prints the run's id on the first line.
+    Prints the run's id on the first line, and with --wait its final state on the second.
     """
     from headway.protocol.messages import Trigger
     from headway.protocol.names import DagId, RunId, check_name
