@@ -2,14 +2,22 @@
 
 import click
 
+from ..completing import complete_run
+from ..helping import Command
 
-@click.command()
-@click.argument("run_id", metavar="RUN")
+
+@click.command(
+    cls=Command,
+    examples=("headway cancel sales-1", "headway cancel sales-1 load"),
+    exits={0: "it is being cancelled", 1: "the scheduler ignored it, or none has answered yet"},
+)
+@click.argument("run_id", metavar="RUN", shell_complete=complete_run)
 @click.argument("task_id", metavar="[TASK]", required=False)
 def cancel(run_id: str, task_id: str | None) -> None:
     """End a run, or one task of it, without success.
 
-    What is running is told to stop and ends when it has; all else ends at once.
+    What is running is told to stop and ends when it has; all else ends at once. The command returns when a scheduler
+    has taken it; `headway runs show RUN` shows what becomes of it.
     """
     from headway.protocol.messages import Cancel
     from headway.protocol.names import DagId, RunId, TaskId

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..helping import Command
 from ..printing import json_option, plain, print_json
 
 if TYPE_CHECKING:
@@ -16,13 +17,17 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=("headway check nightly.py", "headway check dags/", "headway check dags/*.dag.yaml --json"),
+    exits={0: "no file has a fault", 1: "one has"},
+)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @json_option
 def check(files: tuple[Path, ...], *, as_json: bool) -> int:
     """Validate DAG files, without any effect.
 
-    A folder stands for the DAG files in it. Exits 1 if any file has a fault; each is one line, `file:line: message`.
+    A folder stands for the DAG files in it. Each fault is one line, `file:line: message`.
     Where headway.toml has a table of queues, those of a DAG that do not stand there are warned of.
     """
     from headway.scheduler.parser.folder import parse_files

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..completing import complete_run
+from ..helping import Command
+
 if TYPE_CHECKING:
     from headway.scheduler.core.rows import Attempt
     from headway.scheduler.store.evidence import Evidence
@@ -13,8 +16,11 @@ if TYPE_CHECKING:
     from ..following import Output
 
 
-@click.command()
-@click.argument("run_id", metavar="RUN")
+@click.command(
+    cls=Command,
+    examples=("headway logs sales-1 load", "headway logs sales-1 load --try 1", "headway logs sales-1 load -f"),
+)
+@click.argument("run_id", metavar="RUN", shell_complete=complete_run)
 @click.argument("task", metavar="TASK")
 @click.option("--try", "try_number", type=click.IntRange(min=1), metavar="N", help="Which attempt; else the newest.")
 @click.option("-f", "--follow", "is_followed", is_flag=True, help="Go on until the task, or that attempt, has ended.")

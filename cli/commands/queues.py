@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..helping import Command
 from ..printing import json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 
-@click.command()
+@click.command(cls=Command, examples=("headway queues", "headway queues --json"))
 @json_option
 def queues(*, as_json: bool) -> None:
     """Show each queue: the database's side and the broker's.

@@ -5,13 +5,22 @@ from typing import Any
 
 import click
 
+from ..helping import Command
 from ..printing import json_option
 from .services import slots_option
 from .trigger import date_option, params_option
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE")
+@click.command(
+    cls=Command,
+    examples=(
+        "headway run sales.py",
+        "headway run sales.py --date 2026-01-31 --param region=EU",
+        "headway run sales.py --json",
+    ),
+    exits={0: "the run has succeeded", 1: "it has not", 2: "the file or the command has a fault"},
+)
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--dag", "dag_id", metavar="ID", help="Which DAG of the file; needed where it holds several.")
 @date_option
 @params_option
@@ -20,8 +29,8 @@ from .trigger import date_option, params_option
 def run(file: Path, *, dag_id: str | None, slots: int | None, as_json: bool, **typed: Any) -> int:  # noqa: ANN401 - date, params
     """Run a DAG to its end, right here.
 
-    Needs no broker and no database: everything is in this process and in HEADWAY_HOME. Ctrl-C cancels the run. Exits 0
-    if it succeeded, 1 if not, 2 for a mistake in the file or the command.
+    Needs no broker and no database: everything is in this process and in HEADWAY_HOME. Ctrl-C cancels the run, a
+    second one ends it at once.
     """
     from rich.console import Console
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..helping import Command
+
 if TYPE_CHECKING:
     from headway.broker.connecting import Transport
     from headway.protocol.names import QueueName
@@ -28,7 +30,11 @@ slots_option = click.option(
 )
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=("headway scheduler", "HEADWAY_DAGS=dags headway scheduler"),
+    exits={0: "it was asked to end, and has ended in good order"},
+)
 def scheduler() -> None:
     """Decide: run a scheduler until SIGTERM.
 
@@ -44,7 +50,11 @@ def scheduler() -> None:
     serve(make_scheduler(settings, open_database(settings), transport))
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=("headway worker", "headway worker -q default,gpu --slots 4", "headway worker -q io --name io-1"),
+    exits={0: "it was asked to end, and its tasks have ended"},
+)
 @queue_option
 @slots_option
 @click.option("--name", metavar="W", help="A name that is stable and unique; without it, the host's and a free number.")
@@ -62,7 +72,11 @@ def worker(queues: tuple[str, ...], *, slots: int | None, name: str | None) -> N
     serve(make_worker(settings, transport, queues=queue_names(queues), slots=slots, name=name))
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=("headway logkeeper", "HEADWAY_LOGS_KEEP=7d headway logkeeper"),
+    exits={0: "it was asked to end, and has ended in good order"},
+)
 def logkeeper() -> None:
     """Keep what tasks write: run a logkeeper until SIGTERM.
 
@@ -78,7 +92,11 @@ def logkeeper() -> None:
     serve(make_logkeeper(settings, open_database(settings), transport))
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=("headway standalone", "HEADWAY_DAGS=dags headway standalone --slots 4"),
+    exits={0: "it was asked to end, and its tasks have ended"},
+)
 @queue_option
 @slots_option
 def standalone(queues: tuple[str, ...], *, slots: int | None) -> None:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ..completing import complete_dag
+from ..helping import Command
+
 if TYPE_CHECKING:
     from headway.protocol.dag import Dag
     from headway.protocol.messages import Trigger
@@ -29,16 +32,27 @@ params_option = click.option(
 )
 
 
-@click.command()
-@click.argument("dag_id", metavar="DAG")
+@click.command(
+    cls=Command,
+    examples=(
+        "headway trigger sales",
+        "headway trigger sales --date 2026-01-31 --param region=EU",
+        "headway trigger sales --run-id sales-1 --wait",
+    ),
+    exits={
+        0: "the run has begun; with --wait, it has succeeded",
+        1: "the scheduler ignored it, or none has answered yet; with --wait, it has not succeeded",
+    },
+)
+@click.argument("dag_id", metavar="DAG", shell_complete=complete_dag)
 @click.option("--run-id", metavar="R", help="Name of the run; without it, the DAG's id, the time and four digits.")
 @date_option
 @params_option
-@click.option("--wait", is_flag=True, help="Wait for the run's end; exit 0 if it succeeded, else 1.")
+@click.option("--wait", is_flag=True, help="Wait for the run's end.")
 def trigger(dag_id: str, *, run_id: str | None, date: str | None, params: tuple[str, ...], wait: bool) -> int:
     """Start a run of a DAG.
 
-    Prints the run's id on the first line.
+    Prints the run's id on the first line, and with --wait its final state on the second.
     """
     from headway.scheduler.store.reads import find_dag
 

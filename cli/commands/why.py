@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 
 import click
 
+from ..completing import complete_run
+from ..helping import Command
 from ..printing import json_option, print_json
 
 
-@click.command()
-@click.argument("run_id", metavar="RUN")
+@click.command(cls=Command, examples=("headway why sales-1 load", 'headway why sales-1 "part[3]" --json'))
+@click.argument("run_id", metavar="RUN", shell_complete=complete_run)
 @click.argument("task", metavar="TASK")
 @json_option
 def why(run_id: str, task: str, *, as_json: bool) -> None:
