@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headway.protocol.dag import Argv, Shell
+from headway.protocol.calls import digest_of
+from headway.protocol.dag import Argv, Code, Python, Shell
 from headway.protocol.states import EndReason
 from headway.worker import attempt_files
 from headway.worker.attempt_files import AttemptFiles
@@ -143,3 +144,34 @@ def test_a_shell_needs_no_path(tmp_path):
     """A worker without a PATH runs it all the same."""
     files = AttemptFiles(tmp_path, tmp_path / "tasks", {}, CodeStore(None))
     assert isinstance(files.prepare(task(command=Shell(script="true"))), Launch)
+
+
+def test_a_function_becomes_a_launch_of_its_code(files, tmp_path):
+    """What a template must know is one argument, the call is a file while the child runs."""
+    jobs = tmp_path / "jobs.py"
+    jobs.write_text("def f(): ...")
+    code = Code(kind="file", ref=str(jobs), digest=digest_of(jobs.read_bytes()))
+    launch = files.prepare(task(command=Python(function="f", args=(1,)), code=code))
+    assert isinstance(launch, Launch)
+    assert launch.kind == "function"
+    *_, about, call = launch.argv
+    assert json.loads(Path(call).read_text()) == {"function": "f", "args": [1], "kwargs": {}}
+    told = json.loads(about)
+    assert (told["kind"], told["path"], told["digest"]) == ("file", str(jobs), code.digest)
+    assert told["env"] == {"PATH": "/usr/bin:/bin"}
+    files.collect(exited())
+    assert not any(files._folder.iterdir())  # noqa: SLF001 - what is left behind
+
+
+def test_a_function_that_cannot_be_called_has_no_launch(files, tmp_path):
+    """Its code has changed since the worker asked, or what it takes in is not there."""
+    jobs = tmp_path / "jobs.py"
+    jobs.write_text("")
+    code = Code(kind="file", ref=str(jobs), digest=digest_of(b""))
+    ref = {"kind": "output", "task_id": "up", "path": []}
+    fault = files.prepare(task(command=Python(function="f", args=(ref,)), code=code))
+    assert fault.reason is EndReason.BAD_INPUT
+    jobs.write_text("pass")
+    fault = files.prepare(task(command=Python(function="f"), code=code))
+    assert fault.reason is EndReason.NOT_STARTED
+    assert "is not on this worker as the DAG version wants it" in fault.detail
