@@ -14,7 +14,7 @@ Dependencies stand in `upstream` and nowhere else: here an output does not imply
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn, assert_never, cast
 
 import msgspec
 
@@ -245,6 +245,8 @@ def _plain_task(task: Task) -> dict[str, object]:
             plain["python"] = f"{task.code.ref}:{function}" if task.code else function
             given = {"args": list(task.command.args), "kwargs": task.command.kwargs}
             plain |= {word: fill_in_outputs(value, _plain_output) for word, value in given.items() if value}
+        case _:
+            assert_never(task.command)
     if task.upstream:
         plain["upstream"] = task.upstream
     plain |= _differences(task, Task(task_id=TaskId(""), command=task.command), TASK_KEYWORDS)

@@ -172,6 +172,7 @@ class Spawner:
             if self._flush():
                 self._poll.modify(self._link, select.EPOLLIN | (select.EPOLLOUT if self._out else 0))
         self._kill_all()
+        self._templates.kill_all()
 
     def _serve(self, ready: list[tuple[int, int]]) -> bool:
         """Do what there is to do; say whether the worker is still there."""
@@ -216,11 +217,11 @@ class Spawner:
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
-    def _start(self, *request: bytes, signals: tuple[int, ...] = ()) -> None:
-        """Start a child, and send it what signals have come for it."""
+    def _start(self, *request: bytes, waited: Waiting | None = None) -> None:
+        """Start a child, one that has waited for a template in vain perhaps."""
         job, output, cwd, kind, program, count, *rest = request
         argv, env = rest[: int(count)], rest[int(count) :]
-        child = Child(job, self._oom.read_about())
+        child = waited.child if waited else Child(job, self._oom.read_about())
         what = b"write to " + output
         try:
             out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
@@ -237,7 +238,7 @@ class Spawner:
         except OSError as error:
             self._send(b"fault", job, b"cannot %b: %b" % (what, os.strerror(error.errno or 0).encode()))
             return
-        self._adopt(pid, child, signals)
+        self._adopt(pid, child, waited.signals if waited else ())
 
     def _adopt(self, pid: int, child: Child, signals: Iterable[int]) -> None:
         """A child runs; whoever spoke of it before it had a number means it."""
@@ -302,11 +303,13 @@ class Spawner:
     def _hear_templates(self) -> None:
         """Take note of who was started, and start those who were not."""
         for news in self._templates.hear():
-            child, request, signals = self._waiting.pop(news.job)
+            waited = self._waiting.pop(news.job)
             if isinstance(news, Told):
-                self._adopt(news.pid, child, signals)
+                self._adopt(news.pid, waited.child, waited.signals)
+            elif signal.SIGKILL in waited.signals:
+                self._send(b"fault", news.job, b"it was killed before it began")
             else:
-                self._start(*request, signals=tuple(signals))
+                self._start(*waited.request, waited=waited)
 
     # --- ending -------------------------------------------------------------------------------------------------------
 

@@ -25,18 +25,19 @@ import hashlib
 import importlib
 import json
 import os
-import select
 import signal
 import struct
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     import traceback
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import ModuleType
     from typing import Any, Final, NoReturn
 
+    Request = tuple[bytes, tuple[int, ...]]
     Stamps = dict[str, tuple[int, int, int] | None]
 
 _LINK: Final = 201
@@ -55,6 +56,10 @@ RETURN_BYTES_MAX: Final = 64 * 1024
 """What an output may take: as in the protocol, which is not imported here."""
 
 _REQUEST_BYTES_MAX: Final = 1 << 20
+_MSG_DONTWAIT: Final = 0x40  # of socket, which only a template imports
+_BATCH_MAX: Final = 16
+"""Requests that are served by one copy in between: under load, half of what a start costs is shared."""
+
 _FILES: Final = struct.Struct("3i")
 
 
@@ -74,12 +79,14 @@ def main(code: Mapping[str, Any], file: str | None) -> NoReturn:
 
 
 def _load_alone(code: Mapping[str, Any]) -> ModuleType:
-    environment, home = dict(os.environb), os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    with open("/proc/self/environ", "rb") as given:  # os.environb may hold LC_CTYPE, by Python itself
+        variables = given.read().split(b"\0")[:-1]
+    home = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     loaded: list[ModuleType] = []
     failed = run(lambda: loaded.append(_load(code)))
     if not loaded:
         _end(failed)
-    _set_environment(environment)
+    _set_environment(_as_environment(variables))
     os.fchdir(home)
     os.close(home)
     return loaded[0]
@@ -90,7 +97,7 @@ def _load(code: Mapping[str, Any]) -> ModuleType:
     _set_environment({os.fsencode(name): os.fsencode(value) for name, value in code["env"].items()})
     os.chdir("/")
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", write_through=True)  # type: ignore[union-attr]
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
     path = code["path"]
     with open(path, "rb") as stream:
         body = stream.read()
@@ -108,12 +115,15 @@ def _load(code: Mapping[str, Any]) -> ModuleType:
     return module
 
 
+def _as_environment(variables: list[bytes]) -> dict[bytes, bytes]:
+    return dict([variable.split(b"=", 1) for variable in variables])
+
+
 def _set_environment(environment: Mapping[bytes, bytes]) -> None:
-    for name in [name for name in os.environb if name not in environment]:
+    found = dict(os.environb)
+    for name in found.keys() - environment.keys():
         del os.environb[name]
-    for name, value in environment.items():
-        if os.environb.get(name) != value:
-            os.environb[name] = value
+    os.environb.update(environment.items() - found.items())
 
 
 # --- calling ----------------------------------------------------------------------------------------------------------
@@ -149,8 +159,9 @@ def _do(module: ModuleType, call: Mapping[str, Any]) -> None:
             f"{name}() returned {len(body)} bytes of JSON, and may return {RETURN_BYTES_MAX}: "
             "put large results into a file and return its name"
         )
-    with open(call["output"], "wb") as stream:
-        stream.write(body)
+    output = os.open(call["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+    os.write(output, body)
+    os.close(output)
 
 
 def _as_json(value: object, name: str) -> bytes:
@@ -220,9 +231,7 @@ def _end(code: int) -> NoReturn:
 
 
 def _serve(code: Mapping[str, Any]) -> NoReturn:
-    """Fork a copy for each request, which calls, and does not come back from that.
-
-    What can be done before the fork is: it costs less where memory need not be copied to be written to.
+    """Fork a copy for what has been requested, which forks one for each, which calls and does not come back.
 
     Whatever fails here is no matter: an attempt that finds no template imports the code itself, and then says why.
     """
@@ -240,23 +249,50 @@ def _serve(code: Mapping[str, Any]) -> NoReturn:
     gc.freeze()  # a collection in a copy would touch, and so copy, every page
     os.write(_LINK, b"ready")
     while True:
-        request, extra, _, _ = link.recvmsg(_REQUEST_BYTES_MAX, socket.CMSG_SPACE(_FILES.size))
-        if not request or _stamps(imported) != imported:
+        requests = list(_receive(link, socket.CMSG_SPACE(_FILES.size)))
+        if not requests or _stamps(imported) != imported:
             os._exit(0)
-        files = _FILES.unpack(extra[0][2])
-        job, file, *variables = request.split(b"\0")
-        _set_environment(dict([item.split(b"=", 1) for item in variables]))
-        mark.write(os.environb[MARK])
-        call = _read_call(file)
         between = os.fork()
         if between == 0:
-            if os.fork():
-                os._exit(0)
-            _become(job, files)
-            _call(loaded[0], call)
+            _serve_all(loaded[0], requests, mark)
         os.waitpid(between, 0)
+        _close_files_of(requests)
+
+
+def _serve_all(module: ModuleType, requests: list[Request], mark: _Mark) -> NoReturn:
+    """Be the one in between: its end makes orphans of those it forks."""
+    while requests:
+        request, files = requests[-1]
+        job, file, *variables = request.split(b"\0")
+        _set_environment(_as_environment(variables))
+        mark.write(os.environb[MARK])
+        call = _read_call(file)
+        if os.fork() == 0:
+            _become(job, files)
+            _close_files_of(requests)
+            _call(module, call)
+        _close_files_of([requests.pop()])
+    os._exit(0)
+
+
+def _close_files_of(requests: list[Request]) -> None:
+    for _, files in requests:
         for number in files:
             os.close(number)
+
+
+def _receive(link: socket.socket, size: int) -> Iterator[Request]:
+    """Wait for a request, and yield it and those that have come with it; none if the link has ended."""
+    flags = 0
+    for _ in range(_BATCH_MAX):
+        try:
+            request, extra, _, _ = link.recvmsg(_REQUEST_BYTES_MAX, size, flags)
+        except BlockingIOError:
+            return
+        if not request:
+            return
+        yield request, _FILES.unpack(extra[0][2])
+        flags = _MSG_DONTWAIT
 
 
 def _become(job: bytes, files: tuple[int, ...]) -> None:
@@ -266,14 +302,13 @@ def _become(job: bytes, files: tuple[int, ...]) -> None:
     os.dup2(guard, _GUARD)
     pid = os.getpid()
     fcntl.fcntl(_GUARD, fcntl.F_SETOWN, -pid)
-    if select.select([_GUARD], [], [], 0)[0]:
-        os._exit(1)  # the spawner died before the guard knew us
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.fchdir(folder)
-    for number in files:
-        os.close(number)
-    os.write(_LINK, b"%b\0%d" % (job, pid))
+    try:
+        os.write(_LINK, b"%b\0%d" % (job, pid))
+    except OSError:
+        os._exit(1)  # the spawner died, perhaps before the guard knew us
     os.close(_LINK)
 
 

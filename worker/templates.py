@@ -128,6 +128,8 @@ class Templates:
         """Leave none behind."""
         for template in self._templates.values():
             _kill(template)
+            if template.pid:
+                os.waitpid(template.pid, 0)
 
     def _start(self, template: Template, command: Command) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

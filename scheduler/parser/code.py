@@ -86,7 +86,7 @@ def _read(code: Code, path: str) -> _Source:
     except OSError as error:
         return _Source(None, fault=f"its code {path} cannot be read: {error.strerror}")
     try:
-        names = _names_at_top(ast.parse(body)) if path.endswith(".py") else None
+        names = _names_at_top(ast.parse(body, Path(path).name)) if path.endswith(".py") else None
     except (SyntaxError, ValueError) as error:
         return _Source(None, fault=f"its code {path} is no Python: {error}")
     return _Source(msgspec.structs.replace(code, digest=digest_of(body)), names)

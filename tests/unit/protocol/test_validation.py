@@ -5,7 +5,7 @@ import time
 import msgspec
 import pytest
 
-from headway.protocol.dag import Argv, Dag, OutputRef, Shell, Task
+from headway.protocol.dag import Argv, Dag, OutputRef, Python, Shell, Task
 from headway.protocol.limits import COMMAND_BYTES_MAX, DAG_BYTES_MAX, TASKS_PER_DAG_MAX
 from headway.protocol.validation import PROBLEMS_MAX, Problem, validate
 
@@ -46,6 +46,7 @@ def test_a_legal_dag_has_no_problem():
 @pytest.mark.parametrize(
     ("dag", "message"),
     [
+        (dag_of(task("a", command=Python(function="f"))), "task 'a': it does not say where its function stands"),
         (dag_of(), "DAG 'd' has no task: make one with shell(), argv() or python()"),
         (dag_of(task(), dag_id="a b"), "DAG id 'a b' is not a legal name: use letters"),
         (dag_of(task(), params={"a-b": 1}), "parameter 'a-b' is not a legal name"),

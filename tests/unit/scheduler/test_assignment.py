@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from headway.protocol.dag import Argv, OutputRef, Shell
+from headway.protocol.dag import Argv, Code, OutputRef, Python, Shell
 from headway.protocol.limits import INPUT_BYTES_MAX
 from headway.protocol.names import QueueName, TaskId
 from headway.protocol.topology import QueueLimits
@@ -133,3 +133,20 @@ def test_too_much_input_fails_the_task(letter: str):
     world = after(f'"{letter * size}"', inputs=("a",))
     assert world.task("b").detail.startswith("the outputs that it takes in have 2621")
     assert world.task("b").detail.endswith("bytes, and 262144 are allowed")
+
+
+def calls(*path: str | int) -> dict:
+    """Return a function that takes a part of the output of `a`."""
+    ref = {"kind": "output", "task_id": "a", "path": list(path)}
+    code = Code(kind="file", ref="jobs.py", digest="sha256:0")
+    return {"command": Python(function="f", kwargs={"rows": [ref]}), "code": code}
+
+
+def test_a_function_travels_with_its_code_and_what_it_takes():
+    """As the DAG version has it; an output that has no such part is told before anybody starts it."""
+    world = after('{"rows": [7]}', **calls("rows", 0))
+    message = message_of(world, "b")
+    assert (message.code, message.command) == (calls("rows", 0)["code"], calls("rows", 0)["command"])
+    assert message.inputs == {"a": msgspec.Raw(b'{"rows": [7]}')}
+    world = after('{"rows": [7]}', **calls("no"))
+    assert "has no part ['no']" in world.task("b").detail

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headway.protocol.dag import Argv, Shell
+from headway.protocol.calls import digest_of
+from headway.protocol.dag import Argv, Code, Python, Shell
 from headway.protocol.states import EndReason
 from headway.worker import attempt_files
 from headway.worker.children import ChildExit, Launch
@@ -188,3 +189,34 @@ def test_an_end_says_whether_there_is_something_to_ship(files, followed):
     files.prepare(task("t3"))
     files.forget("t3")
     assert followed.wrote == {"t1": False, "t2": True, "t3": False}
+
+
+def test_a_function_becomes_a_launch_of_its_code(files, tmp_path):
+    """What a template must know is one argument, the call is a file while the child runs."""
+    jobs = tmp_path / "jobs.py"
+    jobs.write_text("def f(): ...")
+    code = Code(kind="file", ref=str(jobs), digest=digest_of(jobs.read_bytes()))
+    launch = files.prepare(task(command=Python(function="f", args=(1,)), code=code))
+    assert isinstance(launch, Launch)
+    assert launch.kind == "function"
+    *_, about, call = launch.argv
+    assert json.loads(Path(call).read_text()) == {"function": "f", "args": [1], "kwargs": {}}
+    told = json.loads(about)
+    assert (told["kind"], told["path"], told["digest"]) == ("file", str(jobs), code.digest)
+    assert told["env"] == {"PATH": "/usr/bin:/bin"}
+    files.collect(exited())
+    assert not any(files._folder.iterdir())  # noqa: SLF001 - what is left behind
+
+
+def test_a_function_that_cannot_be_called_has_no_launch(files, tmp_path):
+    """Its code has changed since the worker asked, or what it takes in is not there."""
+    jobs = tmp_path / "jobs.py"
+    jobs.write_text("")
+    code = Code(kind="file", ref=str(jobs), digest=digest_of(b""))
+    ref = {"kind": "output", "task_id": "up", "path": []}
+    fault = files.prepare(task(command=Python(function="f", args=(ref,)), code=code))
+    assert fault.reason is EndReason.BAD_INPUT
+    jobs.write_text("pass")
+    fault = files.prepare(task(command=Python(function="f"), code=code))
+    assert fault.reason is EndReason.NOT_STARTED
+    assert "is not on this worker as the DAG version wants it" in fault.detail
