@@ -102,7 +102,11 @@ def build_schema() -> Schema:
         **_object({**head, "tasks": _describe("tasks", {})}, required=["dag_id", "tasks"]),
         "$defs": {
             "task_id": {"type": "string", "pattern": name_pattern("task id")},
-            "task": task | {"oneOf": [{"required": [word]} for word in COMMANDS]},
+            "task": task
+            | {
+                "oneOf": [{"required": [word]} for word in COMMANDS],
+                "dependentRequired": {"args": ["python"], "kwargs": ["python"]},
+            },
             "defaults": _object(keywords, required=[]),
         },
     }
