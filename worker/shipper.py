@@ -161,10 +161,8 @@ class LogShipper:
                 self._complain(detail)
             case Blocked(detail=detail):
                 self._complain(detail)
-            case Failed(error=error):
-                self._complain(str(error))
-            case Unblocked() | Delivered() | ConsumerGone() | QueueDepth():
-                pass
+            case Failed() | Unblocked() | Delivered() | ConsumerGone() | QueueDepth():
+                pass  # a login that is refused here is refused to the worker's main connection, which says so
 
     def _look(self, token: Token | None = None) -> None:
         """Publish what is new, of one attempt or of all."""
@@ -231,7 +229,7 @@ class LogShipper:
         self._refused.pop(token, None)
 
     def _complain(self, trouble: str) -> None:
-        """Say once why output waits."""
-        if not self._trouble:
+        """Say once why output waits, if there is any."""
+        if self._tails and not self._trouble:
             _log.warning("Output of tasks is not stored for now (%s); it stays in its files", trouble)
-        self._trouble = self._trouble or trouble
+            self._trouble = trouble
