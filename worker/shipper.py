@@ -51,8 +51,7 @@ LOOK_SECONDS: Final = 0.5
 """How often logs are looked at, and so how often an attempt that writes slowly is spoken of."""
 
 AGAIN_SECONDS: Final = 5.0
-"""Until a piece that the broker did not take is published again, also where a new connection stands sooner: a user who
-may not publish output loses its connection each time."""
+"""Until a piece that the broker did not take is published again, also where a new connection stands sooner."""
 
 ENDED_MAX: Final = 1_000
 """Attempts that have ended and whose output is not confirmed; of more, the oldest are given up."""
@@ -161,8 +160,11 @@ class LogShipper:
                 self._complain(detail)
             case Blocked(detail=detail):
                 self._complain(detail)
-            case Failed() | Unblocked() | Delivered() | ConsumerGone() | QueueDepth():
-                pass  # a login that is refused here is refused to the worker's main connection, which says so
+            case Failed(error=error):  # a user who may not publish output, say: that is the end of the tries
+                self._is_connected = self._is_trusted = False
+                self._complain(str(error))
+            case Unblocked() | Delivered() | ConsumerGone() | QueueDepth():
+                pass
 
     def _look(self, token: Token | None = None) -> None:
         """Publish what is new, of one attempt or of all."""
