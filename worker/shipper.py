@@ -51,8 +51,7 @@ LOOK_SECONDS: Final = 0.5
 """How often logs are looked at, and so how often an attempt that writes slowly is spoken of."""
 
 AGAIN_SECONDS: Final = 5.0
-"""Until a piece that the broker did not take is published again, also where a new connection stands sooner: a user who
-may not publish output loses its connection each time."""
+"""Until a piece that the broker did not take is published again, also where a new connection stands sooner."""
 
 ENDED_MAX: Final = 1_000
 """Attempts that have ended and whose output is not confirmed; of more, the oldest are given up."""
@@ -161,7 +160,8 @@ class LogShipper:
                 self._complain(detail)
             case Blocked(detail=detail):
                 self._complain(detail)
-            case Failed(error=error):
+            case Failed(error=error):  # a user who may not publish output, say: that is the end of the tries
+                self._is_connected = self._is_trusted = False
                 self._complain(str(error))
             case Unblocked() | Delivered() | ConsumerGone() | QueueDepth():
                 pass
@@ -231,7 +231,7 @@ class LogShipper:
         self._refused.pop(token, None)
 
     def _complain(self, trouble: str) -> None:
-        """Say once why output waits."""
-        if not self._trouble:
+        """Say once why output waits, if there is any."""
+        if self._tails and not self._trouble:
             _log.warning("Output of tasks is not stored for now (%s); it stays in its files", trouble)
-        self._trouble = self._trouble or trouble
+            self._trouble = trouble

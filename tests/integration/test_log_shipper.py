@@ -211,7 +211,7 @@ def test_who_may_not_publish_output_says_so_once(rabbitmq: RabbitMQ, start: Star
     shipper = start(rabbitmq.url(vhost, user=vhost, password="secret"))
     shipper.watch(task(), log, Mask())
     shipper.end("t1", wrote=True)
-    wait_until_said(caplog, "headway.logs")
+    wait_until_said(caplog, "exchange 'headway.logs'")
     shipper.close(timeout_seconds=1)
     assert caplog.text.count("is not stored for now") == 1
     rabbitmq.api("DELETE", f"/users/{vhost}")
