@@ -86,19 +86,21 @@ class Stage:
 
     def online(self, worker: str = WORKER, boot: str = BOOT, *, queues: tuple[str, ...] = ("default",)) -> Committed:
         """Let a worker boot say that it is there."""
-        return self.give(
-            Online(
-                worker=WorkerName(worker),
-                boot=BootId(boot),
-                seq=next(self._seq),
-                host="host1",
-                pid=7,
-                queues=tuple(map(QueueName, queues)),
-                slots=2,
-                lease_seconds=300.0,
-                heartbeat_seconds=5.0,
-                headway_version="0.1.0",
-            )
+        return self.give(self.words(worker, boot, queues=queues))
+
+    def words(self, worker: str = WORKER, boot: str = BOOT, *, queues: tuple[str, ...] = ("default",)) -> Online:
+        """Return what a worker boot says when it begins."""
+        return Online(
+            worker=WorkerName(worker),
+            boot=BootId(boot),
+            seq=next(self._seq),
+            host="host1",
+            pid=7,
+            queues=tuple(map(QueueName, queues)),
+            slots=2,
+            lease_seconds=300.0,
+            heartbeat_seconds=5.0,
+            headway_version="0.1.0",
         )
 
     def started(self, message: TaskMessage, worker: str = WORKER, boot: str = BOOT) -> Started:

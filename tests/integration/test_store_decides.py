@@ -1,12 +1,19 @@
 """What the decider makes of events stands in the database, the same on PostgreSQL and on SQLite."""
 
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import msgspec
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Engine, delete, func, select, update
 
 from headway.protocol.codec import decode_event
 from headway.protocol.messages import Cancel, Expired, Refused
 from headway.protocol.names import QueueName, RunId, TaskId, partition_of
+from headway.scheduler.decider import Decider
 from headway.scheduler.store import tables as t
+from headway.scheduler.store.store import Batch, Store
 from stage import Stage, address, dag, orders_in, task, tasks_in
 
 CHAIN = dag(task("a"), task("b", "a"))
@@ -281,3 +288,47 @@ def test_a_row_changed_by_somebody_else_is_decided_on_anew(stage: Stage):
         connection.execute(update(t.attempts).values(state="lost"))
     stage.give(stage.finished(message))
     assert stage.verdicts("finished") == [("ignored", "the attempt is lost")]
+
+
+class MeddledStore(Store):
+    """A store after each of whose transactions, committed or not, another scheduler records something."""
+
+    def __init__(self, engine: Engine, meddle: Callable[[], object]) -> None:
+        super().__init__(engine)
+        self._meddle = meddle
+
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Open one transaction."""
+        try:
+            with super().batch() as batch:
+                yield batch
+        finally:
+            self._meddle()
+
+
+def test_an_event_that_is_stale_again_and_again_is_not_lost(stage: Stage):
+    """Another scheduler records something after each transaction: the event is decided as often as it takes."""
+    other = Decider(Store(stage.engine), user="other")
+    boots = (f"boot-{number}" for number in itertools.count(2))
+    stage.learn(CHAIN)
+    stage.store = MeddledStore(stage.engine, lambda: other.process([stage.arrival(stage.words(boot=next(boots)))]))
+    stage.decider = Decider(stage.store, user="scheduler")
+    stage.give(stage.trigger("r1"))  # and goes on from what it left
+    stage.give(stage.trigger("r2"), stage.trigger("r3"))
+    assert stage.rows(t.quarantine) == []
+    assert [stage.run_state(run_id) for run_id in ("r1", "r2", "r3")] == ["running"] * 3
+
+
+def test_two_schedulers_at_once_lose_nothing(stage: Stage):
+    """Each records what it can as fast as it can, upon the same partitions."""
+    stage.learn(CHAIN)
+    boots = [stage.arrival(stage.words(boot=f"boot-{number}")) for number in range(100)]
+    other = Decider(Store(stage.engine), user="other")
+    thread = threading.Thread(target=lambda: [other.process([boot]) for boot in boots])
+    thread.start()
+    for number in range(20):
+        stage.decider.process([stage.arrival(stage.trigger(f"r{number}-{one}")) for one in range(5)])
+    thread.join()
+    assert stage.rows(t.quarantine) == []
+    assert (len(stage.rows(t.runs)), len(stage.rows(t.workers))) == (100, 100)
