@@ -130,10 +130,10 @@ def test_any_text_can_be_stored(stage: Stage):
     """A task's last lines may hold NUL, quotes, backslashes and what is no ASCII."""
     stage.online()
     first = tasks_in(stage.run(CHAIN))["a"]
-    stage.work(first, tail='a\0b "c" \\u0041 é 🛤 {}', detail=":x %s")
+    stage.work(first, tail='a\0b "c" \\u0041 é 🛤 {}', detail=":x %s \\u0000 \\\0\0")
     (attempt,) = stage.rows(t.attempts, task_id="a")
     assert attempt["tail"] == 'a\ufffdb "c" \\u0041 é 🛤 {}'
-    assert attempt["detail"] == ":x %s"
+    assert attempt["detail"] == ":x %s \\u0000 \\\ufffd\ufffd"
 
 
 def test_numbers_keep_their_size(stage: Stage):
