@@ -107,9 +107,7 @@ class Decider:
         )
 
     def _process_alone(self, arrival: Arrival) -> Committed:
-        tries = Retrying(
-            retry=retry_if_exception_type(StaleDecision), stop=stop_after_attempt(STALE_MAX), reraise=True
-        )
+        tries = Retrying(retry=retry_if_exception_type(StaleDecision), stop=stop_after_attempt(STALE_MAX), reraise=True)
         try:
             return tries(self._process, (arrival,), (), ())
         except Unavailable:

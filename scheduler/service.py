@@ -39,9 +39,9 @@ from headway.broker.port import (
     Unblocked,
     Unconfirmed,
 )
-from headway.protocol.errors import Unavailable
+from headway.protocol.errors import QueueMismatch, Unavailable
 from headway.protocol.names import QueueName
-from headway.protocol.topology import EVENT_QUEUES, task_queue
+from headway.protocol.topology import EVENT_QUEUES, task_queue, task_queue_name
 
 from .clock import Clock
 from .decider import Committed, Decider
@@ -207,7 +207,7 @@ class Scheduler:
                 self._clock.listen(connected=True)
                 log.info("the broker's alarm is over")
             case Failed(error):
-                raise error
+                _do_without(error)
             case ConsumerGone() | QueueDepth() | None:
                 pass
 
@@ -240,6 +240,13 @@ class Scheduler:
         """Note that a transaction may have been committed all the same: tried again, it comes to nothing."""
         self._in_doubt = True
         log.warning("trying again: %s", state.outcome and state.outcome.exception())
+
+
+def _do_without(error: Exception) -> None:
+    """Go on without a task queue that exists with other arguments; raise any other error, for it is the end."""
+    if not isinstance(error, QueueMismatch) or not str(error.fields.get("queue")).startswith(task_queue_name("")):
+        raise error
+    log.error("%s Until then its tasks wait; all others go on.", error)
 
 
 def run_scheduler(store: Store, connect: Callable[[Sink], Broker], scanner: Scanner | None = None) -> None:

@@ -45,7 +45,9 @@ class Spool:
                 try:
                     event = _read(path)
                 except OSError as error:
-                    _log.error("The spooled result %s cannot be read (%s): a later boot tries again", path, error.strerror)
+                    _log.error(
+                        "The spooled result %s cannot be read (%s): the next boot tries again", path, error.strerror
+                    )
                     continue
                 if event is None or not number.isdigit():
                     path.rename(path.with_suffix(_BAD))

@@ -45,7 +45,7 @@ _REFUSALS: Final = re.compile(
     r"password authentication failed|no password supplied|pg_hba|permission denied"
     r'|(role|database) ".*" (does not exist|is not permitted to log in)'
 )
-"""The same by text: a connection that fails has no SQLSTATE (libpq keeps it). A server that is full speaks of roles too."""
+"""The same by text: a connection that fails has no SQLSTATE (libpq keeps it). A full server speaks of roles too."""
 
 _AWAY: Final = (psycopg.OperationalError, psycopg.InterfaceError, sqlite3.OperationalError, sqlite3.InterfaceError)
 _PASSWORD: Final = re.compile(r":(?!//).*@")

@@ -3,12 +3,12 @@
 import os
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, insert, make_url, text
+from sqlalchemy import Connection, Engine, insert, make_url, text
 
 from headway.protocol.errors import DatabaseRefused, DatabaseUnavailable
 from headway.scheduler.store import tables as t
@@ -16,7 +16,6 @@ from headway.scheduler.store.engine import make_engine, translate, translated
 from servers import PostgreSQL
 
 SECONDS_MAX = 20.0
-VALUE = {"digest": "d", "value": "v"}
 
 
 @pytest.fixture
@@ -59,19 +58,29 @@ def test_a_login_that_fails_is_told_apart_by_its_words(said: str, error: type[Ex
 
 def test_a_standby_is_away(engine: Engine):
     """After a failover the old address may lead to a server that takes no writes, for a while."""
-    with pytest.raises(DatabaseUnavailable, match="read-only"), translated(engine), engine.begin() as connection:
-        connection.execute(text("SET TRANSACTION READ ONLY"))
-        connection.execute(insert(t.dag_values).values(**VALUE))
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        write_after(engine, lambda connection: connection.execute(text("SET TRANSACTION READ ONLY")))
 
 
 def test_a_transaction_that_idled_too_long_is_begun_again(engine: Engine):
     """We were frozen, and the server has ended it."""
-    with pytest.raises(DatabaseUnavailable, match="idle-in-transaction"), translated(engine), engine.begin() as connection:
-        connection.execute(text("SET idle_in_transaction_session_timeout = 10"))
-        raw = connection.connection.driver_connection
-        assert raw is not None
-        assert select.select([raw.fileno()], [], [], SECONDS_MAX)[0]
-        connection.execute(insert(t.dag_values).values(**VALUE))
+    with pytest.raises(DatabaseUnavailable, match="idle-in-transaction"):
+        write_after(engine, idle)
+
+
+def write_after(engine: Engine, happens: Callable[[Connection], object]) -> None:
+    """Write something in a transaction in which something happens before."""
+    with translated(engine), engine.begin() as connection:
+        happens(connection)
+        connection.execute(insert(t.dag_values).values(digest="d", value="v"))
+
+
+def idle(connection: Connection) -> None:
+    """Do nothing for so long that the server hangs up."""
+    connection.execute(text("SET idle_in_transaction_session_timeout = 10"))
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    assert select.select([raw.fileno()], [], [], SECONDS_MAX)[0]
 
 
 def test_a_cut_network_is_noticed(engine: Engine):
