@@ -27,7 +27,7 @@ from ..core.snapshot import Snapshot
 from . import tables as t
 from .engine import WRITES, translated
 from .load import Loader, pack_value, to_struct
-from .save import OutboxRow, Record, Saver
+from .save import OutboxRow, Record, Saver, dialect_insert
 
 TIMERS_MAX: Final = 500
 """Due timers read at once: as many as one batch of events."""
@@ -161,9 +161,8 @@ class Store:
     def add_dag_value(self, digest: str, encoded: bytes) -> None:
         """Store a DAG value under its digest; it is never changed, so doing it twice is harmless."""
         with translated(self._engine), self._engine.begin() as connection:
-            known = connection.execute(select(t.dag_values.c.digest).where(t.dag_values.c.digest == digest)).scalar()
-            if known is None:
-                connection.execute(insert(t.dag_values).values(digest=digest, value=pack_value(encoded)))
+            statement = dialect_insert(connection, t.dag_values).on_conflict_do_nothing()
+            connection.execute(statement.values(digest=digest, value=pack_value(encoded)))
 
 
 def _begin(connection: Connection, kept: _Kept | None) -> _Kept:

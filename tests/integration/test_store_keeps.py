@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import Engine, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from headway.protocol.errors import DatabaseRefused, DatabaseUnavailable, StaleDecision, WrongSettings
@@ -15,7 +16,7 @@ from headway.scheduler.core.needs import Needs
 from headway.scheduler.core.rows import AttemptKey
 from headway.scheduler.core.snapshot import Changes
 from headway.scheduler.store import tables as t
-from headway.scheduler.store.engine import make_engine, translated
+from headway.scheduler.store.engine import WRITES, make_engine, translated
 from headway.scheduler.store.store import Store
 from servers import PostgreSQL
 from stage import Stage, dag, task, tasks_in
@@ -173,6 +174,27 @@ def test_a_silent_worker_is_found(stage: Stage):
         connection.execute(update(t.workers).values(lease_due=NOW))
     events, _ = stage.store.due_timers(NOW)
     assert [(event.worker, event.due) for event in events] == [("w1", NOW)]
+
+
+def test_two_who_store_the_same_value_at_once_take_no_harm(stage: Stage):
+    """The scheduler's look at the files and `dags sync` meet: the later one waits, and finds it stored."""
+    with stage.engine.execution_options(**{WRITES: True}).begin() as connection:
+        connection.execute(insert(t.dag_values).values(digest="d", value="v"))
+        with ThreadPoolExecutor(1) as second:
+            stored = second.submit(stage.store.add_dag_value, "d", b"v")
+            wait_for_waiting(stage.engine, stored)
+            connection.commit()
+            stored.result()
+    assert len(stage.rows(t.dag_values)) == 1
+
+
+def wait_for_waiting(engine: Engine, other: "Future[None]") -> None:
+    """Wait until the other one waits for a lock: PostgreSQL can be asked, SQLite lets nobody in before that."""
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    while engine.dialect.name == "postgresql" and not other.done():
+        with engine.connect() as connection:
+            if connection.execute(waiting).scalar_one():
+                return
 
 
 @pytest.mark.parametrize(
