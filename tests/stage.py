@@ -146,7 +146,8 @@ class Stage:
 
     def ring(self) -> Committed:
         """Let every timer that is due by now come as the clock would send it."""
-        events, _ = self.store.due_timers(datetime.now(UTC))
+        now = self.store.now()
+        events, _ = self.store.due_timers(now, listening_since=now)
         return self.give(*events)
 
 

@@ -148,10 +148,16 @@ class Store:
             rows = connection.execute(select(*columns).order_by(t.outbox.c.id))
             return [msgspec.convert(row._mapping, OutboxRow) for row in rows]  # noqa: SLF001 - the documented accessor
 
-    def due_timers(self, listening_since: datetime) -> tuple[list[TaskTimer | LeaseTimer], datetime | None]:
-        """Return timer events that are due by the database's clock, and when the next one will be."""
+    def now(self) -> datetime:
+        """Return what the database's clock shows."""
         with translated(self._reads), self._reads.connect() as connection:
-            now = _now(connection)
+            return _now(connection)
+
+    def due_timers(
+        self, now: datetime, *, listening_since: datetime
+    ) -> tuple[list[TaskTimer | LeaseTimer], datetime | None]:
+        """Return timer events that are due at `now`, and when the next one will be."""
+        with translated(self._reads), self._reads.connect() as connection:
             events: list[TaskTimer | LeaseTimer] = [
                 *_due_tasks(connection, now),
                 *_due_leases(connection, now, listening_since),

@@ -158,11 +158,11 @@ def test_params_of_every_kind_come_back(stage: Stage):
 def test_due_timers_and_the_next_one_are_found(stage: Stage):
     """A queued task's deadline is not due, and is the next."""
     stage.run(CHAIN)
-    events, next_due = stage.store.due_timers(datetime.now(UTC))
+    events, next_due = stage.store.due_timers(stage.store.now(), listening_since=NOW)
     assert (events, next_due) == ([], stage.rows(t.timers)[0]["due"])
     with stage.engine.begin() as connection:
         connection.execute(update(t.timers).values(due=NOW))
-    events, next_due = stage.store.due_timers(datetime.now(UTC))
+    events, next_due = stage.store.due_timers(stage.store.now(), listening_since=NOW)
     assert [event.due for event in events] == [NOW]
     assert next_due is None
 
@@ -172,7 +172,7 @@ def test_a_silent_worker_is_found(stage: Stage):
     stage.online()
     with stage.engine.begin() as connection:
         connection.execute(update(t.workers).values(lease_due=NOW))
-    events, _ = stage.store.due_timers(NOW)
+    events, _ = stage.store.due_timers(stage.store.now(), listening_since=NOW)
     assert [(event.worker, event.due) for event in events] == [("w1", NOW)]
 
 
