@@ -165,8 +165,7 @@ class Decider:
     def _decide_round(self, work: _Work, arrivals: Sequence[Arrival]) -> None:
         work.follow_ups = []
         envelopes = [_envelope(work, arrival) for arrival in arrivals]
-        while (needs := needs_of(work.snapshot, envelopes)).any():
-            work.batch.load(needs)
+        _load(work, envelopes)
         for envelope in envelopes:
             if envelope.origin == "operator":
                 if work.snapshot.messages[envelope.message_id]:
@@ -176,6 +175,8 @@ class Decider:
             numbered = msgspec.structs.replace(envelope, ref=f"{partition_label(envelope.partition)}/{seq}")
             decision = decide(work.snapshot, numbered, work.batch.now)
             work.snapshot.apply(decision.changes)
+            if decision.changes.dags:  # a trigger behind it needs the graph of the new version
+                _load(work, envelopes)
             self._take_effects(work, decision)
             if decision.recorded:
                 work.sequences[envelope.partition] = seq
@@ -233,6 +234,11 @@ class Decider:
 def _decided_upon(snapshot: Snapshot, queue: QueueRow) -> int:
     """Count the task instances that the database still shows as waiting for this queue, but the batch decided upon."""
     return sum(row is not None and row.queue == queue.queue for row in snapshot.tasks.origin.values())
+
+
+def _load(work: _Work, envelopes: list[Envelope]) -> None:
+    while (needs := needs_of(work.snapshot, envelopes)).any():
+        work.batch.load(needs)
 
 
 def _envelope(work: _Work, arrival: Arrival) -> Envelope:

@@ -69,10 +69,14 @@ class Stage:
 
     def learn(self, dag_: Dag, *, file: str = "d.py") -> Committed:
         """Store a DAG value and say so."""
+        return self.give(self.version(dag_, file=file))
+
+    def version(self, dag_: Dag, *, file: str = "d.py") -> DagVersion:
+        """Store a DAG value and return what says so."""
         encoded = encode(dag_)
         digest = sha256(encoded).hexdigest()
         self.store.add_dag_value(digest, encoded)
-        return self.give(DagVersion(dag_id=dag_.dag_id, digest=digest, file=file, task_count=len(dag_.tasks)))
+        return DagVersion(dag_id=dag_.dag_id, digest=digest, file=file, task_count=len(dag_.tasks))
 
     def run(self, dag_: Dag, run_id: str = "r") -> Committed:
         """Learn a DAG and start a run of it."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
+import pytest
 from sqlalchemy import Engine, delete, func, select, update
 
 from headway.protocol.codec import decode_event
@@ -29,6 +30,15 @@ def test_a_dag_gets_a_version_for_each_value(stage: Stage):
     assert stage.rows(t.dags)[0]["version"] == 3
     assert [verdict for verdict, _ in stage.verdicts("dag_version")] == ["applied", "ignored", "applied", "applied"]
     assert len(stage.rows(t.dag_values)) == 2
+
+
+def test_a_run_may_begin_in_the_batch_that_learns_its_version(stage: Stage, caplog: pytest.LogCaptureFixture):
+    """Of a new DAG, and of one that has changed."""
+    for number, value in enumerate((dag(task("a")), CHAIN), start=1):
+        stage.give(stage.version(value), stage.trigger(f"r{number}"))
+    assert [row["version"] for row in stage.rows(t.runs)] == [1, 2]
+    assert (list(stage.states("r1")), list(stage.states("r2"))) == (["a"], ["a", "b"])
+    assert caplog.records == []
 
 
 def test_a_trigger_makes_a_run_and_queues_its_first_tasks(stage: Stage):
