@@ -19,7 +19,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from headway.broker.port import Delivery
 from headway.protocol.codec import encode
 from headway.protocol.errors import StaleDecision, Unavailable
-from headway.protocol.messages import Event, kind_of
+from headway.protocol.messages import Event, TaskTimer, kind_of
 from headway.protocol.names import event_key, partition_label, task_key
 from headway.protocol.topology import EVENTS, TASKS
 
@@ -116,6 +116,8 @@ class Decider:
             log.exception("event %s is quarantined", kind_of(arrival.event))
             with self._store.batch() as batch:
                 batch.quarantine([_undecided(arrival, error)])
+                if isinstance(arrival.event, TaskTimer):
+                    batch.put_off(arrival.event)
             return Committed()
 
     def _process(

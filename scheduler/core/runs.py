@@ -150,8 +150,9 @@ def decide_continue(draft: Draft, event: Continue) -> Decision:
 
 def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
     """Retry, publish again, run out of patience, or repeat the order to stop: a stored timer is due."""
-    stored = draft.snapshot.timers.rows[TimerKey(event.run_id, event.task_id, event.map_index, event.timer)]
-    if stored is None or (stored.dag_id, stored.due) != (event.dag_id, event.due) or stored.due > draft.now:
+    # A fact, since a timer whose event was quarantined is put off without a record.
+    due = draft.fact("due", lambda: _stored_due(draft, event))
+    if due != event.due.astimezone(UTC).isoformat() or event.due > draft.now:
         return draft.ignored("no such timer is due")
     run = draft.run(event.run_id)
     task = draft.task(TaskKey(event.run_id, event.task_id, event.map_index))
@@ -161,6 +162,11 @@ def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
     if task.state not in TIMER_STATES[event.timer]:
         return draft.applied(f"the timer is dropped: the task is {task.state}")
     return draft.applied(_ring(draft, run, task, event.timer))
+
+
+def _stored_due(draft: Draft, event: TaskTimer) -> str | None:
+    stored = draft.snapshot.timers.rows[TimerKey(event.run_id, event.task_id, event.map_index, event.timer)]
+    return None if stored is None or stored.dag_id != event.dag_id else stored.due.astimezone(UTC).isoformat()
 
 
 def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:

@@ -15,14 +15,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, func, insert, literal, select
+from sqlalchemy import Connection, Engine, and_, func, insert, literal, select, update
 
 from headway.protocol.errors import Corrupt
 from headway.protocol.messages import LeaseTimer, TaskTimer
 from headway.protocol.names import QueueName
 
 from ..core.needs import Needs
-from ..core.rows import TaskInstance, Timer
+from ..core.rows import TaskInstance, Timer, TimerKey
 from ..core.snapshot import Snapshot
 from . import tables as t
 from .engine import WRITES, translated
@@ -31,6 +31,10 @@ from .save import OutboxRow, Record, Saver, dialect_insert
 
 TIMERS_MAX: Final = 500
 """Due timers read at once: as many as one batch of events."""
+
+PUT_OFF: Final = timedelta(hours=1)
+"""Until a timer that could not be decided is due again: an operator may have mended the cause, and until then it is in
+nobody's way."""
 
 FRESH_SECONDS: Final = 5.0
 """How long batches go on from what the last one left before one asks the database for its clock and numbers again, and
@@ -111,6 +115,13 @@ class Batch:
         """Keep messages that cannot be decided."""
         for message in messages:
             self._connection.execute(insert(t.quarantine).values(at=self.now, **msgspec.structs.asdict(message)))
+
+    def put_off(self, timer: TaskTimer) -> None:
+        """Let a stored timer be due later: each time that it cannot be decided leaves a message in the quarantine."""
+        c = t.timers.c
+        key = {name: getattr(timer, name) for name in TimerKey._fields}
+        stored = and_(*(c[name] == value for name, value in key.items()), c.due == timer.due)
+        self._connection.execute(update(t.timers).where(stored).values(due=self.now + PUT_OFF))
 
 
 class Store:

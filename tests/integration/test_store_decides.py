@@ -4,17 +4,18 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy import Engine, delete, func, insert, select, update
 
 from headway.protocol.codec import decode_event
 from headway.protocol.messages import Cancel, Expired, Refused
 from headway.protocol.names import QueueName, RunId, TaskId, partition_of
 from headway.scheduler.decider import Decider
 from headway.scheduler.store import tables as t
-from headway.scheduler.store.store import Batch, Store
+from headway.scheduler.store.store import PUT_OFF, Batch, Store
 from stage import Stage, address, dag, orders_in, task, tasks_in
 
 CHAIN = dag(task("a"), task("b", "a"))
@@ -298,6 +299,25 @@ def test_a_row_changed_by_somebody_else_is_decided_on_anew(stage: Stage):
         connection.execute(update(t.attempts).values(state="lost"))
     stage.give(stage.finished(message))
     assert stage.verdicts("finished") == [("ignored", "the attempt is lost")]
+
+
+def test_a_timer_that_cannot_be_decided_is_put_off(stage: Stage):
+    """It is set aside once and is not lost: when it is due again, and the cause mended, it is decided."""
+    stage.run(CHAIN)
+    (version,) = stage.rows(t.dag_versions)
+    with stage.engine.begin() as connection:
+        connection.execute(delete(t.dag_versions))
+        connection.execute(update(t.timers).values(due=datetime(2026, 3, 1, tzinfo=UTC)))
+    stage.restart()
+    stage.ring()
+    stage.ring()
+    assert len(stage.rows(t.quarantine)) == 1
+    with stage.engine.begin() as connection:
+        connection.execute(insert(t.dag_versions).values(**version))
+        due = connection.execute(select(t.timers.c.due)).scalar_one()
+        connection.execute(update(t.timers).values(due=due - PUT_OFF))
+    assert tasks_in(stage.ring()).keys() == {"a"}
+    assert stage.verdicts("task_timer") == [("applied", "published again")]
 
 
 class MeddledStore(Store):
