@@ -151,6 +151,8 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
 def _add_timer(wanted: Needs, snapshot: Snapshot, event: TaskTimer) -> None:
     key = TaskKey(event.run_id, event.task_id, event.map_index)
     wanted.timers.add(TimerKey(*key, event.timer))
+    if event.timer == "queued_timeout":
+        wanted.timers.add(TimerKey(*key, "republish"))
     _add_current(wanted, snapshot, key)
     task = snapshot.tasks.rows.get(key)
     if task is not None:

@@ -282,6 +282,8 @@ def _withdraw(draft: Draft, task: TaskInstance, reason: EndReason) -> None:
 def _lose_patience(draft: Draft, run: Run, task: TaskInstance) -> str:
     slots = draft.fact("slots", lambda: draft.snapshot.queues[task.queue].slots)
     reason = EndReason.NO_CAPACITY if slots else EndReason.NO_WORKERS
+    if draft.snapshot.timers.rows[TimerKey(*task.key, "republish")] is not None:
+        reason = EndReason.UNROUTABLE
     spec = draft.graph(run).task(task.task_id)
     if spec.on_queued_timeout == "requeue":
         set_timer(draft, task, "queued_timeout", after_seconds(draft, spec.queued_timeout or 0))

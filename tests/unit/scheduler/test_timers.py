@@ -76,6 +76,15 @@ def test_patience_that_is_over_fails_the_task(online: bool, reason: EndReason): 
     assert world.now == START + timedelta(seconds=60)
 
 
+def test_patience_that_is_over_names_a_queue_that_cannot_be_made():
+    """Its message is still about to be published again: workers had nothing to do with it."""
+    world = running("a", a={"queued_timeout": 60.0, "on_queued_timeout": "fail"})
+    world.later(59.5)
+    world.tell(world.unroutable("a"))
+    world.ring("a", "queued_timeout")
+    assert world.task("a").reason is EndReason.UNROUTABLE
+
+
 def test_patience_may_go_on():
     """With on_queued_timeout="requeue" the task stays where it is, and the timer is set anew."""
     world = running("a", a={"queued_timeout": 60.0})
