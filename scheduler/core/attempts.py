@@ -68,6 +68,8 @@ def decide_started(draft: Draft, event: Started) -> Decision:
         reason = f"the attempt is {attempt.state}"
         return draft.ignored(reason, _drop(event, reason))
     standing = draft.fact("boot", lambda: _standing(draft, BootKey(event.worker, event.boot)))
+    if standing == WorkerState.ENDED:
+        return draft.ignored(f"boot {event.boot} of worker {event.worker} has ended: nothing is granted to it any more")
     if standing != WorkerState.ONLINE:
         return draft.ignored(f"boot {event.boot} of worker {event.worker} is {standing}: it must report first")
     clear_timers(draft, task, *PUBLICATION_TIMERS)
