@@ -35,8 +35,8 @@ from headway.protocol.states import (
 from .assignment import publish_again
 from .changes import (
     after_seconds,
-    clear_timers,
     end_task,
+    forget_timers,
     hold,
     move_attempt,
     move_task,
@@ -51,8 +51,6 @@ UNROUTABLE_RETRY_SECONDS: Final = 1.0
 
 INFRASTRUCTURE_REASONS: Final = frozenset({EndReason.LEASE, EndReason.SHUTDOWN})
 """Ends that a worker brought about for reasons of its own: they spend `infra_retries`, never `retries`."""
-
-PUBLICATION_TIMERS: Final = ("queued_deadline", "queued_timeout", "republish")
 
 
 def decide_started(draft: Draft, event: Started) -> Decision:
@@ -72,7 +70,7 @@ def decide_started(draft: Draft, event: Started) -> Decision:
         return draft.ignored(f"boot {event.boot} of worker {event.worker} has ended: nothing is granted to it any more")
     if standing != WorkerState.ONLINE:
         return draft.ignored(f"boot {event.boot} of worker {event.worker} is {standing}: it must report first")
-    clear_timers(draft, task, *PUBLICATION_TIMERS)
+    forget_timers(draft, task)
     move_attempt(
         draft,
         attempt,
@@ -150,7 +148,7 @@ def decide_refusal(draft: Draft, event: Refused | Rejected) -> Decision:
         finished_at=draft.now,
         decided_by=draft.envelope.ref,
     )
-    clear_timers(draft, task, *PUBLICATION_TIMERS)
+    forget_timers(draft, task)
     _rerun_or_fail(draft, run, task, EndReason.REFUSED, detail)
     return draft.applied()
 

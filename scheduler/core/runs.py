@@ -26,6 +26,7 @@ from headway.protocol.states import (
 
 from .assignment import publish_again
 from .changes import (
+    TIMER_STATES,
     after_seconds,
     change_run,
     change_task,
@@ -45,15 +46,6 @@ from .snapshot import Decision, Draft, FollowUp, SendOrder, Transition
 
 STOP_REPEAT_SECONDS: Final = 15.0
 """Until the order to end a child is repeated: longer than a worker takes to TERM and KILL one."""
-
-TIMER_STATES: Final = {
-    "retry": (TaskState.UP_FOR_RETRY,),
-    "queued_deadline": (TaskState.QUEUED,),
-    "republish": (TaskState.QUEUED,),
-    "queued_timeout": (TaskState.SCHEDULED, TaskState.QUEUED),
-    "stop": (TaskState.RUNNING,),
-}
-"""The states in which each kind of timer means something; in any other it is dropped."""
 
 
 def decide_dag_version(draft: Draft, event: DagVersion) -> Decision:
@@ -264,7 +256,6 @@ def _cancel_task(draft: Draft, task: TaskInstance) -> None:
         return
     if task.state is TaskState.QUEUED:
         _withdraw(draft, task, EndReason.CANCELLED)
-    clear_timers(draft, task, "retry")
     end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=detail)
 
 
