@@ -4,14 +4,14 @@ A reader ignores unknown fields; it refuses unknown kinds and versions above the
 meaning of a message is how state gets lost.
 """
 
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from .dag import Dag
 from .errors import MalformedMessage
 from .limits import DAG_BYTES_MAX, MESSAGE_BYTES_MAX
-from .messages import Event, Message, Task, TaskAddress, WorkerOrder
+from .messages import AttemptMessage, Event, Message, Task, TaskAddress, WorkerOrder
 
 M = TypeVar("M", bound=Message)
 
@@ -21,6 +21,8 @@ _orders: Final[msgspec.json.Decoder[WorkerOrder]] = msgspec.json.Decoder(WorkerO
 _tasks: Final = msgspec.json.Decoder(Task)
 _addresses: Final = msgspec.json.Decoder(TaskAddress)
 _dags: Final = msgspec.json.Decoder(Dag)
+
+_ADDRESS: Final = tuple(name for name in AttemptMessage.__struct_fields__ if name != "v")
 
 _NOT_READABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """All that msgspec raises for bytes that somebody else wrote; the last one for a thousand brackets in a row."""
@@ -49,6 +51,11 @@ def decode_task(body: bytes) -> Task:
 def decode_address(body: bytes) -> TaskAddress:
     """Read only which attempt a task message is about, whatever else it holds; raise MalformedMessage."""
     return _decode(_addresses, body)
+
+
+def address_of(source: object) -> dict[str, Any]:
+    """Return the fields that address an attempt, of a message about it or of its row, for another message about it."""
+    return {name: getattr(source, name) for name in _ADDRESS}
 
 
 def decode_dag(body: bytes) -> Dag:

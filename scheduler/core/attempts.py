@@ -4,8 +4,9 @@ The decision about `started` is the gate of the whole system: an attempt is gran
 (P2). Everything else that speaks of an attempt must show its token and be about the attempt as it stands.
 """
 
-from typing import Any, Final
+from typing import Final
 
+from headway.protocol.codec import address_of
 from headway.protocol.dag import Task as TaskSpec
 from headway.protocol.messages import (
     AttemptMessage,
@@ -247,22 +248,11 @@ def _standing(draft: Draft, key: BootKey) -> str:
 
 
 def _grant(event: Started) -> SendOrder:
-    return SendOrder(event.worker, Grant(**_address(event), boot=event.boot))
+    return SendOrder(event.worker, Grant(**address_of(event), boot=event.boot))
 
 
 def _drop(event: Started, detail: str) -> SendOrder:
-    return SendOrder(event.worker, Drop(**_address(event), boot=event.boot, detail=detail))
-
-
-def _address(event: AttemptMessage) -> dict[str, Any]:
-    return {
-        "dag_id": event.dag_id,
-        "run_id": event.run_id,
-        "task_id": event.task_id,
-        "map_index": event.map_index,
-        "try_number": event.try_number,
-        "token": event.token,
-    }
+    return SendOrder(event.worker, Drop(**address_of(event), boot=event.boot, detail=detail))
 
 
 def _failure_of(event: Finished) -> EndReason | None:

@@ -8,6 +8,7 @@ task of a run is released before the last slice of its creation.
 from datetime import UTC
 from typing import Final, Literal, assert_never
 
+from headway.protocol.codec import address_of
 from headway.protocol.errors import Corrupt, InvalidName
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Cancel, Continue, DagVersion, Stop, TaskTimer, TimerKind, Trigger
@@ -290,16 +291,7 @@ def _order_stop(draft: Draft, task: TaskInstance) -> None:
     attempt = current_attempt(draft, task)
     if attempt.worker is None or attempt.boot is None:
         raise Corrupt(detail=f"task {task.task_id} of run {task.run_id} is running, and nobody holds it")
-    order = Stop(
-        dag_id=task.dag_id,
-        run_id=task.run_id,
-        task_id=task.task_id,
-        map_index=task.map_index,
-        try_number=task.try_number,
-        token=attempt.token,
-        boot=attempt.boot,
-        reason=EndReason.CANCELLED,
-    )
+    order = Stop(**address_of(attempt), boot=attempt.boot, reason=EndReason.CANCELLED)
     draft.effects.append(SendOrder(attempt.worker, order))
     set_timer(draft, task, "stop", after_seconds(draft, STOP_REPEAT_SECONDS))
 
