@@ -17,7 +17,7 @@ WITHOUT_RIGHT = ("setpriv", "--bounding-set", "-kill", "--inh-caps", "-kill")
 AS_NOBODY = ("/usr/bin/setpriv", "--reuid", "65534", "--clear-groups", "/bin/sh", "-c", "echo; exec sleep infinity")
 
 
-class Helper:
+class LimitedSpawner:
     """A spawner that may not signal the processes of other users, as a worker that is not root."""
 
     def __init__(self) -> None:
@@ -54,23 +54,23 @@ class Helper:
 
 
 @pytest.fixture
-def helper() -> Iterator[Helper]:
+def limited() -> Iterator[LimitedSpawner]:
     """Give a spawner."""
-    made = Helper()
+    made = LimitedSpawner()
     yield made
     made.end()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a child as another user without sudo")
-def test_a_child_that_became_another_user_harms_no_other(helper: Helper, tmp_path: Path):
+def test_a_child_that_became_another_user_harms_no_other(limited: LimitedSpawner, tmp_path: Path):
     """It cannot be signalled, which ends neither the spawner nor its siblings; its end is told as any other."""
     os.mkfifo(tmp_path / "became")
     became = os.open(tmp_path / "became", os.O_RDWR)
-    pid = helper.start("1", tmp_path / "became", *AS_NOBODY)
+    pid = limited.start("1", tmp_path / "became", *AS_NOBODY)
     os.read(became, 1)
     os.close(became)
-    helper.tell("signal", "1", str(int(signal.SIGTERM)))
-    helper.start("2", tmp_path / "output", "/bin/true")
-    assert helper.hear()[:2] == [b"ended", b"2"]
+    limited.tell("signal", "1", str(int(signal.SIGTERM)))
+    limited.start("2", tmp_path / "output", "/bin/true")
+    assert limited.hear()[:2] == [b"ended", b"2"]
     os.kill(pid, signal.SIGKILL)
-    assert helper.hear()[:2] == [b"ended", b"1"]
+    assert limited.hear()[:2] == [b"ended", b"1"]
