@@ -107,7 +107,7 @@ partitions: Final = Table(
         BigInteger,
         nullable=False,
         server_default="0",
-        comment="rises when another scheduler takes the partition",
+        comment="for several schedulers, to number their turns; not used yet",
     ),
     Column(
         "seq", BigInteger, nullable=False, server_default="0", comment="number of the last recorded event, without gaps"
@@ -195,6 +195,8 @@ task_instances: Final = Table(
         "queue",
         text("priority DESC"),
         "since",
+        "run_id",
+        "position",
         postgresql_where=text("state = 'scheduled'"),
         sqlite_where=text("state = 'scheduled'"),
     ),

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import Engine, insert, select, text, update
+from sqlalchemy import Engine, event, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from headway.protocol.errors import DatabaseRefused, DatabaseUnavailable, StaleDecision, WrongSettings
+from headway.protocol.names import QueueName
 from headway.scheduler.core.needs import Needs
 from headway.scheduler.core.rows import AttemptKey
 from headway.scheduler.core.snapshot import Changes
@@ -165,6 +166,25 @@ def test_due_timers_and_the_next_one_are_found(stage: Stage):
     events, next_due = stage.store.due_timers(stage.store.now(), listening_since=NOW)
     assert [event.due for event in events] == [NOW]
     assert next_due is None
+
+
+def test_who_waits_is_read_in_the_order_of_an_index(stage: Stage):
+    """Of a backlog of a hundred thousand only those are read that there is room for."""
+    stage.run(CHAIN)
+    asked: list[tuple[str, Any]] = []
+    event.listen(stage.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    with stage.store.batch() as batch:
+        batch.waiting(QueueName("default"), 10)
+    statement, parameters = next(one for one in asked if "ORDER BY task_instances.priority" in one[0])
+    explain = "EXPLAIN QUERY PLAN " if stage.engine.dialect.name == "sqlite" else "EXPLAIN "
+    with stage.engine.connect() as connection:
+        if stage.engine.dialect.name == "postgresql":  # which reads a small table whole
+            connection.execute(text("SET enable_seqscan = off"))
+            connection.execute(text("SET enable_bitmapscan = off"))
+        plan = str(connection.exec_driver_sql(explain + statement, parameters).all())
+    assert "ix_task_instances_ready" in plan
+    assert "Sort" not in plan
+    assert "TEMP B-TREE" not in plan
 
 
 def test_a_silent_worker_is_found(stage: Stage):
