@@ -92,11 +92,29 @@ def save_publication(store: Store, key: AttemptKey) -> None:
 
 
 def test_a_second_batch_waits_for_the_first(stage: Stage):
-    """The partitions' rows are locked, so two schedulers never number or decide at once."""
+    """One that begins with nothing kept locks the partitions' rows, and reads nothing that is about to change."""
     engine = make_engine(stage.engine.url.render_as_string(hide_password=False), lock_timeout_ms=100)
     with stage.store.batch(), pytest.raises(DatabaseUnavailable), Store(engine).batch():
         pass
     engine.dispose()
+
+
+def test_of_two_batches_that_go_on_from_what_they_kept_the_later_is_stale(stage: Stage):
+    """They lock nothing, so both may be open at once; numbers that moved on tell the later one."""
+    if stage.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    other = Stage(stage.engine.url.render_as_string(hide_password=False))
+    other.online()
+    with pytest.raises(StaleDecision, match="rows of partitions"):
+        record_late(other, lambda: stage.online(boot="boot-2"))
+    other.engine.dispose()
+
+
+def record_late(stage: Stage, meanwhile: Callable[[], object]) -> None:
+    """Write nothing in a batch that was opened before something was recorded."""
+    with stage.store.batch() as batch:
+        meanwhile()
+        batch.save([], [])
 
 
 def test_times_come_back_in_utc_to_the_microsecond(stage: Stage):
