@@ -4,7 +4,7 @@ A reader ignores unknown fields; it refuses unknown kinds and versions above the
 meaning of a message is how state gets lost.
 """
 
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -12,7 +12,7 @@ from .dag import Dag
 from .errors import MalformedMessage
 from .limits import DAG_BYTES_MAX, MESSAGE_BYTES_MAX
 from .log_chunk import LogChunk
-from .messages import Event, Message, Task, TaskAddress, WorkerOrder
+from .messages import AttemptMessage, Event, Message, Task, TaskAddress, WorkerOrder
 
 M = TypeVar("M", bound=Message)
 
@@ -23,6 +23,8 @@ _tasks: Final = msgspec.json.Decoder(Task)
 _addresses: Final = msgspec.json.Decoder(TaskAddress)
 _chunks: Final = msgspec.json.Decoder(LogChunk)
 _dags: Final = msgspec.json.Decoder(Dag)
+
+_ADDRESS: Final = tuple(name for name in AttemptMessage.__struct_fields__ if name != "v")
 
 _NOT_READABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """All that msgspec raises for bytes that somebody else wrote; the last one for a thousand brackets in a row."""
@@ -56,6 +58,11 @@ def decode_address(body: bytes) -> TaskAddress:
 def decode_log_chunk(body: bytes) -> LogChunk:
     """Read a piece of output; raise MalformedMessage."""
     return _decode(_chunks, body)
+
+
+def address_of(source: object) -> dict[str, Any]:
+    """Return the fields that address an attempt, of a message about it or of its row, for another message about it."""
+    return {name: getattr(source, name) for name in _ADDRESS}
 
 
 def decode_dag(body: bytes) -> Dag:

@@ -6,17 +6,19 @@ deliveries are acked, all with one ack. Nothing is acked before it is committed,
 
 - The broker is away: nothing arrives, the outbox grows, the adapter reconnects; what is unconfirmed is published again.
 - The database is away: the batch is kept and tried again with backoff; its deliveries stay unacked.
+- A commit whose answer was lost, a scheduler that died: its rows stand in the outbox, which is looked at again.
 - `stop`: the batch in hand is finished; unacked events go to the next scheduler.
 """
 
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 import msgspec
-from tenacity import Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
 
 from headway.broker.port import (
     Blocked,
@@ -34,9 +36,9 @@ from headway.broker.port import (
     Unblocked,
     Unconfirmed,
 )
-from headway.protocol.errors import Unavailable
+from headway.protocol.errors import QueueMismatch, Unavailable
 from headway.protocol.names import QueueName
-from headway.protocol.topology import ANY_QUEUE, EVENT_QUEUES, task_queue
+from headway.protocol.topology import ANY_QUEUE, EVENT_QUEUES, task_queue, task_queue_name
 
 from .clock import Clock
 from .decider import Committed, Decider
@@ -65,6 +67,9 @@ event waits for a transaction that only cleans up. A crash before it publishes t
 ACK_MIN: Final = 100
 """Committed events that are acked together while there is other work. After a crash before it they are delivered again,
 and each is ignored as a double."""
+
+OUTBOX_SECONDS: Final = 5.0
+"""Between two looks into the outbox for rows that nobody publishes."""
 
 CLOSE_SECONDS: Final = 5.0
 """Wait for outstanding confirms at the end; what is not confirmed by then stays in the outbox."""
@@ -96,6 +101,8 @@ class Scheduler:
         self._stopping = threading.Event()
         self._connected = False
         self._has_missed = False
+        self._in_doubt = False  # whether the outbox may hold rows of ours that we do not know of
+        self._next_look = 0.0
         self._to_ack: Delivery | None = None
         self._unacked = 0
 
@@ -143,7 +150,19 @@ class Scheduler:
             )
             self._send(committed)
         self._ack(taken)
+        self._look_into_outbox()
         self._relay.publish_again(connected=self._connected)
+
+    def _look_into_outbox(self) -> None:
+        """Publish rows that nobody publishes: our own at once, and after a while those of a scheduler that is gone."""
+        now = time.monotonic()
+        if not self._connected or (now < self._next_look and not self._in_doubt):
+            return
+        rows = self._patiently(self._store.unsent)
+        if self._in_doubt:
+            self._relay.post(rows)
+        self._relay.adopt(rows)
+        self._in_doubt, self._next_look = False, now + OUTBOX_SECONDS
 
     def _ack(self, taken: _Taken) -> None:
         """Ack what is committed: many at once, or when it is quiet, since each ack is a command to a quorum queue."""
@@ -177,6 +196,7 @@ class Scheduler:
             case Confirmed() | Unconfirmed():
                 self._relay.hear(signal_)
             case Connected():
+                self._in_doubt = True
                 self._greet()
             case Disconnected(detail):
                 self._connected = False
@@ -188,7 +208,7 @@ class Scheduler:
                 self._clock.listen(connected=True)
                 log.info("the broker's alarm is over")
             case Failed(error):
-                raise error
+                _do_without(error)
             case ConsumerGone() | QueueDepth() | None:
                 pass
 
@@ -224,7 +244,19 @@ class Scheduler:
             retry=retry_if_exception_type(Unavailable),
             wait=wait_random_exponential(multiplier=0.2, max=5.0),
             stop=stop_when_event_set(self._stopping),
-            before_sleep=lambda state: log.warning("trying again: %s", state.outcome and state.outcome.exception()),
+            before_sleep=self._doubt,
             reraise=True,
         )
         return retrying(attempt)
+
+    def _doubt(self, state: RetryCallState) -> None:
+        """Note that a transaction may have been committed all the same: tried again, it comes to nothing."""
+        self._in_doubt = True
+        log.warning("trying again: %s", state.outcome and state.outcome.exception())
+
+
+def _do_without(error: Exception) -> None:
+    """Go on without a task queue that exists with other arguments; raise any other error, for it is the end."""
+    if not isinstance(error, QueueMismatch) or not str(error.fields.get("queue")).startswith(task_queue_name("")):
+        raise error
+    log.error("%s Until then its tasks wait; all others go on.", error)

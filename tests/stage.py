@@ -72,10 +72,14 @@ class Stage:
 
     def learn(self, dag_: Dag, *, file: str = "d.py") -> Committed:
         """Store a DAG value and say so."""
+        return self.give(self.version(dag_, file=file))
+
+    def version(self, dag_: Dag, *, file: str = "d.py") -> DagVersion:
+        """Store a DAG value and return what says so."""
         encoded = encode(dag_)
         digest = sha256(encoded).hexdigest()
         self.store.add_dag_value(digest, encoded)
-        return self.give(DagVersion(dag_id=dag_.dag_id, digest=digest, file=file, task_count=len(dag_.tasks)))
+        return DagVersion(dag_id=dag_.dag_id, digest=digest, file=file, task_count=len(dag_.tasks))
 
     def run(self, dag_: Dag, run_id: str = "r") -> Committed:
         """Learn a DAG and start a run of it."""
@@ -89,19 +93,21 @@ class Stage:
 
     def online(self, worker: str = WORKER, boot: str = BOOT, *, queues: tuple[str, ...] = ("default",)) -> Committed:
         """Let a worker boot say that it is there."""
-        return self.give(
-            Online(
-                worker=WorkerName(worker),
-                boot=BootId(boot),
-                seq=next(self._seq),
-                host="host1",
-                pid=7,
-                queues=tuple(map(QueueName, queues)),
-                slots=2,
-                lease_seconds=300.0,
-                heartbeat_seconds=5.0,
-                headway_version="0.1.0",
-            )
+        return self.give(self.words(worker, boot, queues=queues))
+
+    def words(self, worker: str = WORKER, boot: str = BOOT, *, queues: tuple[str, ...] = ("default",)) -> Online:
+        """Return what a worker boot says when it begins."""
+        return Online(
+            worker=WorkerName(worker),
+            boot=BootId(boot),
+            seq=next(self._seq),
+            host="host1",
+            pid=7,
+            queues=tuple(map(QueueName, queues)),
+            slots=2,
+            lease_seconds=300.0,
+            heartbeat_seconds=5.0,
+            headway_version="0.1.0",
         )
 
     def started(self, message: TaskMessage, worker: str = WORKER, boot: str = BOOT) -> Started:
@@ -147,7 +153,8 @@ class Stage:
 
     def ring(self) -> Committed:
         """Let every timer that is due by now come as the clock would send it."""
-        events, _ = self.store.due_timers(datetime.now(UTC))
+        now = self.store.now()
+        events, _ = self.store.due_timers(now, listening_since=now)
         return self.give(*events)
 
 

@@ -28,10 +28,10 @@ from headway.broker.port import (
     Unconfirmed,
 )
 from headway.protocol.codec import decode_order, decode_task, encode
-from headway.protocol.errors import InvalidName, MalformedMessage
+from headway.protocol.errors import InvalidName, MalformedMessage, QueueMismatch
 from headway.protocol.messages import AttemptMessage, Message, Task, kind_of
 from headway.protocol.names import WORKERS_PARTITION, QueueName, WorkerName, check_name, event_key, partition_of
-from headway.protocol.topology import ANY_QUEUE, EVENTS, QueueLimits, control_queue, task_queue
+from headway.protocol.topology import ANY_QUEUE, EVENTS, QueueLimits, control_queue, task_queue, task_queue_name
 
 from .core.values import ConsumerEnded, Input, OrderArrived, Tap, TaskArrived
 
@@ -66,6 +66,9 @@ class BrokerLink:
             case Disconnected() | Blocked() | Unblocked():
                 _log.warning("%s", _SENTENCES[type(signal)].format(getattr(signal, "detail", "")))
                 return signal
+            case Failed(error=QueueMismatch() as error) if _is_of_tasks(error):
+                _log.error("%s Until then this worker takes no tasks from it; all other queues go on.", error)
+                return None
             case Failed(error=error):
                 raise error
             case QueueDepth():
@@ -137,6 +140,10 @@ _SENTENCES: Final[dict[type[Signal], str]] = {
     Blocked: "The broker takes no messages for now ({}); what runs goes on",
     Unblocked: "The broker takes messages again",
 }
+
+
+def _is_of_tasks(error: QueueMismatch) -> bool:
+    return str(error.fields.get("queue", "")).startswith(task_queue_name(""))
 
 
 def _checked(task: Task) -> Task:

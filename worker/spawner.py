@@ -323,7 +323,7 @@ class Spawner:
         """Signal a child that is not reaped yet, so that its number is still its own."""
         if number == signal.SIGKILL:
             self._children[pid].is_killed = True
-        os.killpg(pid, number)
+        _signal_group(pid, number)
 
     def _kill_all(self) -> None:
         for pid in self._children:
@@ -361,7 +361,7 @@ class Spawner:
                 self._hear_templates()  # a template's child has told its number, if it ran at all
             child = self._children.pop(pid, None)
             if child is not None:
-                os.killpg(pid, signal.SIGKILL)
+                _signal_group(pid, signal.SIGKILL)
             _, status, usage = os.wait4(pid, 0)
             if child is not None:
                 cost = b"%f %d" % (usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
@@ -372,6 +372,12 @@ class Spawner:
         del self._jobs[child.job]
         oom = code == -signal.SIGKILL and not child.is_killed and self._oom.read() > child.oom_kills
         self._send(b"ended", child.job, b"%d %d %f %b %d %d" % (pid, code, ran, cost, oom, child.lease_ended))
+
+
+def _signal_group(pid: int, number: int) -> None:
+    """Signal what may be signalled: a child that became another user (sudo) is beyond us, and none of its siblings."""
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.killpg(pid, number)
 
 
 def main() -> None:

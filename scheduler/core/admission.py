@@ -15,7 +15,7 @@ from headway.protocol.names import DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, EndReason, TaskChange, TaskState
 
 from .assignment import input_fault, publish
-from .changes import clear_timers, end_run_if_done, follow_downstream, move_task, token_for
+from .changes import end_run_if_done, follow_downstream, forget_timers, move_task, token_for
 from .rows import Attempt, QueueRow, Run, TaskInstance, TaskKey
 from .snapshot import Decision, Draft, QueueDelta, Snapshot, Transition, moved
 
@@ -112,7 +112,7 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
 
 def _fail(draft: Draft, task: TaskInstance, fault: str) -> None:
     """End a task that cannot be run, and tell its downstreams in decisions of their own: there may be many such."""
-    clear_timers(draft, task, "queued_timeout")
+    forget_timers(draft, task)
     failed = move_task(draft, task, TaskChange.FAIL, hold=None, reason=EndReason.BAD_INPUT, detail=fault)
     if draft.graph(draft.run_of(failed)).downstream_of(failed.task_id):
         follow_downstream(draft, failed)

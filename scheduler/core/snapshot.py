@@ -210,7 +210,7 @@ class Loaded(Generic[K, R]):
             self.rows[key] = row
 
     def settle(self, ended: Callable[[R], bool]) -> None:
-        """Take what was decided for what is stored; keep neither what ended nor what was not there."""
+        """Take what was decided for what is stored; keep neither what that ended nor what was not there."""
         for key in (*self.origin, *self._absent):
             row = self.rows.get(key)
             if row is None or ended(row):

@@ -209,17 +209,13 @@ class Saver:
         given = rows_source(self._connection.dialect, picked(table, *names))
         return insert(table).from_select(names, select(*(given.c[name] for name in names)))
 
-    def _dialect_insert(self, table: Table) -> Any:  # noqa: ANN401 - one of two unrelated Insert classes
-        kind = postgresql if self._connection.dialect.name == "postgresql" else sqlite
-        return kind.insert(table)
-
     def _build_upsert(self, table: Table) -> Insert:
         names = [column.name for column in table.columns]
         keys = [column.name for column in table.primary_key.columns]
         given = rows_source(self._connection.dialect, picked(table, *names))
         # SQLite cannot tell ON CONFLICT from a join's ON without a WHERE.
         source = select(*(given.c[name] for name in names)).where(given.c[names[0]].is_not(None))
-        statement = self._dialect_insert(table).from_select(names, source)
+        statement = dialect_insert(self._connection, table).from_select(names, source)
         others = {name: statement.excluded[name] for name in names if name not in keys}
         if not others:
             return statement.on_conflict_do_nothing()  # type: ignore[no-any-return]
@@ -229,7 +225,7 @@ class Saver:
         names = ["queue", "queued", "waiting", "slots"]
         given = rows_source(self._connection.dialect, picked(t.queues, *names))
         source = select(*(given.c[name] for name in names)).where(given.c.queue.is_not(None)).order_by(given.c.queue)
-        statement = self._dialect_insert(t.queues).from_select(names, source)
+        statement = dialect_insert(self._connection, t.queues).from_select(names, source)
         added = {name: t.queues.c[name] + statement.excluded[name] for name in names[1:]}
         return statement.on_conflict_do_update(index_elements=["queue"], set_=added)  # type: ignore[no-any-return]
 
@@ -256,6 +252,12 @@ class Saver:
     def _delete(self, table: Table, keys: list[str]) -> Delete:
         given = rows_source(self._connection.dialect, picked(table, *keys))
         return delete(table).where(tuple_(*picked(table, *keys)).in_(select(*(given.c[key] for key in keys))))
+
+
+def dialect_insert(connection: Connection, table: Table) -> Any:  # noqa: ANN401 - one of two unrelated Insert classes
+    """Return the kind of INSERT that knows ON CONFLICT."""
+    kind = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return kind.insert(table)
 
 
 def _task_guard(row: Any) -> TaskGuard:  # noqa: ANN401 - rows of either kind

@@ -183,7 +183,13 @@ class World(Speech):
     def _decide_round(self, snapshot: Snapshot, envelopes: Sequence[Envelope]) -> list[Decision]:
         self._follow_ups = []
         self._load(snapshot, list(envelopes))
-        return [self._decide(snapshot, envelope) for envelope in envelopes]
+        return [self._decide_next(snapshot, envelopes, place) for place in range(len(envelopes))]
+
+    def _decide_next(self, snapshot: Snapshot, envelopes: Sequence[Envelope], place: int) -> Decision:
+        decision = self._decide(snapshot, envelopes[place])
+        if decision.changes.dags:
+            self._load(snapshot, list(envelopes))
+        return decision
 
     def _load(self, snapshot: Snapshot, envelopes: list[Envelope]) -> None:
         for _ in range(LOADS_MAX):
