@@ -96,10 +96,10 @@ class DagFolder:
         return [self._seen[path][1] for path in paths]
 
     def _forget_what_imports_changed(self, paths: Collection[Path]) -> None:
-        """A module beside the DAG files may be imported by any of them, so all Python files are read again."""
+        """A module beside the DAG files may be imported, or called, by any of them, so all files are read again."""
         modules = {path: _stamp(path) for path in _python_files(self._folder) if path not in paths}
         if modules != self._modules:
-            self._seen = {path: seen for path, seen in self._seen.items() if path.suffix != ".py"}
+            self._seen = {}
             self._modules = modules
 
     def _store_values(self, values: Values, known: Known, file: ParsedFile) -> None:

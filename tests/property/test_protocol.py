@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from yaml.reader import Reader
 
 from headway.protocol.codec import decode_dag, decode_event, decode_order, decode_task, encode
-from headway.protocol.dag import Argv, Dag, OutputRef, Shell, Task
+from headway.protocol.dag import Argv, Code, Dag, OutputRef, Python, Shell, Task
 from headway.protocol.document import read_document, to_document
 from headway.protocol.durations import format_duration, parse_duration
 from headway.protocol.errors import InvalidDuration, MalformedMessage
@@ -51,6 +51,23 @@ TASKS = st.builds(
     cwd=st.none() | TEXT,
     inputs=st.lists(IDS, max_size=3).map(tuple),
 )
+ARGUMENTS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(1 - 2**63, 2**63 - 1)
+    | FLOATS
+    | TEXT
+    | OUTPUTS.map(msgspec.json.encode).map(msgspec.json.decode),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+)
+CALLS = st.builds(
+    Python,
+    function=st.sampled_from("fgh"),
+    args=st.lists(ARGUMENTS, max_size=3).map(tuple),
+    kwargs=st.dictionaries(TEXT, ARGUMENTS, max_size=3),
+)
+CODES = st.sampled_from([Code(kind="file", ref="../a b.py"), Code(kind="module", ref="shop.jobs")])
+TASKS |= st.builds(lambda task, call, code: msgspec.structs.replace(task, command=call, code=code), TASKS, CALLS, CODES)
 DAGS = st.builds(
     Dag,
     dag_id=IDS,
