@@ -76,18 +76,19 @@ class HereAndNow:
             version = DagVersion(
                 dag_id=parsed.dag.dag_id, digest=parsed.digest, file=str(file), task_count=parsed.task_count
             )
-            with self._interruptible(), self._started(engine, parsed) as (system, post):
+            with self._interruptible(), self._started(engine, file, parsed) as (system, post):
                 post.send(version)
                 operate(engine, post, event)
                 self._follow(engine, system, post, event)
             return show_run(engine, event.run_id)
 
     @contextmanager
-    def _started(self, engine: Engine, parsed: ParsedDag) -> Iterator[tuple[System, Post]]:
+    def _started(self, engine: Engine, file: Path, parsed: ParsedDag) -> Iterator[tuple[System, Post]]:
         transport = transport_of(self._settings.broker_url)
+        beside = msgspec.structs.replace(self._settings, dags=file.parent.absolute())  # where its packages are
         queues = dict.fromkeys((QueueName("default"), *(task.queue for task in parsed.dag.tasks)))
         system = System(
-            worker=make_worker(self._settings, transport, queues=queues, slots=self._slots),
+            worker=make_worker(beside, transport, queues=queues, slots=self._slots),
             logkeeper=make_logkeeper(self._settings, engine, transport),
             scheduler=make_scheduler(self._settings, engine, transport),
         )

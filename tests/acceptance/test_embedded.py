@@ -44,6 +44,23 @@ def test_a_run_needs_nothing_but_its_file(home: Cluster) -> None:
     assert home.headway("audit", run_id)
 
 
+def test_a_function_of_a_package_beside_the_file_is_found(home: Cluster) -> None:
+    """By the worker that `run` brings."""
+    package = home.home / "files/sales"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "jobs.py").write_text("def double(number):\n    return 2 * number\n")
+    file = package.parent / "nightly.py"
+    file.write_text(
+        "from headway import DAG, argv, python\n"
+        "with DAG('nightly') as dag:\n"
+        "    doubled = python('double', 'sales.jobs:double', args=[21])\n"
+        "    argv('say', ['echo', doubled.output])\n"
+    )
+    printed = home.headway("run", str(file))
+    assert home.headway("logs", printed.split()[1], "say") == "42\n"
+
+
 def test_a_run_that_fails_shows_why_and_exits_1(home: Cluster) -> None:
     """With --json the document is all there is on stdout."""
     printed = home.headway("run", str(EXAMPLES / "flaky.py"), exit_code=1)
