@@ -18,6 +18,7 @@ from ..core.needs import Needs
 from ..core.rows import (
     Attempt,
     AttemptKey,
+    BootKey,
     DagRow,
     Output,
     QueueRow,
@@ -123,12 +124,11 @@ class Loader:
         if not needs.held:
             return
         held = self._by_key(t.attempts, Attempt, ("worker", "boot"), list(needs.held), only_running=True)
-        for boot in needs.held:
-            snapshot.held[boot] = set()
+        found: dict[tuple[Any, Any], set[AttemptKey]] = {(boot.worker, boot.boot): set() for boot in needs.held}
         for attempt in held:
             snapshot.attempts.fill(attempt.key, attempt)
-            boot = next(key for key in needs.held if (key.worker, key.boot) == (attempt.worker, attempt.boot))
-            snapshot.held[boot].add(attempt.key)
+            found[attempt.worker, attempt.boot].add(attempt.key)
+        snapshot.held.update((BootKey(*boot), keys) for boot, keys in found.items())
 
     def _fill(self, loaded: Any, keys: set[Any], table: Table, kind: type[R], columns: Sequence[str]) -> None:  # noqa: ANN401
         if not keys:

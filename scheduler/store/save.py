@@ -43,17 +43,11 @@ _KEYS: Final = {
 }
 
 
-class TaskGuard(msgspec.Struct, frozen=True):
-    """What a task instance was when it was decided upon."""
+class Guard(msgspec.Struct, frozen=True):
+    """What a row was when it was decided upon; `was_try` counts for task instances."""
 
     was_state: str
     was_try: int
-
-
-class StateGuard(msgspec.Struct, frozen=True):
-    """What any other row with a state was."""
-
-    was_state: str
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,10 +113,10 @@ class Saver:
     def save(self, snapshot: Snapshot) -> None:
         """Write every changed row."""
         changes = snapshot.changes
-        self._save_rows(t.runs, changes.runs, snapshot.runs.origin, _state_guard)
-        self._save_rows(t.attempts, changes.attempts, snapshot.attempts.origin, _state_guard)
-        self._save_rows(t.task_instances, changes.tasks, snapshot.tasks.origin, _task_guard)
-        self._save_rows(t.workers, changes.workers, snapshot.workers.origin, _state_guard)
+        self._save_rows(t.runs, changes.runs, snapshot.runs.origin)
+        self._save_rows(t.attempts, changes.attempts, snapshot.attempts.origin)
+        self._save_rows(t.task_instances, changes.tasks, snapshot.tasks.origin)
+        self._save_rows(t.workers, changes.workers, snapshot.workers.origin)
         self._upsert(t.outputs, list(changes.outputs.values()))
         self._save_timers(changes)
         self._save_dags(changes)
@@ -152,9 +146,9 @@ class Saver:
             rows = [{"message_id": message_id} for message_id in message_ids]
             self._write("outbox/delete", lambda: self._delete(t.outbox, ["message_id"]), encode_rows(rows))
 
-    def _save_rows(self, table: Table, changed: dict[Any, Any], origin: dict[Any, Any], guard: Any) -> None:  # noqa: ANN401
+    def _save_rows(self, table: Table, changed: dict[Any, Any], origin: dict[Any, Any]) -> None:
         # Updates first: a task instance may have one open attempt, so the old one ends before the next is inserted.
-        pairs = [(row, guard(origin[key])) for key, row in changed.items() if origin.get(key) is not None]
+        pairs = [(row, _guard(origin[key])) for key, row in changed.items() if origin.get(key) is not None]
         if pairs:
             name = f"{table.name}/update"
             self._write(name, lambda: self._compare_and_set(table), encode_guarded(pairs), expected=len(pairs))
@@ -231,7 +225,7 @@ class Saver:
 
     def _compare_and_set(self, table: Table) -> Update:
         keys = _KEYS[table.name]
-        extra: dict[str, Any] = {"was_state": Text()} | ({"was_try": Integer()} if table is t.task_instances else {})
+        extra: dict[str, Any] = {"was_state": Text(), "was_try": Integer()}
         given = rows_source(self._connection.dialect, list(table.columns), extra=extra)
         conditions = [table.c[key] == given.c[key] for key in keys] + [table.c.state == given.c.was_state]
         if table is t.task_instances:
@@ -260,9 +254,5 @@ def dialect_insert(connection: Connection, table: Table) -> Any:  # noqa: ANN401
     return kind.insert(table)
 
 
-def _task_guard(row: Any) -> TaskGuard:  # noqa: ANN401 - rows of either kind
-    return TaskGuard(row.state, row.try_number)
-
-
-def _state_guard(row: Any) -> StateGuard:  # noqa: ANN401 - rows of either kind
-    return StateGuard(row.state)
+def _guard(row: Any) -> Guard:  # noqa: ANN401 - a row with a state
+    return Guard(row.state, getattr(row, "try_number", 0))
