@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help dev check format test servers bench clean
+.PHONY: help dev demo check format test docs servers bench clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ $(STAMP): setup.cfg
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
+
+demo: dev ## Run a real pipeline to its end, from nothing and without any server
+	@examples/demo.sh
 
 check: dev ## Lint, format, types and architecture
 	$(BIN)/ruff check .
@@ -39,6 +42,11 @@ test: dev ## Run the tests; installs RabbitMQ and PostgreSQL where it may
 	@tests/servers/install.sh servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+docs: dev ## Write the pages that are made of the code
+	$(BIN)/python -m headway.protocol.diagram >docs/states.md
+	$(BIN)/python -m headway.protocol.schema >docs/reference/dag.schema.json
+	$(BIN)/python -m headway.cli.config_example >docs/reference/headway.toml
+
 servers: dev ## Start a private RabbitMQ and PostgreSQL, print their URLs, stay until Ctrl-C
 	@tests/servers/install.sh servers
 	@PYTHONPATH=tests exec $(BIN)/python -m servers
@@ -50,5 +58,5 @@ bench: dev ## Measure against the bare loop; on a machine that does nothing else
 	$(BIN)/python benchmarks/run.py processes 2000
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache htmlcov
+	rm -rf $(VENV) .demo build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,8 +7,9 @@ the sink that the service gave, in order, on a thread of the adapter: the sink m
 What every adapter promises, and tests/contract checks on each:
 
 - Each `publish` ends in exactly one `Confirmed` or `Unconfirmed` with its message id. Confirmed: the broker has stored
-  it in at least one queue. Unconfirmed: returned as unroutable, refused by a full queue, or lost with the connection,
-  in which case it may or may not have arrived: publish it again at the next `Connected`, receivers drop doubles.
+  it in at least one queue; or, for an event where `Capabilities.confirms_events` says so, all who read it have acked
+  it. Unconfirmed: returned as unroutable, refused by a full queue, or lost with the connection, in which case it may
+  or may not have arrived: publish it again at the next `Connected`, receivers drop doubles.
 - Publishes to one exchange arrive in the order they were made, as long as the connection lives.
 - A connection that is gone is made anew with jittered backoff, for ever; queues and consumers are declared again.
   `Disconnected` voids every delivery that was not settled: the broker hands it out again, and settling it is a no-op.
@@ -144,12 +145,30 @@ Signal = (
 Sink = Callable[[Signal], None]
 
 
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a transport gives. What stands in for the rest is told in docs/transports.md."""
+
+    is_durable: bool
+    """Messages outlive the end of our processes; otherwise every QUEUED attempt is to be published at the start."""
+
+    confirms_events: Literal["stored", "acked"]
+    """When a message to headway.events is Confirmed: once a queue has it, or once its consumer acked it."""
+
+    has_ttl: bool
+    """A task that nobody took in time comes back as `expired`."""
+
+
 class Broker(Protocol):
     """One service's link to a broker. Every method but `close` may be called from any thread and returns at once."""
 
     @property
     def user(self) -> str:
         """The user that we are to the broker; stands in the keys and the `user_id` of what we publish."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the transport under it can do."""
         ...
 
     def open(self) -> None:
@@ -192,6 +211,7 @@ class Broker(Protocol):
     def close(self, *, timeout_seconds: float) -> None:
         """Stop consuming, wait for outstanding confirms at most this long, and end both connections.
 
+        Confirms of events that wait for acks are not waited for: the events are with the broker, and may be our own.
         Unsettled deliveries go back in order. May be repeated, but not called from the sink. A `publish` afterwards is
         lost, which is told on the caller's thread.
         """

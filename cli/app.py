@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from headway.protocol.errors import HeadwayError
+
+from .helping import Group
 
 INTERRUPTED: Final = 130
 """The exit code of a command that Ctrl-C ended, as in every shell."""
@@ -26,7 +29,7 @@ class Entry(NamedTuple):
     line: str
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group that imports a command when it is run, and lists them without importing any."""
 
     def __init__(self, *args: Any, sections: Mapping[str, Mapping[str, Entry]], **kwargs: Any) -> None:  # noqa: ANN401
@@ -57,14 +60,22 @@ class LazyGroup(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(name, entry.line) for name, entry in section.items()])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin so, without importing any, and what click knows beside them."""
+        names = [CompletionItem(name, help=e.line) for name, e in self.entries.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
 
 SECTIONS: Final[dict[str, dict[str, Entry]]] = {
     "Services": {
         "scheduler": Entry("services", "scheduler", "Decide: run a scheduler until SIGTERM."),
         "worker": Entry("services", "worker", "Work: run a worker until SIGTERM drains it."),
+        "standalone": Entry("services", "standalone", "Do everything in one process, until SIGTERM."),
+        "logkeeper": Entry("services", "logkeeper", "Keep what tasks write: run a logkeeper until SIGTERM."),
         "db": Entry("db", "db", "Create or migrate the database's schema."),
     },
     "DAGs and runs": {
+        "run": Entry("run", "run", "Run a DAG to its end, right here."),
         "check": Entry("check", "check", "Validate DAG files, without any effect."),
         "dags": Entry("dags", "dags", "List DAGs, show one, read the DAG files anew."),
         "trigger": Entry("trigger", "trigger", "Start a run of a DAG."),
@@ -80,16 +91,24 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "workers": Entry("workers", "workers", "Show the workers and what the scheduler believes of them."),
         "audit": Entry("audit", "audit", "Fold and decide the recorded events again, compare with the state."),
     },
+    "This command": {
+        "completion": Entry("completion", "completion", "Print what lets a shell complete commands and ids."),
+    },
 }
 
 
-@click.group(cls=LazyGroup, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    sections=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    examples=("headway check dags/", "headway trigger sales --wait", "headway why sales-1 load"),
+)
 @click.version_option(package_name="headway")
 def headway() -> None:
     """Headway, a workflow scheduler on RabbitMQ.
 
-    Settings are environment variables: HEADWAY_BROKER_URL, HEADWAY_DATABASE_URL, HEADWAY_HOME, HEADWAY_DAGS and
-    others.
+    Settings stand in environment variables (HEADWAY_BROKER_URL, HEADWAY_DATABASE_URL, HEADWAY_HOME, HEADWAY_DAGS and
+    others) or in headway.toml; docs/reference/headway.toml shows all of them. `headway COMMAND --help` says more.
     """
 
 

@@ -101,6 +101,8 @@ def _queued(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
             times = f"published {attempt.publications} times" if attempt.publications > 1 else "published once"
             number = attempt.try_number
             yield f"Attempt {number} stands in queue {attempt.queue!r} {_since(attempt.queued_at, now)}, {times}."
+            if number > 1:
+                yield f"{_ending(evidence.attempts[-2])}."
         yield _capacity(evidence)
         if "republish" in timers:
             yield f"The broker had no such queue; it is published again at {show_time(timers['republish'])}."
@@ -240,7 +242,7 @@ def _ending(attempt: Attempt) -> str:
     """Say how an attempt ended, without a full stop."""
     text = f"Attempt {attempt.try_number} {_ENDINGS.get(attempt.state, 'ended')}"
     match attempt:
-        case Attempt(state=AttemptState.SUCCESS):
+        case Attempt(state=AttemptState.SUCCESS | AttemptState.REFUSED):
             pass
         case Attempt(reason=EndReason.EXIT_CODE, exit_code=int(code)):
             text += f" with exit code {code}"

@@ -1,25 +1,27 @@
-"""An operator's event: published once, then its verdict is waited for in the log of events.
+"""An operator's event: handed over once, then its verdict is waited for in the log of events.
 
 The scheduler decides and records it as any other event, unique by its message id; so a command can say what became of
 what it asked for, and a scheduler that is away for longer than the wait decides it when it is back.
+
+How an event gets there depends on the broker. One that is a server, or that is in this very process, takes it from us
+(`BrokerPost`). One that is in another process is reached through that process's door (`door.DoorPost`).
 """
 
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from headway.broker.port import Outgoing
-from headway.broker.rabbitmq import publish_once
-from headway.broker.rabbitmq.address import parse_url
-from headway.protocol.codec import encode
+from headway.broker.connecting import Transport, transport_of
+from headway.broker.once import measure_once, publish_once
+from headway.broker.port import Outgoing, QueueDepth
 from headway.protocol.errors import BrokerUnavailable, HeadwayError
 from headway.protocol.messages import Cancel, DagVersion, Trigger, kind_of
-from headway.protocol.names import event_key, partition_of
-from headway.protocol.topology import EVENTS
+from headway.scheduler.relay import event_message
 from headway.scheduler.store.engine import Engine
 from headway.scheduler.store.reads import Verdict, find_verdict
+
+from .settings import Settings
 
 T = TypeVar("T")
 OperatorEvent = Trigger | Cancel | DagVersion
@@ -30,8 +32,11 @@ PUBLISH_SECONDS: Final = 5.0
 VERDICT_SECONDS: Final = 5.0
 """Longest wait for the scheduler to decide it (DESIGN 7)."""
 
-_PUBLISHERS: Final = 8
-"""Events published at a time: each takes a connection of its own."""
+MEASURE_SECONDS: Final = 5.0
+"""Longest wait for the broker to say how deep its queues are."""
+
+_SENDERS: Final = 8
+"""Events handed over at a time: each may take a connection of its own."""
 
 _FIRST_LOOK_SECONDS: Final = 0.02
 _LAST_LOOK_SECONDS: Final = 0.2
@@ -41,11 +46,49 @@ _LAST_TRY_SECONDS: Final = 1.5
 _GROWTH: Final = 1.3
 
 
-def operate(engine: Engine, broker_url: str, event: OperatorEvent) -> Verdict:
-    """Publish an event and return once it was applied; raise HeadwayError with the scheduler's reason otherwise."""
-    message = operator_message(parse_url(broker_url).user, event)
-    _publish(broker_url, message)
-    verdict = wait_until(lambda: find_verdict(engine, message.message_id), seconds=VERDICT_SECONDS)
+class Post(Protocol):
+    """A way to the broker for a command."""
+
+    def send(self, event: OperatorEvent) -> str:
+        """Hand an event over and return its message id once the broker has it; raise HeadwayError."""
+        ...
+
+    def measure(self, queues: Sequence[str]) -> list[QueueDepth]:
+        """Return how deep these queues are (broker's names), in their order; raise HeadwayError."""
+        ...
+
+
+class BrokerPost:
+    """A broker that can be connected to; each call is a connection of its own."""
+
+    def __init__(self, transport: Transport) -> None:
+        """Use `transport`, when there is something to say."""
+        self._transport = transport
+
+    def send(self, event: OperatorEvent) -> str:
+        """Publish an event."""
+        message = event_message(self._transport.user, event)
+        _publish(self._transport, message)
+        return message.message_id
+
+    def measure(self, queues: Sequence[str]) -> list[QueueDepth]:
+        """Ask the broker."""
+        return measure_once(self._transport, queues, timeout_seconds=MEASURE_SECONDS)
+
+
+def post_of(settings: Settings) -> Post:
+    """Return the way to the broker that the settings name."""
+    if settings.is_embedded:
+        from .door import DoorPost
+
+        return DoorPost(settings.home)
+    return BrokerPost(transport_of(settings.broker_url))
+
+
+def operate(engine: Engine, post: Post, event: OperatorEvent) -> Verdict:
+    """Hand an event over and return once it was applied; raise HeadwayError with the scheduler's reason otherwise."""
+    message_id = post.send(event)
+    verdict = wait_until(lambda: find_verdict(engine, message_id), seconds=VERDICT_SECONDS)
     if verdict is None:
         raise HeadwayError(
             f"The {kind_of(event)} was published, but no scheduler has answered within {VERDICT_SECONDS:g} s: it will "
@@ -56,41 +99,24 @@ def operate(engine: Engine, broker_url: str, event: OperatorEvent) -> Verdict:
     return verdict
 
 
-def publish_events(broker_url: str, events: Sequence[OperatorEvent]) -> None:
-    """Publish events and return when the broker has them all, several at a time."""
-    user = parse_url(broker_url).user
-
-    def publish(event: OperatorEvent) -> None:
-        _publish(broker_url, operator_message(user, event))
-
-    with ThreadPoolExecutor(_PUBLISHERS) as pool:
-        list(pool.map(publish, events))
+def send_all(post: Post, events: Sequence[OperatorEvent]) -> None:
+    """Hand events over and return when the broker has them all, several at a time."""
+    with ThreadPoolExecutor(_SENDERS) as pool:
+        list(pool.map(post.send, events))
 
 
-def _publish(broker_url: str, message: Outgoing) -> None:
+def _publish(transport: Transport, message: Outgoing) -> None:
     """Publish a message; a scheduler that is just starting has yet to declare the queue for it."""
     give_up = time.monotonic() + PUBLISH_SECONDS
     while True:
         try:
-            publish_once(broker_url, message, timeout_seconds=max(0.0, give_up - time.monotonic()))
+            publish_once(transport, message, timeout_seconds=max(0.0, give_up - time.monotonic()))
         except BrokerUnavailable:
             if time.monotonic() + _LAST_TRY_SECONDS > give_up:
                 raise
             time.sleep(_LAST_LOOK_SECONDS)
         else:
             return
-
-
-def operator_message(user: str, event: OperatorEvent) -> Outgoing:
-    """Return the message for an event, as published by a broker user; each call makes one of its own."""
-    kind = kind_of(event)
-    return Outgoing(
-        message_id=uuid.uuid4().hex,
-        exchange=EVENTS,
-        routing_key=event_key(user, kind, partition_of(event.dag_id)),
-        kind=kind,
-        body=encode(event),
-    )
 
 
 def wait_until(look: Callable[[], T | None], *, seconds: float) -> T | None:

@@ -1,4 +1,4 @@
-"""What a DAG file in Python is written with: `DAG`, `shell`, `argv`, arrows and outputs.
+"""What a DAG file in Python is written with: `DAG`, `shell`, `argv`, `python`, arrows and outputs.
 
     with DAG("nightly_sales", defaults={"retries": 2}) as dag:
         extract = shell("extract", "sales-extract --day $HEADWAY_DS", queue="io", timeout="1h")
@@ -10,13 +10,14 @@ to. `DAG.build` turns the objects into the value of `dag.py`; `validation.py` th
 """
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
 from types import FrameType, TracebackType
 from typing import Any, Final, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
 
 import msgspec
 
+from .calls import name_call, read_call, refuse_misfit
 from .dag import Dag, Task
 from .errors import InvalidDag
 from .keywords import check_defaults, make_dag, make_task
@@ -43,6 +44,7 @@ class TaskKeywords(TypedDict, total=False):
     timeout: Duration | None
     env: Mapping[str, str]
     cwd: str | None
+    secrets: Sequence[str]
     inputs: "Sequence[AuthoredTask | str]"
 
 
@@ -90,7 +92,7 @@ class Output:
     def __str__(self) -> NoReturn:
         raise InvalidDag(
             detail=f"the output of task {self.task.task_id!r} is not known yet and cannot be part of a text: "
-            "give it to argv() as an argument of its own"
+            "give it to argv() or python() as an argument of its own"
         )
 
 
@@ -216,6 +218,51 @@ def argv(
     task = dag.add(task_id, {"kind": "argv", "args": given}, keywords)
     task.wait_for([arg.task for arg in args if isinstance(arg, Output)])
     return task
+
+
+def python(
+    task_id: str,
+    function: Callable[..., object] | str,
+    *,
+    args: Sequence[object] = (),
+    kwargs: Mapping[str, object] | None = None,
+    dag: DAG | None = None,
+    **keywords: Unpack[TaskKeywords],
+) -> AuthoredTask:
+    """Make a task that calls a function on the worker; what it returns, as JSON, is the task's output.
+
+    The function stands at the top of this file or of a module, or is named: "package.module:function", or
+    "file.py:function" with a path from this file. Arguments are JSON, in which outputs of other tasks may stand
+    anywhere; the task then waits for those. Raises InvalidDag for a function that no worker would find, arguments that
+    do not fit it or are no JSON, an unknown keyword or a value of the wrong type.
+    """
+    dag, where = _dag_for(task_id, dag), f"task {task_id!r}"
+    if callable(function):
+        call = name_call(function, where)
+        if isinstance(args, list | tuple) and isinstance(kwargs, dict | None):
+            refuse_misfit(function, args, kwargs or {}, where)
+    else:
+        call = read_call(function, where)
+    taken: list[AuthoredTask] = []
+    given = {"args": _plain(args, taken), "kwargs": _plain({} if kwargs is None else kwargs, taken)}
+    code = {"kind": call.code.kind, "ref": call.code.ref}
+    task = dag.add(task_id, {"kind": "python", "code": code, "function": call.function, **given}, keywords)
+    task.wait_for(taken)
+    return task
+
+
+def _plain(value: object, taken: list[AuthoredTask]) -> object:
+    """Return an argument with references in place of outputs, and add the tasks of those to `taken`."""
+    match value:
+        case Output():
+            taken.append(value.task)
+            return {**value.ref, "path": list(value.path)}
+        case dict():
+            return {key: _plain(item, taken) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item, taken) for item in value]
+        case _:
+            return value
 
 
 def _dag_for(task_id: str, dag: DAG | None) -> DAG:

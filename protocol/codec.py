@@ -4,14 +4,15 @@ A reader ignores unknown fields; it refuses unknown kinds and versions above the
 meaning of a message is how state gets lost.
 """
 
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from .dag import Dag
 from .errors import MalformedMessage
 from .limits import DAG_BYTES_MAX, MESSAGE_BYTES_MAX
-from .messages import Event, Message, Task, TaskAddress, WorkerOrder
+from .log_chunk import LogChunk
+from .messages import AttemptMessage, Event, Message, Task, TaskAddress, WorkerOrder
 
 M = TypeVar("M", bound=Message)
 
@@ -20,7 +21,10 @@ _events: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
 _orders: Final[msgspec.json.Decoder[WorkerOrder]] = msgspec.json.Decoder(WorkerOrder)
 _tasks: Final = msgspec.json.Decoder(Task)
 _addresses: Final = msgspec.json.Decoder(TaskAddress)
+_chunks: Final = msgspec.json.Decoder(LogChunk)
 _dags: Final = msgspec.json.Decoder(Dag)
+
+_ADDRESS: Final = tuple(name for name in AttemptMessage.__struct_fields__ if name != "v")
 
 _NOT_READABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """All that msgspec raises for bytes that somebody else wrote; the last one for a thousand brackets in a row."""
@@ -49,6 +53,16 @@ def decode_task(body: bytes) -> Task:
 def decode_address(body: bytes) -> TaskAddress:
     """Read only which attempt a task message is about, whatever else it holds; raise MalformedMessage."""
     return _decode(_addresses, body)
+
+
+def decode_log_chunk(body: bytes) -> LogChunk:
+    """Read a piece of output; raise MalformedMessage."""
+    return _decode(_chunks, body)
+
+
+def address_of(source: object) -> dict[str, Any]:
+    """Return the fields that address an attempt, of a message about it or of its row, for another message about it."""
+    return {name: getattr(source, name) for name in _ADDRESS}
 
 
 def decode_dag(body: bytes) -> Dag:

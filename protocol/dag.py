@@ -1,10 +1,11 @@
 """A DAG as a value: what an author says, whatever file it was written in.
 
-The Python, JSON and later YAML forms all become this value, and only it reaches the scheduler. Values hold defaults
+The Python, JSON and YAML forms all become this value, and only it reaches the scheduler. Values hold defaults
 already applied and durations in seconds. `validation.py` says what makes a value legal; here are only shapes.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -34,7 +35,29 @@ class Argv(Value, frozen=True, kw_only=True, tag="argv", tag_field="kind"):
     args: tuple[str | OutputRef, ...]
 
 
-Command = Shell | Argv
+class Python(Value, frozen=True, kw_only=True, tag="python", tag_field="kind"):
+    """A call of a function that `Task.code` holds at module level. Its arguments are JSON, and are never rendered.
+
+    In them, however deep, an object with exactly the fields of an OutputRef stands for that part of an output.
+    """
+
+    function: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+
+
+Command = Shell | Argv | Python
+
+
+class Code(msgspec.Struct, frozen=True, kw_only=True):
+    """The code that a worker must have to run a task; its digest must be equal.
+
+    Of kind `file`, `ref` is a path, relative to the folder of DAG files unless it is absolute; of kind `module` a name.
+    """
+
+    kind: str
+    ref: str
+    digest: str = ""
 
 
 class Task(Value, frozen=True, kw_only=True):
@@ -46,6 +69,7 @@ class Task(Value, frozen=True, kw_only=True):
 
     task_id: TaskId
     command: Command
+    code: Code | None = None
     upstream: tuple[TaskId, ...] = ()
     queue: QueueName = QueueName("default")
     priority: int = 0
@@ -60,6 +84,7 @@ class Task(Value, frozen=True, kw_only=True):
     timeout: float | None = None
     env: dict[str, str] = {}
     cwd: str | None = None
+    secrets: tuple[str, ...] = ()
     inputs: tuple[TaskId, ...] = ()
 
 
@@ -74,7 +99,35 @@ class Dag(Value, frozen=True, kw_only=True):
     params: dict[str, str | int | float | bool | None] = {}
 
 
+_REF_KEYS: Final = frozenset({"kind", *OutputRef.__struct_fields__})
+
+
 def output_sources(task: Task) -> frozenset[TaskId]:
     """Return the tasks whose outputs `task` takes in: its `inputs` and the references among its arguments."""
-    args = task.command.args if isinstance(task.command, Argv) else ()
-    return frozenset((*task.inputs, *(arg.task_id for arg in args if isinstance(arg, OutputRef))))
+    return frozenset((*task.inputs, *(ref.task_id for ref in output_refs(task.command))))
+
+
+def output_refs(command: Command) -> list[OutputRef]:
+    """Return the references to outputs among the arguments of a command."""
+    refs: list[OutputRef] = []
+    match command:
+        case Argv(args=args):
+            refs += (arg for arg in args if isinstance(arg, OutputRef))
+        case Python(args=args, kwargs=kwargs):
+            fill_in_outputs([*args, *kwargs.values()], refs.append)
+        case _:
+            pass
+    return refs
+
+
+def fill_in_outputs(value: Any, fill: Callable[[OutputRef], object]) -> Any:  # noqa: ANN401 - JSON
+    """Return JSON arguments of `python` with what `fill` gives for each reference to an output in its place."""
+    match value:
+        case {"kind": "output"} if value.keys() == _REF_KEYS:
+            return fill(msgspec.convert(value, OutputRef))
+        case dict():
+            return {key: fill_in_outputs(item, fill) for key, item in value.items()}
+        case list():
+            return [fill_in_outputs(item, fill) for item in value]
+        case _:
+            return value

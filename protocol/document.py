@@ -1,5 +1,7 @@
 """A DAG as a JSON document (`*.dag.json`): the author's keywords, and the same value as any other form.
 
+How the same document is written as YAML, `yaml_document.py` says.
+
     {"dag_id": "nightly_sales",
      "defaults": {"retries": 2},
      "tasks": [
@@ -12,18 +14,23 @@ Dependencies stand in `upstream` and nowhere else: here an output does not imply
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn, assert_never, cast
 
 import msgspec
 
-from .dag import Dag, OutputRef, Shell, Task
+from .calls import read_call
+from .dag import Argv, Dag, OutputRef, Python, Shell, Task, fill_in_outputs
 from .durations import format_duration, parse_duration
 from .errors import InvalidDag
 from .keywords import DAG_KEYWORDS, DURATIONS, TASK_KEYWORDS, check_defaults, make_dag, make_task, refuse_unknown
 from .names import DagId, TaskId
 
-_TASK_WORDS: Final = ("task_id", "shell", "argv", "upstream", *TASK_KEYWORDS)
+_COMMAND_WORDS: Final = ("shell", "argv", "python")
+_TASK_WORDS: Final = ("task_id", *_COMMAND_WORDS, "args", "kwargs", "upstream", *TASK_KEYWORDS)
 _DAG_WORDS: Final = ("dag_id", *DAG_KEYWORDS, "tasks")
+
+NO_DAG: Final = 'not a DAG: write {"dag_id": ..., "tasks": [...]}'
+"""What a document is told that is something else altogether."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -41,11 +48,12 @@ class Document(msgspec.Struct, frozen=True):
     faults: tuple[Fault, ...]
 
 
-class _Entry(msgspec.Struct, frozen=True):
-    """One element of `tasks`, as it stands in the document."""
+class Entry(msgspec.Struct, frozen=True):
+    """One element of `tasks`: where it stands, its text (of JSON), and the lines of its keys (of YAML)."""
 
     line: int
-    text: str
+    text: str = ""
+    keys: dict[str, int] = {}
 
 
 class _Tasks(msgspec.Struct):
@@ -59,16 +67,16 @@ def read_document(body: bytes) -> Document:
         content, doubles = _load(text)
         entries = list(_entries(body))
     except UnicodeDecodeError as error:
-        return _unreadable(body.count(b"\n", 0, error.start) + 1, f"not UTF-8: {error.reason}")
+        return unreadable(body.count(b"\n", 0, error.start) + 1, f"not UTF-8: {error.reason}")
     except json.JSONDecodeError as error:
-        return _unreadable(error.lineno, f"not JSON: {error.msg} (column {error.colno})")
+        return unreadable(error.lineno, f"not JSON: {error.msg} (column {error.colno})")
     except msgspec.ValidationError:
-        return _unreadable(1, 'not a DAG: write {"dag_id": ..., "tasks": [...]}')
+        return unreadable(1, NO_DAG)
     except (ValueError, RecursionError) as error:
-        return _unreadable(1, f"not JSON that can be read: {error}")
+        return unreadable(1, f"not JSON that can be read: {error}")
     if doubles:
         return Document(None, {}, tuple(_locate_doubles(entries, doubles)))
-    return _build(cast("dict[str, object]", content), entries)
+    return build_document(cast("dict[str, object]", content), entries, {})
 
 
 def to_document(dag: Dag) -> bytes:
@@ -82,7 +90,8 @@ def to_document(dag: Dag) -> bytes:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _unreadable(line: int, message: str) -> Document:
+def unreadable(line: int, message: str) -> Document:
+    """Return a document with one fault and nothing else."""
     return Document(None, {}, (Fault(line, message),))
 
 
@@ -104,46 +113,53 @@ def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
 
 
-def _entries(body: bytes) -> Iterator[_Entry]:
+def _entries(body: bytes) -> Iterator[Entry]:
     """Yield the elements of `tasks` with their lines; each starts behind the end of the one before it."""
     start, line = 0, 1
     for raw in msgspec.json.decode(body, type=_Tasks).tasks:
         element = bytes(raw)
         found = body.index(element, start)
         line += body.count(b"\n", start, found)
-        yield _Entry(line, element.decode())
+        yield Entry(line, element.decode())
         start, line = found + len(element), line + element.count(b"\n")
 
 
-def _locate_doubles(entries: list[_Entry], doubles: list[str]) -> Iterator[Fault]:
-    within = [Fault(entry.line, _double(key)) for entry in entries for key in _load(entry.text)[1]]
-    yield from within or [Fault(1, _double(key)) for key in doubles]
+def _locate_doubles(entries: list[Entry], doubles: list[str]) -> Iterator[Fault]:
+    within = [Fault(entry.line, say_double(key)) for entry in entries for key in _load(entry.text)[1]]
+    yield from within or [Fault(1, say_double(key)) for key in doubles]
 
 
-def _double(key: str) -> str:
+def say_double(key: str) -> str:
+    """Say that a key stands twice."""
     return f"key {key!r} stands twice in one object: remove one"
 
 
-def _build(content: Mapping[str, object], entries: list[_Entry]) -> Document:
+def build_document(content: Mapping[str, object], entries: list[Entry], keys: Mapping[str, int]) -> Document:
+    """Return what plain values say, whose `tasks` are a list with these entries; `keys` are the lines of the head's."""
     faults: list[Fault] = []
     head = Dag(dag_id=DagId(""), tasks=())
     defaults: Mapping[str, object] = {}
     try:
         head, defaults = _read_head(content)
     except InvalidDag as error:
-        faults.append(Fault(1, str(error)))
+        faults.append(_locate(error, keys, 1))
     tasks: list[Task] = []
     lines: dict[TaskId, int] = {}
     for entry, given in zip(entries, cast("list[object]", content["tasks"]), strict=True):
         try:
             task = _read_task(given, defaults)
         except InvalidDag as error:
-            faults.append(Fault(entry.line, str(error)))
+            faults.append(_locate(error, entry.keys, entry.line))
         else:
             tasks.append(task)
             lines[task.task_id] = entry.line
     dag = msgspec.structs.replace(head, tasks=tuple(tasks)) if not faults else None
     return Document(dag, lines, tuple(faults))
+
+
+def _locate(error: InvalidDag, keys: Mapping[str, int], line: int) -> Fault:
+    """Return the fault at the line of the keyword that it is about, where both are known."""
+    return Fault(keys.get(str(error.fields.get("word")), line), str(error))
 
 
 def _read_head(content: Mapping[str, object]) -> tuple[Dag, Mapping[str, object]]:
@@ -168,14 +184,40 @@ def _read_task(given: object, defaults: Mapping[str, object]) -> Task:
 
 def _read_command(given: Mapping[str, object]) -> dict[str, object]:
     where = f"task {given['task_id']!r}"
-    if ("shell" in given) == ("argv" in given):
-        raise InvalidDag(detail=f'{where}: say either "shell": "script" or "argv": ["program", "argument"]')
+    if sum(word in given for word in _COMMAND_WORDS) != 1:
+        either = '"shell": "script", "argv": ["program", "argument"] or "python": "module:function"'
+        raise InvalidDag(detail=f"{where}: say one of {either}")
+    if "python" in given:
+        return _read_call(given, where)
+    for word in ("args", "kwargs"):
+        if word in given:
+            raise InvalidDag(detail=f'{where}: {word!r} are for a "python" task')
     if "shell" in given:
         return {"kind": "shell", "script": given["shell"]}
     args = given["argv"]
     if isinstance(args, list):
         args = [_read_output(arg, where) if isinstance(arg, dict) else arg for arg in args]
     return {"kind": "argv", "args": args}
+
+
+def _read_call(given: Mapping[str, object], where: str) -> dict[str, object]:
+    call = read_call(given["python"], where)
+    code = {"kind": call.code.kind, "ref": call.code.ref}
+    args, kwargs = (_read_argument(given.get(word, none), where) for word, none in (("args", []), ("kwargs", {})))
+    return {"kind": "python", "code": code, "function": call.function, "args": args, "kwargs": kwargs}
+
+
+def _read_argument(arg: object, where: str) -> object:
+    """Return JSON with references in place of what looks like an output, `{"output": ..., "path": ...}`."""
+    match arg:
+        case dict() if "output" in arg and arg.keys() <= {"output", "path"}:
+            return {**_read_output(arg, where), "path": arg.get("path", [])}
+        case dict():
+            return {key: _read_argument(item, where) for key, item in arg.items()}
+        case list():
+            return [_read_argument(item, where) for item in arg]
+        case _:
+            return arg
 
 
 def _read_output(arg: Mapping[str, object], where: str) -> dict[str, object]:
@@ -194,10 +236,17 @@ def _need(given: Mapping[str, object], word: str, where: str) -> object:
 
 def _plain_task(task: Task) -> dict[str, object]:
     plain: dict[str, object] = {"task_id": task.task_id}
-    if isinstance(task.command, Shell):
-        plain["shell"] = task.command.script
-    else:
-        plain["argv"] = [_plain_output(arg) if isinstance(arg, OutputRef) else arg for arg in task.command.args]
+    match task.command:
+        case Shell(script=script):
+            plain["shell"] = script
+        case Argv(args=args):
+            plain["argv"] = [_plain_output(arg) if isinstance(arg, OutputRef) else arg for arg in args]
+        case Python(function=function):
+            plain["python"] = f"{task.code.ref}:{function}" if task.code else function
+            given = {"args": list(task.command.args), "kwargs": task.command.kwargs}
+            plain |= {word: fill_in_outputs(value, _plain_output) for word, value in given.items() if value}
+        case _:
+            assert_never(task.command)
     if task.upstream:
         plain["upstream"] = task.upstream
     plain |= _differences(task, Task(task_id=TaskId(""), command=task.command), TASK_KEYWORDS)

@@ -6,7 +6,10 @@ from typing import Final
 from .errors import InvalidDuration
 from .limits import DURATION_SECONDS_MAX
 
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+DURATION_PATTERN: Final = f"^({_PART.pattern})+$"
+"""What a duration in text looks like, for those who check it elsewhere."""
+
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 

@@ -54,6 +54,18 @@ class WrongSettings(UserError):
     """Setting {name} = {value!r} is not usable: {detail}."""
 
 
+class HomeTaken(UserError):
+    """{home} is in use by {other}: wait for it, or give this one a folder of its own with HEADWAY_HOME."""
+
+
+class NothingRuns(UserError):
+    """Nothing runs in {home}: start `headway standalone` there, or set HEADWAY_BROKER_URL to a scheduler's broker."""
+
+
+class WrongConfig(UserError):
+    """{place}: {detail}."""
+
+
 class PeerError(HeadwayError):
     """A peer broke the protocol: {detail}."""
 
@@ -76,6 +88,10 @@ class BrokerRefused(UserError):
 
 class QueueMismatch(UserError):
     """Queue {queue!r} exists on the broker with other arguments ({detail}): delete it there once it is empty."""
+
+
+class OneProcessOnly(UserError):
+    """{url} joins the services of one process: run `headway standalone`, or set HEADWAY_BROKER_URL to amqp://HOST."""
 
 
 class WorkerNameTaken(UserError):

@@ -5,20 +5,25 @@ ones beside it. Whether the values make sense together is for `validation.py` to
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar, get_args
 
 import msgspec
 
-from .dag import Dag, Task
+from .calls import refuse_no_json
+from .dag import Dag, Task, output_refs
 from .durations import parse_duration
 from .errors import InvalidDag, InvalidDuration
 
-TASK_KEYWORDS: Final = tuple(name for name in Task.__struct_fields__ if name not in {"task_id", "command", "upstream"})
+TASK_KEYWORDS: Final = tuple(
+    name for name in Task.__struct_fields__ if name not in {"task_id", "command", "code", "upstream"}
+)
 DAG_KEYWORDS: Final = (*(name for name in Dag.__struct_fields__ if name not in {"dag_id", "tasks"}), "defaults")
 DURATIONS: Final = frozenset({"retry_delay", "retry_delay_max", "queued_timeout", "timeout"})
 
 _T = TypeVar("_T", Task, Dag)
+_PLACE: Final = re.compile(r"\$\.(\w+)[^$]*$")
 _NEAR: Final = 0.6
 """Similarity from which a word counts as a misspelling; the default of difflib."""
 
@@ -39,11 +44,20 @@ def make_task(
 ) -> Task:
     """Return the task; raise InvalidDag.
 
-    `command` holds the fields of one kind of command, `kind` among them; `keywords` are as the author wrote them.
+    `command` holds the fields of one kind of command, `kind` among them, and `code` if it calls a function; `keywords`
+    are as the author wrote them.
     """
     where = f"task {task_id!r}"
     fields = _read(keywords, TASK_KEYWORDS, where)
-    return _convert({"task_id": task_id, "command": command, "upstream": upstream, **fields}, Task, where)
+    said = dict(command)
+    code = said.pop("code", None)
+    refuse_no_json([said.get("args"), said.get("kwargs")] if code else [], where)
+    task = _convert({"task_id": task_id, "command": said, "code": code, "upstream": upstream, **fields}, Task, where)
+    try:
+        output_refs(task.command)
+    except msgspec.ValidationError as error:
+        raise InvalidDag(detail=f"{where}: an output among its arguments: {_explain(str(error), {}, Task)}") from error
+    return task
 
 
 def check_defaults(keywords: Mapping[str, object]) -> None:
@@ -65,7 +79,7 @@ def refuse_unknown(words: Iterable[str], legal: Iterable[str], where: str) -> No
         if word not in legal:
             near = did_you_mean(word, legal)
             raise InvalidDag(
-                detail=f"{where}: there is no keyword {word!r}{near}; the legal ones are {', '.join(legal)}"
+                detail=f"{where}: there is no keyword {word!r}{near}; the legal ones are {', '.join(legal)}", word=word
             )
 
 
@@ -84,7 +98,7 @@ def _read(keywords: Mapping[str, object], legal: tuple[str, ...], where: str) ->
             try:
                 fields[name] = parse_duration(fields[name])
             except InvalidDuration as error:
-                raise InvalidDag(detail=f"{where}: {name}: {error}") from error
+                raise InvalidDag(detail=f"{where}: {name}: {error}", word=name) from error
     return fields
 
 
@@ -92,7 +106,14 @@ def _convert(fields: Mapping[str, object], to: type[_T], where: str) -> _T:
     try:
         return msgspec.convert(fields, to)
     except msgspec.ValidationError as error:
-        raise InvalidDag(detail=f"{where}: {_explain(str(error), fields, to)}") from error
+        message = str(error)
+        raise InvalidDag(detail=f"{where}: {_explain(message, fields, to)}", word=_word(message)) from error
+
+
+def _word(text: str) -> str:
+    """Return the keyword that msgspec speaks of: the first name of `what - at place`."""
+    found = _PLACE.search(text)
+    return found[1] if found else ""
 
 
 def _explain(text: str, fields: Mapping[str, object], to: type[_T]) -> str:

@@ -32,6 +32,15 @@ INPUT_BYTES_MAX: Final = 256 * 1024
 TAIL_BYTES_MAX: Final = 4 * 1024
 """Last bytes of a task's output that travel in `finished`, so that a failure explains itself without the worker."""
 
+LOG_CHUNK_BYTES_MAX: Final = 48 * 1024
+"""Bytes of a log that one `log_chunk` stands for, and characters of its text: 144 KiB where each byte is no text."""
+
+NUMBER_MAX: Final = 2**31 - 1
+"""Map indexes and tries: what a database's integer holds."""
+
+OFFSET_MAX: Final = 2**62
+"""Places in a log: what a database's large integer holds."""
+
 MESSAGE_BYTES_MAX: Final = 1024 * 1024
 """Any message on any queue: above every legal one (a task with inputs), below RabbitMQ 4's default of 16 MiB."""
 

@@ -3,6 +3,7 @@
     Task        scheduler -> worker   headway.tasks     what to run
     Event       anyone -> scheduler   headway.events    what happened: the only cause of a change of state
     WorkerOrder scheduler -> worker   headway.control.* grant, drop, stop
+    LogChunk    worker -> logkeeper   headway.logs      what a task wrote (log_chunk.py)
 
 A reader ignores unknown fields and refuses unknown kinds and newer versions. tests/golden/ holds each released version
 of each kind, and they decode for ever. docs/protocol.md is this file in prose, with MUST and SHOULD.
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
 
-from .dag import Command
+from .dag import Code, Command
 from .names import UNMAPPED, BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from .states import EndReason
 
@@ -51,14 +52,6 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     data_interval_start: Instant
     data_interval_end: Instant
     params: dict[str, str | int | float | bool | None] = {}
-
-
-class Code(msgspec.Struct, frozen=True, kw_only=True):
-    """The code that a worker must have to run a task; its digest must be equal."""
-
-    kind: str
-    ref: str
-    digest: str
 
 
 class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):

@@ -40,8 +40,10 @@ _FORMS: Final = {
     "task id": (_ID, _ID_RULE),
     "run id": (_RUN, _RUN_RULE),
     "queue": (_LOWER, _LOWER_RULE),
+    "pool": (_LOWER, _LOWER_RULE),
     "worker name": (_WORKER, "letters, digits, '_', '-', at most 63 characters"),
     "parameter": (_PARAM, "letters, digits, '_', not starting with a digit, at most 63 characters"),
+    "secret": (_PARAM, "letters, digits, '_', not starting with a digit, at most 63 characters"),
     "environment variable": (_PARAM, "letters, digits, '_', not starting with a digit, at most 63 characters"),
 }
 
@@ -52,6 +54,11 @@ def check_name(what: str, value: object) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise InvalidName(what=what, value=value, rule=f"use {rule}")
     return value
+
+
+def name_pattern(what: str) -> str:
+    """Return the regular expression that a whole name of this kind matches, for those who check names elsewhere."""
+    return f"^{_FORMS[what][0].pattern}$"
 
 
 def partition_of(dag_id: str) -> int:
@@ -67,6 +74,11 @@ def partition_label(partition: int) -> str:
 def task_key(queue: str, dag_id: str) -> str:
     """Return the routing key of a task message."""
     return f"task.{queue}.{partition_label(partition_of(dag_id))}"
+
+
+def log_key(user: str) -> str:
+    """Return the routing key of output, which names the broker user that must publish it."""
+    return f"log.{user}"
 
 
 def event_key(user: str, kind: str, partition: int) -> str:

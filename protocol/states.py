@@ -55,7 +55,6 @@ class TaskChange(StrEnum):
     RELEASE = "release"  # its trigger rule holds
     ADMIT = "admit"  # its queue has room
     GRANT = "grant"  # a worker boot may start it
-    WITHHOLD = "withhold"  # taken back before any grant, to be admitted again
     SUCCEED = "succeed"
     FAIL = "fail"
     RETRY = "retry"  # failed, and a retry is left
@@ -141,7 +140,6 @@ TASK_TRANSITIONS: Final[dict[tuple[TaskState, TaskChange], TaskState]] = {
     (TaskState.SCHEDULED, TaskChange.FAIL): TaskState.FAILED,
     (TaskState.SCHEDULED, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.QUEUED, TaskChange.GRANT): TaskState.RUNNING,
-    (TaskState.QUEUED, TaskChange.WITHHOLD): TaskState.SCHEDULED,
     (TaskState.QUEUED, TaskChange.RERUN): TaskState.SCHEDULED,
     (TaskState.QUEUED, TaskChange.FAIL): TaskState.FAILED,
     (TaskState.QUEUED, TaskChange.CANCEL): TaskState.CANCELLED,

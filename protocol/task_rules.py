@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from .dag import OutputRef, Shell, Task
+from .dag import Argv, OutputRef, Python, Shell, Task, output_refs
 from .durations import format_duration
 from .errors import InvalidName
 from .keywords import DURATIONS, did_you_mean
@@ -28,6 +28,9 @@ TIMEOUT_SECONDS_MIN: Final = 0.001
 
 OWN_ENV_PREFIX: Final = "HEADWAY_"
 """Environment variables that Headway sets itself."""
+
+INHERITED_ENV: Final = ("PATH", "HOME", "LANG", "TZ")
+"""What a child gets of its worker's environment."""
 
 NO_SUCH_TASK: Final = "which is no task of this DAG"
 
@@ -65,9 +68,16 @@ def _check_upstream(known: Known, task: Task) -> Iterator[str]:
 
 
 def _check_command(known: Known, task: Task) -> Iterator[str]:
-    if isinstance(task.command, Shell):
-        return _script_faults(task.command.script)
-    return _args_faults(task.command.args, known.placeholders)
+    match task.command:
+        case Shell(script=script):
+            yield from _script_faults(script)
+        case Argv(args=args):
+            yield from _args_faults(args, known.placeholders)
+        case Python() if task.code is None:
+            yield "it does not say where its function stands"
+    for ref in output_refs(task.command):
+        if any(isinstance(step, int) and step < 0 for step in ref.path):
+            yield f"the path {list(ref.path)!r} into the output of {ref.task_id!r} counts from the end: count from 0"
 
 
 def _script_faults(script: str) -> Iterator[str]:
@@ -88,8 +98,6 @@ def _args_faults(args: tuple[str | OutputRef, ...], names: frozenset[str]) -> It
     for arg in args:
         if isinstance(arg, str) and "\0" in arg:
             yield f"its argument {arg!r} holds a NUL character"
-        if isinstance(arg, OutputRef) and any(isinstance(step, int) and step < 0 for step in arg.path):
-            yield f"the path {list(arg.path)!r} into the output of {arg.task_id!r} counts from the end: count from 0"
         if isinstance(arg, str) and OPENING in arg:
             yield from _placeholder_faults(arg, names)
 
@@ -126,6 +134,17 @@ def _check_environment(_: Known, task: Task) -> Iterator[str]:
         yield f"cwd {task.cwd!r} is no folder"
 
 
+def _check_secrets(_: Known, task: Task) -> Iterator[str]:
+    seen = set(task.env)
+    for name in task.secrets:
+        yield from name_fault("secret", name)
+        if name.startswith(OWN_ENV_PREFIX) or name in INHERITED_ENV:
+            yield f"it names the secret {name!r}, and this environment variable is set by Headway"
+        if name in seen:
+            yield f"it sets the environment variable {name!r} twice: it is named by its secrets"
+        seen.add(name)
+
+
 RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("priority", -PRIORITY_MAX, PRIORITY_MAX),
     ("retries", 0, RETRIES_MAX),
@@ -159,6 +178,7 @@ TASK_CHECKS: Final[tuple[TaskCheck, ...]] = (
     _check_command,
     _check_command_size,
     _check_environment,
+    _check_secrets,
     _check_ranges,
 )
 

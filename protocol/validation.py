@@ -85,7 +85,7 @@ def _check_dag_id(view: _View) -> Iterator[Problem]:
 def _check_task_count(view: _View) -> Iterator[Problem]:
     count = len(view.dag.tasks)
     if not count:
-        yield Problem(f"DAG {view.dag.dag_id!r} has no task: make one with shell() or argv()")
+        yield Problem(f"DAG {view.dag.dag_id!r} has no task: make one with shell(), argv() or python()")
     if count > TASKS_PER_DAG_MAX:
         yield Problem(f"DAG {view.dag.dag_id!r} has {count} tasks, and may have {TASKS_PER_DAG_MAX}: split it")
 

@@ -3,30 +3,32 @@
 It decides nothing and deletes nothing: an event names its timer and due time, and the decision looks whether that is
 what is stored. Publishing one twice is harmless, so any scheduler's clock may publish any partition's timers; the same
 one is not published again for a few seconds, because its decision is on its way. Runs on a thread of its own.
+
+All times are the database's. This host's clock only measures how long something took, and with it whether somebody
+set the database's: then nobody knows how long a worker was silent, and leases begin anew as after an absence of ours.
 """
 
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from headway.broker.port import Outgoing
-from headway.protocol.codec import encode
 from headway.protocol.errors import Unavailable
-from headway.protocol.messages import LeaseTimer, TaskTimer, kind_of
-from headway.protocol.names import event_key
-from headway.protocol.topology import EVENTS
+from headway.protocol.messages import LeaseTimer, TaskTimer
 
-from .intake import partition_of_event
+from .relay import event_message
 from .store.store import Store
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0
 """Longest time between two looks: another scheduler may have set a timer that this one does not know of."""
+
+JUMP_SECONDS: Final = 1.0
+"""How far the database's clock may stray from our own measure, beyond the time that it takes to answer."""
 
 REPEAT_SECONDS: Final = 5.0
 """Until a timer that is still stored is published again: its event was lost or waits in a long queue."""
@@ -42,8 +44,10 @@ class Clock:
         self._publish = publish
         self._wake = threading.Event()
         self._stopped = False
-        self._listening_since: datetime | None = None
-        self._next_look = datetime.now(UTC)
+        self._listening_from: float | None = None
+        self._zero = 0.0  # when our measure began, by the database's clock
+        self._steady_from = 0.0  # since when that holds, by our measure
+        self._next_look = datetime.min.replace(tzinfo=UTC)
         self._published: dict[TaskTimer | LeaseTimer, float] = {}
         self._thread = threading.Thread(target=self._run, name="headway-clock", daemon=True)
 
@@ -53,7 +57,7 @@ class Clock:
 
     def listen(self, *, connected: bool) -> None:
         """Note that the scheduler hears its workers from now on, or does not: silence counts only while it does."""
-        self._listening_since = datetime.now(UTC) if connected else None
+        self._listening_from = time.monotonic() if connected else None
         self._wake.set()
 
     def expect(self, due: datetime | None) -> None:
@@ -70,32 +74,36 @@ class Clock:
     def _run(self) -> None:
         while not self._stopped:
             wait = LOOK_SECONDS
-            if self._listening_since is not None:
+            if self._listening_from is not None:
                 try:
-                    wait = self._publish_due(self._listening_since)
+                    wait = self._publish_due(self._listening_from)
                 except Unavailable as error:
                     log.warning("timers wait: %s", error)
-            self._next_look = datetime.now(UTC) + timedelta(seconds=wait)
+                except Exception:
+                    log.exception("the timers could not be looked at")
             self._wake.wait(wait)
             self._wake.clear()
 
-    def _publish_due(self, listening_since: datetime) -> float:
-        events, next_due = self._store.due_timers(listening_since)
-        now = time.monotonic()
-        self._published = {event: at for event, at in self._published.items() if now - at < REPEAT_SECONDS}
+    def _publish_due(self, listening_from: float) -> float:
+        now = self._read_clock()
+        listening_since = datetime.fromtimestamp(self._zero + max(listening_from, self._steady_from), UTC)
+        events, next_due = self._store.due_timers(now, listening_since=listening_since)
+        at = time.monotonic()
+        self._published = {event: then for event, then in self._published.items() if at - then < REPEAT_SECONDS}
         for event in events:
             if event not in self._published:
-                self._published[event] = now
-                self._publish(self._message(event))
-        if next_due is None:
-            return LOOK_SECONDS
-        return min(LOOK_SECONDS, max(0.0, (next_due - datetime.now(UTC)).total_seconds()))
+                self._publish(event_message(self._user, event))
+                self._published[event] = at
+        wait = LOOK_SECONDS if next_due is None else min(LOOK_SECONDS, (next_due - now).total_seconds())
+        self._next_look = now + timedelta(seconds=wait)
+        return wait
 
-    def _message(self, event: TaskTimer | LeaseTimer) -> Outgoing:
-        return Outgoing(
-            message_id=uuid.uuid4().hex,
-            exchange=EVENTS,
-            routing_key=event_key(self._user, kind_of(event), partition_of_event(event)),
-            kind=kind_of(event),
-            body=encode(event),
-        )
+    def _read_clock(self) -> datetime:
+        """Return the database's time, and note whether it went on as ours did since it was read before."""
+        before = time.monotonic()
+        now = self._store.now()
+        after = time.monotonic()
+        zero = now.timestamp() - after
+        if abs(zero - self._zero) > JUMP_SECONDS + after - before:
+            self._zero, self._steady_from = zero, after
+        return now

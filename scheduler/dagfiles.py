@@ -89,17 +89,17 @@ class DagFolder:
         self._forget_what_imports_changed(frozenset(paths))
         stamps = {path: _stamp(path) for path in paths}  # before they are read: a later change is seen next time
         fresh = [path for path in paths if path not in self._seen or self._seen[path][0] != stamps[path]]
-        for path, file in zip(fresh, parse_files(fresh, limits=self._limits), strict=True):
+        for path, file in zip(fresh, parse_files(fresh, limits=self._limits, folder=self._folder), strict=True):
             self._store_values(values, known, file)
             self._seen[path] = (stamps[path], _without_values(file))
         self._seen = {path: self._seen[path] for path in paths}
         return [self._seen[path][1] for path in paths]
 
     def _forget_what_imports_changed(self, paths: Collection[Path]) -> None:
-        """A module beside the DAG files may be imported by any of them, so all Python files are read again."""
+        """A module beside the DAG files may be imported, or called, by any of them, so all files are read again."""
         modules = {path: _stamp(path) for path in _python_files(self._folder) if path not in paths}
         if modules != self._modules:
-            self._seen = {path: seen for path, seen in self._seen.items() if path.suffix != ".py"}
+            self._seen = {}
             self._modules = modules
 
     def _store_values(self, values: Values, known: Known, file: ParsedFile) -> None:

@@ -14,11 +14,12 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from headway.broker.port import Delivery
 from headway.protocol.codec import encode
 from headway.protocol.errors import StaleDecision, Unavailable
-from headway.protocol.messages import Event, kind_of
+from headway.protocol.messages import Event, TaskTimer, kind_of
 from headway.protocol.names import event_key, partition_label, task_key
 from headway.protocol.topology import EVENTS, TASKS
 
@@ -35,6 +36,10 @@ log = logging.getLogger(__name__)
 
 ROUNDS_MAX: Final = 100
 """Follow-ups of follow-ups in one transaction: a chain of that many upstream_failed tasks falls at once."""
+
+STALE_MAX: Final = 3
+"""Times that an event is decided alone because of what others changed meanwhile. The second time holds the partitions'
+locks, under which no scheduler changes anything: what is stale then was changed by hand, in that moment."""
 
 ROWS_MAX: Final = 10_000
 """Task instances that one transaction may change before the rest is put off: about a second of work."""
@@ -102,22 +107,17 @@ class Decider:
         )
 
     def _process_alone(self, arrival: Arrival) -> Committed:
+        tries = Retrying(retry=retry_if_exception_type(StaleDecision), stop=stop_after_attempt(STALE_MAX), reraise=True)
         try:
-            return self._process((arrival,), (), ())
+            return tries(self._process, (arrival,), (), ())
         except Unavailable:
             raise
         except Exception as error:
             log.exception("event %s is quarantined", kind_of(arrival.event))
-            message = Quarantined(
-                queue=partition_label(arrival.partition),
-                reason=f"it could not be decided: {error}",
-                routing_key=event_key(arrival.user_id, kind_of(arrival.event), arrival.partition),
-                user_id=arrival.user_id,
-                body=encode(arrival.event).decode(),
-                headers="{}",
-            )
             with self._store.batch() as batch:
-                batch.quarantine([message])
+                batch.quarantine([_undecided(arrival, error)])
+                if isinstance(arrival.event, TaskTimer):
+                    batch.put_off(arrival.event)
             return Committed()
 
     def _process(
@@ -167,8 +167,7 @@ class Decider:
     def _decide_round(self, work: _Work, arrivals: Sequence[Arrival]) -> None:
         work.follow_ups = []
         envelopes = [_envelope(work, arrival) for arrival in arrivals]
-        while (needs := needs_of(work.snapshot, envelopes)).any():
-            work.batch.load(needs)
+        _load(work, envelopes)
         for envelope in envelopes:
             if envelope.origin == "operator":
                 if work.snapshot.messages[envelope.message_id]:
@@ -178,6 +177,8 @@ class Decider:
             numbered = msgspec.structs.replace(envelope, ref=f"{partition_label(envelope.partition)}/{seq}")
             decision = decide(work.snapshot, numbered, work.batch.now)
             work.snapshot.apply(decision.changes)
+            if decision.changes.dags:  # a trigger behind it needs the graph of the new version
+                _load(work, envelopes)
             self._take_effects(work, decision)
             if decision.recorded:
                 work.sequences[envelope.partition] = seq
@@ -237,6 +238,11 @@ def _decided_upon(snapshot: Snapshot, queue: QueueRow) -> int:
     return sum(row is not None and row.queue == queue.queue for row in snapshot.tasks.origin.values())
 
 
+def _load(work: _Work, envelopes: list[Envelope]) -> None:
+    while (needs := needs_of(work.snapshot, envelopes)).any():
+        work.batch.load(needs)
+
+
 def _envelope(work: _Work, arrival: Arrival) -> Envelope:
     return Envelope(
         event=arrival.event,
@@ -270,6 +276,17 @@ def _record(work: _Work, envelope: Envelope, seq: int, decision: Decision) -> Re
         reason=decision.reason,
         facts=decision.facts,
         transitions=decision.transitions,
+    )
+
+
+def _undecided(arrival: Arrival, error: Exception) -> Quarantined:
+    return Quarantined(
+        queue=partition_label(arrival.partition),
+        reason=f"it could not be decided: {error}",
+        routing_key=event_key(arrival.user_id, kind_of(arrival.event), arrival.partition),
+        user_id=arrival.user_id,
+        body=encode(arrival.event).decode(),
+        headers="{}",
     )
 
 

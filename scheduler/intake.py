@@ -6,16 +6,16 @@ partition: RabbitMQ's topic permissions then say who may send what. A task messa
 headway.dead, where only the broker and the scheduler write, or still names headway.tasks, when no queue took it.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from headway.broker.port import Delivery
-from headway.protocol.codec import decode_address, decode_event
+from headway.protocol import topology
+from headway.protocol.codec import address_of, decode_address, decode_event
 from headway.protocol.errors import MalformedMessage
 from headway.protocol.messages import (
     ROLE_OF_KIND,
-    AttemptMessage,
     DeliveryLimit,
     Event,
     Expired,
@@ -26,7 +26,7 @@ from headway.protocol.messages import (
     kind_of,
 )
 from headway.protocol.names import WORKERS_PARTITION, QueueName, event_key, partition_of
-from headway.protocol.topology import DEAD, EVENTS, TASKS, task_queue_name
+from headway.protocol.topology import task_queue_name
 
 _RETURNS: Final[dict[str, type[Expired | Rejected | DeliveryLimit]]] = {
     "expired": Expired,
@@ -58,9 +58,9 @@ def read(delivery: Delivery, *, own_user: str) -> Arrival | Unreadable:
         return Unreadable(delivery=delivery, reason="it carries no user_id, so nobody vouches for it")
     try:
         match delivery.exchange:
-            case "headway.events":
+            case topology.EVENTS:
                 event = decode_event(delivery.body)
-            case "headway.dead" | "headway.tasks" if delivery.user_id == own_user:
+            case topology.DEAD | topology.TASKS if delivery.user_id == own_user:
                 event = _returned(delivery)
             case _:
                 return Unreadable(
@@ -71,7 +71,8 @@ def read(delivery: Delivery, *, own_user: str) -> Arrival | Unreadable:
     partition = partition_of_event(event)
     if ROLE_OF_KIND[type(event)] == "operator" and not delivery.message_id:
         return Unreadable(delivery=delivery, reason="it carries no message_id, by which a double would be known")
-    if delivery.exchange == EVENTS and delivery.routing_key != event_key(delivery.user_id, kind_of(event), partition):
+    key = event_key(delivery.user_id, kind_of(event), partition)
+    if delivery.exchange == topology.EVENTS and delivery.routing_key != key:
         return Unreadable(
             delivery=delivery, reason=f"its routing key {delivery.routing_key!r} is not that of its content"
         )
@@ -93,17 +94,13 @@ def partition_of_event(event: Message) -> int:
 def _returned(delivery: Delivery) -> Event:
     """Return what became of a task message of ours."""
     address = decode_address(delivery.body)
-    if delivery.exchange == TASKS:
-        return Unroutable(**_address(address), queue=_queue_of(delivery.routing_key))
+    if delivery.exchange == topology.TASKS:
+        return Unroutable(**address_of(address), queue=_queue_of(delivery.routing_key))
     reason, queue = _last_death(delivery.headers)
     kind = _RETURNS.get(reason)
-    if kind is None or delivery.exchange != DEAD:
+    if kind is None or delivery.exchange != topology.DEAD:
         raise MalformedMessage(detail=f"it came back for the reason {reason!r}, which is not known")
-    return kind(**_address(address), queue=QueueName(queue.removeprefix(task_queue_name(""))))
-
-
-def _address(message: AttemptMessage) -> dict[str, Any]:
-    return {name: getattr(message, name) for name in AttemptMessage.__struct_fields__ if name != "v"}
+    return kind(**address_of(address), queue=QueueName(queue.removeprefix(task_queue_name(""))))
 
 
 def _queue_of(routing_key: str) -> QueueName:

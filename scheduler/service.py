@@ -6,20 +6,19 @@ deliveries are acked, all with one ack. Nothing is acked before it is committed,
 
 - The broker is away: nothing arrives, the outbox grows, the adapter reconnects; what is unconfirmed is published again.
 - The database is away: the batch is kept and tried again with backoff; its deliveries stay unacked.
-- SIGTERM: the batch in hand is finished; unacked events go to the next scheduler.
+- A commit whose answer was lost, a scheduler that died: its rows stand in the outbox, which is looked at again.
+- `stop`: the batch in hand is finished; unacked events go to the next scheduler.
 """
 
 import logging
 import queue
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+import time
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 import msgspec
-from tenacity import Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
 
 from headway.broker.port import (
     Blocked,
@@ -37,14 +36,14 @@ from headway.broker.port import (
     Unblocked,
     Unconfirmed,
 )
-from headway.protocol.errors import Unavailable
+from headway.protocol.errors import QueueMismatch, Unavailable
 from headway.protocol.names import QueueName
-from headway.protocol.topology import EVENT_QUEUES, task_queue
+from headway.protocol.topology import ANY_QUEUE, EVENT_QUEUES, task_queue, task_queue_name
 
 from .clock import Clock
 from .decider import Committed, Decider
 from .intake import Arrival, Unreadable, read
-from .relay import Relay
+from .relay import Relay, event_message
 from .scanner import Scanner
 from .store.store import Store
 
@@ -69,6 +68,9 @@ ACK_MIN: Final = 100
 """Committed events that are acked together while there is other work. After a crash before it they are delivered again,
 and each is ignored as a double."""
 
+OUTBOX_SECONDS: Final = 5.0
+"""Between two looks into the outbox for rows that nobody publishes."""
+
 CLOSE_SECONDS: Final = 5.0
 """Wait for outstanding confirms at the end; what is not confirmed by then stays in the outbox."""
 
@@ -85,17 +87,22 @@ class _Taken(msgspec.Struct):
 class Scheduler:
     """One scheduler process. `run` returns when it was asked to stop."""
 
-    def __init__(self, store: Store, connect: Callable[[Sink], Broker], scanner: Scanner | None = None) -> None:
-        """Decide upon `store`, over the broker that `connect` gives for a sink; `scanner` looks for DAG files."""
+    def __init__(
+        self, store: Store, connect: Callable[[Sink], Broker], make_scanner: Callable[[Broker], Scanner] | None = None
+    ) -> None:
+        """Decide upon `store`, over the broker that `connect` gives for a sink; a scanner publishes DAGs through it."""
         self._inbox: queue.SimpleQueue[Signal | None] = queue.SimpleQueue()
         self._broker = connect(self._inbox.put)
         self._decider = Decider(store, user=self._broker.user)
         self._relay = Relay(self._broker)
         self._clock = Clock(store, user=self._broker.user, publish=self._broker.publish)
-        self._scanner = scanner
+        self._scanner = make_scanner(self._broker) if make_scanner is not None else None
         self._store = store
         self._stopping = threading.Event()
         self._connected = False
+        self._has_missed = False
+        self._in_doubt = False  # whether the outbox may hold rows of ours that we do not know of
+        self._next_look = 0.0
         self._to_ack: Delivery | None = None
         self._unacked = 0
 
@@ -117,6 +124,7 @@ class Scheduler:
     def _serve(self) -> None:
         for event_queue in EVENT_QUEUES:
             self._broker.consume(event_queue, prefetch=PREFETCH)
+        self._declare(self._store.limits)  # before a worker does that knows of none
         self._broker.open()
         self._clock.start()
         if self._scanner is not None:
@@ -142,7 +150,19 @@ class Scheduler:
             )
             self._send(committed)
         self._ack(taken)
+        self._look_into_outbox()
         self._relay.publish_again(connected=self._connected)
+
+    def _look_into_outbox(self) -> None:
+        """Publish rows that nobody publishes: our own at once, and after a while those of a scheduler that is gone."""
+        now = time.monotonic()
+        if not self._connected or (now < self._next_look and not self._in_doubt):
+            return
+        rows = self._patiently(self._store.unsent)
+        if self._in_doubt:
+            self._relay.post(rows)
+        self._relay.adopt(rows)
+        self._in_doubt, self._next_look = False, now + OUTBOX_SECONDS
 
     def _ack(self, taken: _Taken) -> None:
         """Ack what is committed: many at once, or when it is quiet, since each ack is a command to a quorum queue."""
@@ -176,6 +196,7 @@ class Scheduler:
             case Confirmed() | Unconfirmed():
                 self._relay.hear(signal_)
             case Connected():
+                self._in_doubt = True
                 self._greet()
             case Disconnected(detail):
                 self._connected = False
@@ -187,23 +208,35 @@ class Scheduler:
                 self._clock.listen(connected=True)
                 log.info("the broker's alarm is over")
             case Failed(error):
-                raise error
+                _do_without(error)
             case ConsumerGone() | QueueDepth() | None:
                 pass
 
     def _greet(self) -> None:
         self._connected = True
+        if not self._broker.capabilities.is_durable and not self._has_missed:
+            self._miss_all()
         self._clock.listen(connected=True)
         if self._scanner is not None:
             self._scanner.look()
         log.info("connected to the broker")
 
+    def _miss_all(self) -> None:
+        """What was in a broker that keeps nothing ended with the process before us: say so, once, of each message."""
+        self._has_missed = True
+        for event in self._patiently(self._store.queued):
+            self._broker.publish(event_message(self._broker.user, event))
+
     def _send(self, committed: Committed) -> None:
         if committed.queues:
-            self._broker.declare(*(task_queue(QueueName(name)) for name in committed.queues))
+            self._declare(QueueName(name) for name in committed.queues)
         self._relay.order(committed.orders)
         self._relay.post(committed.outbox)
         self._clock.expect(committed.next_due)
+
+    def _declare(self, queues: Iterable[QueueName]) -> None:
+        limits = self._store.limits
+        self._broker.declare(*(task_queue(queue, limits.get(queue, ANY_QUEUE)) for queue in queues))
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
         """Try again with backoff for as long as the database is away, or until we are to stop."""
@@ -211,27 +244,19 @@ class Scheduler:
             retry=retry_if_exception_type(Unavailable),
             wait=wait_random_exponential(multiplier=0.2, max=5.0),
             stop=stop_when_event_set(self._stopping),
-            before_sleep=lambda state: log.warning("trying again: %s", state.outcome and state.outcome.exception()),
+            before_sleep=self._doubt,
             reraise=True,
         )
         return retrying(attempt)
 
-
-def run_scheduler(store: Store, connect: Callable[[Sink], Broker], scanner: Scanner | None = None) -> None:
-    """Run a scheduler in this process until SIGTERM or SIGINT."""
-    scheduler = Scheduler(store, connect, scanner)
-    with _signals(scheduler.stop):
-        scheduler.run()
+    def _doubt(self, state: RetryCallState) -> None:
+        """Note that a transaction may have been committed all the same: tried again, it comes to nothing."""
+        self._in_doubt = True
+        log.warning("trying again: %s", state.outcome and state.outcome.exception())
 
 
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _do_without(error: Exception) -> None:
+    """Go on without a task queue that exists with other arguments; raise any other error, for it is the end."""
+    if not isinstance(error, QueueMismatch) or not str(error.fields.get("queue")).startswith(task_queue_name("")):
+        raise error
+    log.error("%s Until then its tasks wait; all others go on.", error)

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from brokers import Listener
+from headway.broker.connecting import connect
 from headway.broker.port import Confirmed, Delivered, Outcome, Outgoing, QueueDepth
-from headway.broker.rabbitmq import connect
 from headway.protocol.codec import decode_event, encode
 from headway.protocol.messages import Grant, Message, Started, Task, kind_of
 from headway.protocol.names import task_key
@@ -30,15 +30,16 @@ PROGRAM = """
 import logging, os, sys
 from pathlib import Path
 import msgspec
-from headway.broker.rabbitmq import connect
-from headway.worker.service import run_worker
+from headway.broker.connecting import connect
+from headway.cli.serving import serve
+from headway.worker.service import WorkerService
 from headway.worker.settings import WorkerSettings
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
 logging.getLogger("pika").setLevel(logging.WARNING)
 url, settings = sys.argv[1:]
 settings = msgspec.json.decode(settings, type=WorkerSettings, dec_hook=lambda kind, value: kind(value))
 try:
-    run_worker(settings, lambda sink: connect(url, name="headway worker", sink=sink))
+    serve(WorkerService(settings, lambda sink: connect(url, name="headway worker", sink=sink)))
 except Exception as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """

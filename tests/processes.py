@@ -29,17 +29,23 @@ def assert_dead(*pids: int | str) -> None:
         assert ready, f"process {pid} is still alive"
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started and that are not gone."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def wait_for_lines(path: Path, count: int) -> list[str]:
     """Wait until a file has this many lines, by looking again: a file has no bell."""
-    return _look(lambda: path.read_text().splitlines() if path.exists() else [], lambda lines: len(lines) >= count)
+    return look(lambda: path.read_text().splitlines() if path.exists() else [], lambda lines: len(lines) >= count)
 
 
 def wait_for_files(folder: Path, pattern: str, count: int) -> list[Path]:
     """Wait until a folder has this many files of a pattern."""
-    return _look(lambda: list(folder.glob(pattern)), lambda files: len(files) == count)
+    return look(lambda: list(folder.glob(pattern)), lambda files: len(files) == count)
 
 
-def _look(read: Callable[[], list[T]], is_enough: Callable[[list[T]], bool]) -> list[T]:
+def look(read: Callable[[], list[T]], is_enough: Callable[[list[T]], bool]) -> list[T]:
+    """Read again and again until it is enough, and return that: for what has no bell."""
     deadline = time.monotonic() + SECONDS_MAX
     while not is_enough(found := read()):
         assert time.monotonic() < deadline, f"after {SECONDS_MAX:g} s there is {found}"

@@ -6,6 +6,7 @@ what must hold whatever happens: a delivery is settled once, a child is started 
 
 import itertools
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from headway.broker.port import Confirmed, Connected, ConsumerId, Delivery, Disconnected, Outcome, Unconfirmed
@@ -13,6 +14,8 @@ from headway.protocol.dag import Shell
 from headway.protocol.messages import Drop, Finished, Grant, Message, RunContext, Stop, Task
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from headway.protocol.states import EndReason
+from headway.worker.attempt_files import AttemptFiles, Means
+from headway.worker.code import CodeStore
 from headway.worker.core.machine import Worker
 from headway.worker.core.values import (
     CancelConsumer,
@@ -35,6 +38,8 @@ from headway.worker.core.values import (
     TaskArrived,
     Ticked,
 )
+from headway.worker.masking import Mask
+from headway.worker.secret_files import SecretFiles
 
 E = TypeVar("E")
 M = TypeVar("M", bound=Message)
@@ -174,15 +179,18 @@ class Floor:
                 self.do(Confirmed(message_id))
         return self
 
-    def deliver(self, message: Task | str = "t1", *, queue: str = "default") -> int:
-        """Hand a task message to an idle consumer, closing ones last; return the delivery's tag."""
+    def deliver(self, message: Task | str = "t1", *, queue: str = "default", refusal: str = "") -> int:
+        """Hand a task message to an idle consumer, closing ones last; return the delivery's tag.
+
+        `refusal` says why this machine cannot run it.
+        """
         message = task(message) if isinstance(message, str) else message
         busy = {tap for tap, _ in self.held.values()}
         ready = [tap for tap, name in self.taps.items() if name == queue and tap not in busy]
         tap = min(ready, key=lambda tap: tap in self.closing)
         tag = next(self._tags)
         self.held[tag] = (tap, message)
-        self.do(TaskArrived(tap=tap, delivery=self._delivery(tag), task=message))
+        self.do(TaskArrived(tap=tap, delivery=self._delivery(tag), task=message, refusal=refusal))
         return tag
 
     def gone(self) -> None:
@@ -284,3 +292,31 @@ class Floor:
             generation=self._generation,
             tag=tag,
         )
+
+
+class Followed:
+    """What was said of logs, where a shipper would be: each attempt's mask, and whether it wrote anything."""
+
+    def __init__(self) -> None:
+        self.masks: dict[str, Mask] = {}
+        self.wrote: dict[str, bool] = {}
+
+    def watch(self, attempt: Task, _log: Path, mask: Mask) -> None:
+        """Note a beginning."""
+        self.masks[attempt.token] = mask
+
+    def end(self, token: str, *, wrote: bool) -> None:
+        """Note an end."""
+        self.wrote[token] = wrote
+
+
+def make_files(
+    home: Path,
+    inherited: dict[str, str] | None = None,
+    *,
+    secrets: Path | None = None,
+    shipper: Any = None,
+) -> AttemptFiles:
+    """Return the files of one worker, in its home."""
+    means = Means(inherited=inherited or {}, secrets=SecretFiles(secrets), code=CodeStore(None))
+    return AttemptFiles(home, home / "tasks", means, shipper or Followed())

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -13,6 +14,7 @@ from headway.protocol.dag import Dag, Shell, Task
 from headway.protocol.messages import DagVersion, Event, Finished, Message, Online, Started, Trigger
 from headway.protocol.messages import Task as TaskMessage
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, WorkerName
+from headway.protocol.topology import NO_LIMITS, QueueLimits
 from headway.scheduler.decider import Committed, Decider
 from headway.scheduler.intake import Arrival, partition_of_event
 from headway.scheduler.store import tables as t
@@ -41,13 +43,14 @@ class Stage:
 
     def __init__(self, url: str) -> None:
         self.engine: Engine = make_engine(url)
+        self.limits: Mapping[QueueName, QueueLimits] = NO_LIMITS
         self._seq = itertools.count(1)
         self._ids = itertools.count(1)
         self.restart()
 
     def restart(self) -> None:
         """Begin with nothing remembered, as after a crash."""
-        self.store = Store(self.engine)
+        self.store = Store(self.engine, self.limits)
         self.decider = Decider(self.store, user="scheduler")
 
     def arrival(self, event: Event, *, message_id: str | None = None) -> Arrival:
@@ -69,10 +72,14 @@ class Stage:
 
     def learn(self, dag_: Dag, *, file: str = "d.py") -> Committed:
         """Store a DAG value and say so."""
+        return self.give(self.version(dag_, file=file))
+
+    def version(self, dag_: Dag, *, file: str = "d.py") -> DagVersion:
+        """Store a DAG value and return what says so."""
         encoded = encode(dag_)
         digest = sha256(encoded).hexdigest()
         self.store.add_dag_value(digest, encoded)
-        return self.give(DagVersion(dag_id=dag_.dag_id, digest=digest, file=file, task_count=len(dag_.tasks)))
+        return DagVersion(dag_id=dag_.dag_id, digest=digest, file=file, task_count=len(dag_.tasks))
 
     def run(self, dag_: Dag, run_id: str = "r") -> Committed:
         """Learn a DAG and start a run of it."""
@@ -86,19 +93,21 @@ class Stage:
 
     def online(self, worker: str = WORKER, boot: str = BOOT, *, queues: tuple[str, ...] = ("default",)) -> Committed:
         """Let a worker boot say that it is there."""
-        return self.give(
-            Online(
-                worker=WorkerName(worker),
-                boot=BootId(boot),
-                seq=next(self._seq),
-                host="host1",
-                pid=7,
-                queues=tuple(map(QueueName, queues)),
-                slots=2,
-                lease_seconds=300.0,
-                heartbeat_seconds=5.0,
-                headway_version="0.1.0",
-            )
+        return self.give(self.words(worker, boot, queues=queues))
+
+    def words(self, worker: str = WORKER, boot: str = BOOT, *, queues: tuple[str, ...] = ("default",)) -> Online:
+        """Return what a worker boot says when it begins."""
+        return Online(
+            worker=WorkerName(worker),
+            boot=BootId(boot),
+            seq=next(self._seq),
+            host="host1",
+            pid=7,
+            queues=tuple(map(QueueName, queues)),
+            slots=2,
+            lease_seconds=300.0,
+            heartbeat_seconds=5.0,
+            headway_version="0.1.0",
         )
 
     def started(self, message: TaskMessage, worker: str = WORKER, boot: str = BOOT) -> Started:
@@ -144,7 +153,8 @@ class Stage:
 
     def ring(self) -> Committed:
         """Let every timer that is due by now come as the clock would send it."""
-        events, _ = self.store.due_timers(datetime.now(UTC))
+        now = self.store.now()
+        events, _ = self.store.due_timers(now, listening_since=now)
         return self.give(*events)
 
 

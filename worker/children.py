@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -24,6 +24,9 @@ from headway.protocol.names import Token
 from . import spawner
 
 _READ_BYTES: Final = 1 << 16
+
+_SPAWNER: Final = "import sys; sys.path.append(sys.argv.pop(1)); from headway.worker.spawner import main; main()"
+"""Without site-packages, which would double its memory and so that of each child in its first moment."""
 
 _SEARCHES: Final = 5
 _SEARCH_SECONDS: Final = 0.1
@@ -36,6 +39,7 @@ _CLOSE_SECONDS: Final = 5.0
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """A child to start. `program` is a path; `cwd` None is the worker's own folder; output is appended to `output`.
 
+    Of kind `function`, it runs `template.py`, of which it may be a copy.
     `marker` is the beginning of an entry of `env` that no other child has.
     """
 
@@ -46,6 +50,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     env: Mapping[str, str]
     cwd: str | None
     output: Path
+    kind: Literal["", "function"] = ""
 
 
 class ChildBegun(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +102,7 @@ class Children:
         self._link, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", spawner.__file__, str(theirs.fileno())],
+                spawner_command(theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env={},
@@ -110,7 +115,7 @@ class Children:
     def start(self, launch: Launch) -> None:
         """Start a child."""
         env = [os.fsencode(f"{name}={value}") for name, value in launch.env.items()]
-        command = [launch.cwd or "", launch.program, str(len(launch.argv)), *launch.argv]
+        command = [launch.cwd or "", launch.kind, launch.program, str(len(launch.argv)), *launch.argv]
         fields = [os.fsencode(field) for field in (launch.token, str(launch.output), *command)]
         if any(b"\0" in field for field in fields + env):
             self._sink(ChildFault(token=launch.token, detail="its command or environment holds a NUL character"))
@@ -176,6 +181,11 @@ class Children:
         for _ in range(_SEARCHES if self._launched else 0):
             kill_processes_with(self._launched.values())
             select.select([], [], [], _SEARCH_SECONDS)
+
+
+def spawner_command(link: int) -> list[str]:
+    """Return what runs a spawner at the other end of a socket that it inherits under this number."""
+    return [sys.executable, "-I", "-S", "-c", _SPAWNER, str(Path(spawner.__file__).parents[2]), str(link)]
 
 
 def kill_processes_with(markers: Iterable[str]) -> list[int]:

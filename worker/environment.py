@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from headway.protocol.dag import Argv, OutputRef, Shell
+from headway.protocol.dag import Argv, OutputRef, Python, Shell, fill_in_outputs
 from headway.protocol.messages import Task
 from headway.protocol.placeholders import PARAM_PREFIX, fill_in
 
@@ -51,23 +51,38 @@ def environment_of(task: Task, inherited: Mapping[str, str], *, output: Path, in
     }
 
 
-def command_of(task: Task) -> list[str] | BadInput:
+def command_of(task: Task, command: Shell | Argv) -> list[str] | BadInput:
     """Return the program and its arguments, placeholders and output references filled in."""
-    match task.command:
+    match command:
         case Shell(script=script):
             return [*BASH, script]
         case Argv(args=args):
             return _fill_in_args(task, args)
 
 
+def call_of(task: Task, command: Python) -> bytes | BadInput:
+    """Return the call of a function as JSON, output references filled in."""
+    faults: list[BadInput] = []
+
+    def fill(ref: OutputRef) -> object:
+        value = _part(task, ref)
+        faults.extend([value] if isinstance(value, BadInput) else [])
+        return value
+
+    args, kwargs = fill_in_outputs([[*command.args], command.kwargs], fill)
+    if faults:
+        return faults[0]
+    return msgspec.json.encode({"function": command.function, "args": args, "kwargs": kwargs})
+
+
 def _fill_in_args(task: Task, args: tuple[str | OutputRef, ...]) -> list[str] | BadInput:
     values = _placeholders(task)
     filled = []
     for arg in args:
-        text = _part(task, arg) if isinstance(arg, OutputRef) else _fill_in(arg, values)
-        if isinstance(text, BadInput):
-            return text
-        filled.append(text)
+        value = _part(task, arg) if isinstance(arg, OutputRef) else _fill_in(arg, values)
+        if isinstance(value, BadInput):
+            return value
+        filled.append(_text(value))
     return filled
 
 
@@ -96,7 +111,7 @@ def _placeholders(task: Task) -> dict[str, str]:
     }
 
 
-def _part(task: Task, ref: OutputRef) -> str | BadInput:
+def _part(task: Task, ref: OutputRef) -> object | BadInput:
     """Return the part of an upstream task's output that `ref` leads to."""
     if ref.task_id not in task.inputs:
         return BadInput(f"it takes in the output of task {ref.task_id!r}, which wrote none")
@@ -106,7 +121,7 @@ def _part(task: Task, ref: OutputRef) -> str | BadInput:
         if not isinstance(parts, dict) or step not in parts:
             return BadInput(f"the output of task {ref.task_id!r} has no part {list(ref.path)!r}")
         value = parts[step]
-    return _text(value)
+    return value
 
 
 def _text(value: object) -> str:

@@ -6,6 +6,7 @@ Names become names of files, so a task message with an illegal one is malformed,
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Final, assert_never
 
 from headway.broker.port import (
@@ -27,10 +28,10 @@ from headway.broker.port import (
     Unconfirmed,
 )
 from headway.protocol.codec import decode_order, decode_task, encode
-from headway.protocol.errors import InvalidName, MalformedMessage
+from headway.protocol.errors import InvalidName, MalformedMessage, QueueMismatch
 from headway.protocol.messages import AttemptMessage, Message, Task, kind_of
 from headway.protocol.names import WORKERS_PARTITION, QueueName, WorkerName, check_name, event_key, partition_of
-from headway.protocol.topology import EVENTS, control_queue, task_queue
+from headway.protocol.topology import ANY_QUEUE, EVENTS, QueueLimits, control_queue, task_queue, task_queue_name
 
 from .core.values import ConsumerEnded, Input, OrderArrived, Tap, TaskArrived
 
@@ -45,8 +46,9 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 class BrokerLink:
     """A worker's own queue, its task consumers, and its events. Used by one thread."""
 
-    def __init__(self, broker: Broker, worker: WorkerName) -> None:
+    def __init__(self, broker: Broker, worker: WorkerName, limits: Mapping[QueueName, QueueLimits]) -> None:
         self._broker = broker
+        self._limits = limits
         self._consumers: dict[Tap, ConsumerId] = {}
         self._taps: dict[ConsumerId, Tap] = {}
         # Before the connection is made: `Connected` then says that the queue, and so the name, is ours.
@@ -64,6 +66,9 @@ class BrokerLink:
             case Disconnected() | Blocked() | Unblocked():
                 _log.warning("%s", _SENTENCES[type(signal)].format(getattr(signal, "detail", "")))
                 return signal
+            case Failed(error=QueueMismatch() as error) if _is_of_tasks(error):
+                _log.error("%s Until then this worker takes no tasks from it; all other queues go on.", error)
+                return None
             case Failed(error=error):
                 raise error
             case QueueDepth():
@@ -91,7 +96,7 @@ class BrokerLink:
 
     def consume(self, tap: Tap, queue: QueueName) -> None:
         """Take tasks, one at a time."""
-        consumer = self._broker.consume(task_queue(queue), prefetch=1)
+        consumer = self._broker.consume(task_queue(queue, self._limits.get(queue, ANY_QUEUE)), prefetch=1)
         self._consumers[tap] = consumer
         self._taps[consumer] = tap
 
@@ -122,11 +127,12 @@ class BrokerLink:
             self._broker.settle(delivery, Outcome.REQUEUE)
             return None
         try:
-            return TaskArrived(tap=tap, delivery=delivery, task=_checked(decode_task(delivery.body)))
+            task = _checked(decode_task(delivery.body))
         except (MalformedMessage, InvalidName) as error:
             _log.warning("A task message from %s that cannot be read was rejected: %s", delivery.queue, error)
             self._broker.settle(delivery, Outcome.REJECT)
             return None
+        return TaskArrived(tap=tap, delivery=delivery, task=task)
 
 
 _SENTENCES: Final[dict[type[Signal], str]] = {
@@ -136,6 +142,10 @@ _SENTENCES: Final[dict[type[Signal], str]] = {
 }
 
 
+def _is_of_tasks(error: QueueMismatch) -> bool:
+    return str(error.fields.get("queue", "")).startswith(task_queue_name(""))
+
+
 def _checked(task: Task) -> Task:
     """Return the task if every name in it is legal; raise InvalidName or MalformedMessage."""
     check_name("DAG id", task.dag_id)
@@ -143,6 +153,8 @@ def _checked(task: Task) -> Task:
     check_name("task id", task.task_id)
     for name in task.env:
         check_name("environment variable", name)
+    for name in task.secrets:
+        check_name("secret", name)
     for name in task.context.params:
         check_name("parameter", name)
     if not _TOKEN.fullmatch(task.token):

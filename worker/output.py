@@ -12,7 +12,9 @@ from headway.protocol.limits import OUTPUT_BYTES_MAX, TAIL_BYTES_MAX
 from headway.protocol.messages import AttemptMessage
 from headway.protocol.names import UNMAPPED
 
-_NO_WAIT: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+from .masking import Mask
+
+NO_WAIT: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 """A child may have made anything of the file it was to write: a pipe, say, that nobody writes to."""
 
 
@@ -28,26 +30,27 @@ def log_path(home: Path, task: AttemptMessage) -> Path:
     return home / "logs" / task.run_id / f"{task.task_id}{index}.{task.try_number}.log"
 
 
-def read_tail(path: Path) -> str:
-    """Return the end of a log as text; what is no text in it, or cannot be stored as such, becomes a question mark."""
+def read_tail(path: Path, mask: Mask) -> str:
+    """Return the end of a log as text, secrets hidden; what is no text in it, or cannot be stored, is replaced."""
     try:
-        file = os.open(path, _NO_WAIT)
+        file = os.open(path, NO_WAIT)
     except OSError:
         return ""
     try:
-        size = os.fstat(file).st_size
-        data = os.pread(file, TAIL_BYTES_MAX, max(0, size - TAIL_BYTES_MAX))
+        start = max(0, os.fstat(file).st_size - TAIL_BYTES_MAX)
+        before = min(start, mask.longest)  # where a secret may begin of which the tail has the end
+        data = os.pread(file, before + TAIL_BYTES_MAX, start - before)
     except OSError:
         return ""
     finally:
         os.close(file)
-    return data.decode(errors="replace").replace("\0", "\ufffd")
+    return mask.hide(data[mask.step_on(data, before) :]).decode(errors="replace").replace("\0", "\ufffd")
 
 
 def take_output(path: Path) -> msgspec.Raw | BadOutput | None:
     """Return the JSON that a child wrote, and remove its file. An absent or empty file is no output."""
     try:
-        file = os.open(path, _NO_WAIT)
+        file = os.open(path, NO_WAIT)
     except FileNotFoundError:
         return None
     except OSError as error:

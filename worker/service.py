@@ -12,22 +12,23 @@ import os
 import queue
 import signal
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from importlib.metadata import version
-from types import FrameType
 from typing import Final, assert_never
+
+import msgspec
 
 from headway.broker.port import Broker, Signal, Sink
 from headway.protocol.errors import HeadwayError
 from headway.protocol.names import BootId, WorkerName
 from headway.protocol.states import EndReason
 
-from .attempt_files import AttemptFiles
+from .attempt_files import AttemptFiles, Means
 from .children import ChildBegun, ChildExit, ChildFault, Children, ChildReport, SpawnerGone
+from .code import CodeStore
 from .core.machine import Worker
 from .core.values import (
     CancelConsumer,
@@ -48,12 +49,15 @@ from .core.values import (
     StartChild,
     StopAsked,
     SyncSpool,
+    TaskArrived,
     Ticked,
     WriteSpool,
 )
 from .link import BrokerLink
 from .naming import hold_name
+from .secret_files import SecretFiles
 from .settings import WorkerSettings
+from .shipper import LogShipper
 from .spool import Spool
 
 _log = logging.getLogger(__name__)
@@ -61,23 +65,18 @@ _log = logging.getLogger(__name__)
 CLOSE_SECONDS: Final = 5.0
 """How long the end waits for the broker's answers: all that must arrive has been waited for before."""
 
+SHIP_SECONDS: Final = 3.0
+"""How long the end waits for the last output to reach the broker; it is in its files anyway."""
+
 Item = Signal | ChildReport | ChildNotStarted | StopAsked | Ticked
 Connect = Callable[[Sink], Broker]
 
 
-def run_worker(settings: WorkerSettings, connect: Connect) -> None:
-    """Run a worker until it is stopped: SIGTERM and SIGINT drain it, and end its children when they come again.
-
-    `connect` is given the sink for signals and returns a broker that is not open yet. Raises WorkerNameTaken, what the
-    broker reports as not to be mended, and HeadwayError if the spawner dies.
-    """
-    service = WorkerService(settings, connect)
-    with _signals_handled(service.stop):
-        service.run()
-
-
 class WorkerService:
-    """One boot of a worker. `stop` may be called from any thread and from a signal handler."""
+    """One boot of a worker. `stop` may be called from any thread and from a signal handler.
+
+    `connect` is given the sink for signals and returns a broker that is not open yet.
+    """
 
     def __init__(self, settings: WorkerSettings, connect: Connect) -> None:
         self._settings = settings
@@ -89,7 +88,10 @@ class WorkerService:
         self._inbox.put(StopAsked())
 
     def run(self) -> None:
-        """Run until the end."""
+        """Run until the end: a first `stop` drains, a second one ends the children.
+
+        Raises WorkerNameTaken, what the broker reports as not to be mended, and HeadwayError if the spawner dies.
+        """
         settings = self._settings
         home = settings.home.absolute()  # children have working directories of their own
         host = settings.host or socket.gethostname()
@@ -97,14 +99,22 @@ class WorkerService:
             name = stack.enter_context(hold_name(home, settings.name, host))
             folder = home / "workers" / name
             spool = Spool(folder / "spool")
-            files = AttemptFiles(home, folder / "tasks", settings.inherited)
+            means = Means(
+                inherited=settings.inherited,
+                secrets=SecretFiles(settings.secrets),
+                code=CodeStore(settings.dags and settings.dags.absolute()),
+            )
+            shipper = LogShipper(self._connect)
+            files = AttemptFiles(home, folder / "tasks", means, shipper)
             children = stack.enter_context(closing(Children(self._inbox.put)))
             broker = self._connect(self._inbox.put)
             stack.callback(broker.close, timeout_seconds=CLOSE_SECONDS)
             identity = _identity(settings, name, host)
             core = Worker(identity, new_id=lambda: uuid.uuid4().hex, spooled=spool.load())
-            hands = _Hands(BrokerLink(broker, name), children, files, spool, self._inbox)
+            hands = _Hands(BrokerLink(broker, name, settings.limits), children, files, spool, self._inbox)
             _log.info("Worker %s (boot %s) serves %s", name, identity.boot, ", ".join(settings.queues))
+            shipper.open()
+            stack.callback(shipper.close, timeout_seconds=SHIP_SECONDS)
             broker.open()
             self._serve(core, hands)
             _log.info("Worker %s has ended", name)
@@ -162,7 +172,13 @@ class _Hands:
             case ChildNotStarted() | StopAsked() | Ticked():
                 return item
             case _:
-                return self._link.hear(item)
+                return self._judge(self._link.hear(item))
+
+    def _judge(self, heard: Input | None) -> Input | None:
+        """Add to a task message what only this machine can tell: whether it has what the task wants."""
+        if isinstance(heard, TaskArrived):
+            return msgspec.structs.replace(heard, refusal=self._files.refusal(heard.task))
+        return heard
 
     def perform(self, effect: Effect) -> None:
         """Do what the core says."""
@@ -230,21 +246,3 @@ def _identity(settings: WorkerSettings, name: WorkerName, host: str) -> Identity
 
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-@contextmanager
-def _signals_handled(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT call `stop`, where signals can be handled: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

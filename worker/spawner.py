@@ -3,8 +3,10 @@
 Why a process of its own: it has one thread and little else to do, so a child's end is noticed at once, and whoever
 kills the worker does not leave children behind. It is joined to the worker by a socket on which frames pass:
 
-    worker -> spawner   start JOB OUTPUT CWD PROGRAM ARGC ARG... NAME=VALUE...   signal JOB NUMBER   lease BOOTTIME
+    worker -> spawner   start JOB OUTPUT CWD KIND PROGRAM ARGC ARG... NAME=VALUE...   signal JOB NUMBER   lease BOOTTIME
     spawner -> worker   started JOB PID   fault JOB TEXT   ended JOB `PID CODE RAN CPU MEMORY OOM LEASE`
+
+KIND is `function` for a child that a template may start (`templates.py`), which then is as any other, else empty.
 
 A child leads a session and a group of its own. When it ends, what is left of its group is killed. No group survives
 
@@ -31,9 +33,11 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
+
+from .templates import LINK, Command, Templates, Told
 
 _LENGTH: Final = struct.Struct("!I")
 
@@ -43,6 +47,14 @@ _GUARD: Final = 200
 """Where a child finds the pipe, and should leave it: below every usual limit, above what shells use for themselves."""
 
 _READ_BYTES: Final = 1 << 16
+
+_MARK: Final = b"HEADWAY_OUTPUT="
+_NAME_BYTES_MAX: Final = 255
+"""A template has a variable as large as those of its copies, in whose place they write their own."""
+
+FileAction = tuple[Any, ...]
+"""What posix_spawn does with files in a child."""
+
 _OOM_FRESH_SECONDS: Final = 1.0
 """How old a count of kills may be that serves as the one before a start: reading it may cost a tenth of a start."""
 
@@ -112,6 +124,14 @@ class Child:
         self.lease_ended = False
 
 
+class Waiting(NamedTuple):
+    """A child that a template was asked to start: the request, and the signals that have come for it meanwhile."""
+
+    child: Child
+    request: tuple[bytes, ...]
+    signals: list[int]
+
+
 class Spawner:
     """One worker's children."""
 
@@ -122,9 +142,12 @@ class Spawner:
         self._is_stuck = False
         self._jobs: dict[bytes, int] = {}
         self._children: dict[int, Child] = {}
+        self._waiting: dict[bytes, Waiting] = {}
         self._lease: float | None = None
         self._oom = OomCounter()
         self._poll = select.epoll()
+        self._templates = Templates(self._spawn_template, self._poll)
+        self._mark = b""
         self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._guard, self._guard_writer = os.pipe2(os.O_CLOEXEC)
         self._wakeups, self._wakeup_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -145,9 +168,11 @@ class Spawner:
         self._poll.register(self._wakeups, select.EPOLLIN)
         while self._serve(self._poll.poll(self._patience())):
             self._end_lease()
+            self._templates.look_after()
             if self._flush():
                 self._poll.modify(self._link, select.EPOLLIN | (select.EPOLLOUT if self._out else 0))
         self._kill_all()
+        self._templates.kill_all()
 
     def _serve(self, ready: list[tuple[int, int]]) -> bool:
         """Do what there is to do; say whether the worker is still there."""
@@ -156,8 +181,10 @@ class Spawner:
             if file == self._wakeups:
                 os.read(self._wakeups, _READ_BYTES)
                 self._reap()
-            else:
+            elif file == self._link.fileno():
                 alive = self._receive()
+            else:
+                self._hear_templates()
         return alive
 
     # --- the worker's end ---------------------------------------------------------------------------------------------
@@ -190,24 +217,36 @@ class Spawner:
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
-    def _start(self, job: bytes, output: bytes, cwd: bytes, program: bytes, count: bytes, *rest: bytes) -> None:
-        argv = rest[: int(count)]
-        env = {name: value for name, _, value in (item.partition(b"=") for item in rest[int(count) :])}
-        child = Child(job, self._oom.read_about())
+    def _start(self, *request: bytes, waited: Waiting | None = None) -> None:
+        """Start a child, one that has waited for a template in vain perhaps."""
+        job, output, cwd, kind, program, count, *rest = request
+        argv, env = rest[: int(count)], rest[int(count) :]
+        child = waited.child if waited else Child(job, self._oom.read_about())
         what = b"write to " + output
         try:
             out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
             with os.fdopen(out, "wb", buffering=0):
                 what = b"enter the folder " + cwd
                 with self._folder(cwd):
+                    if kind and self._hand_over(job, argv, env, out):
+                        self._waiting[job] = Waiting(child, request, [])
+                        return
                     what = b"run " + program
-                    pid = self._spawn(program, argv, env, out)
+                    pid = self._spawn(
+                        program, argv, env, [(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 2)]
+                    )
         except OSError as error:
             self._send(b"fault", job, b"cannot %b: %b" % (what, os.strerror(error.errno or 0).encode()))
             return
-        self._jobs[job] = pid
+        self._adopt(pid, child, waited.signals if waited else ())
+
+    def _adopt(self, pid: int, child: Child, signals: Iterable[int]) -> None:
+        """A child runs; whoever spoke of it before it had a number means it."""
+        self._jobs[child.job] = pid
         self._children[pid] = child
-        self._send(b"started", job, b"%d" % pid)
+        self._send(b"started", child.job, b"%d" % pid)
+        for number in signals:
+            self._kill_group(pid, number)
 
     @contextlib.contextmanager
     def _folder(self, cwd: bytes) -> Iterator[None]:
@@ -221,53 +260,89 @@ class Spawner:
         finally:
             os.fchdir(self._home)
 
-    def _spawn(self, program: bytes, argv: tuple[bytes, ...], env: dict[bytes, bytes], out: int) -> int:
-        guard = os.open(f"/proc/self/fd/{self._guard}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.fcntl(guard, fcntl.F_SETSIG, signal.SIGKILL)
+    def _spawn(self, program: bytes, argv: Sequence[bytes], env: Sequence[bytes], files: list[FileAction]) -> int:
+        with self._new_guard() as guard:
             pid = os.posix_spawn(
                 program,
-                argv,
-                env,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, out, 1),
-                    (os.POSIX_SPAWN_DUP2, out, 2),
-                    (os.POSIX_SPAWN_DUP2, guard, _GUARD),
-                ],
+                [*argv],
+                dict(item.split(b"=", 1) for item in env),
+                file_actions=[*files, (os.POSIX_SPAWN_DUP2, guard, _GUARD)],
                 setsid=True,
             )
             fcntl.fcntl(guard, fcntl.F_SETOWN, -pid)
+        return pid
+
+    @contextlib.contextmanager
+    def _new_guard(self) -> Iterator[int]:
+        """Open the guard anew, as one that kills; whom, F_SETOWN says."""
+        guard = os.open(f"/proc/self/fd/{self._guard}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.fcntl(guard, fcntl.F_SETSIG, signal.SIGKILL)
             fcntl.fcntl(guard, fcntl.F_SETFL, os.O_ASYNC)
+            yield guard
         finally:
             os.close(guard)
-        return pid
+
+    # --- templates ----------------------------------------------------------------------------------------------------
+
+    def _hand_over(self, job: bytes, argv: Sequence[bytes], env: Sequence[bytes], out: int) -> bool:
+        """Ask the template of a child's code for it, in the folder where we are; say whether there is one."""
+        output = next(item for item in env if item.startswith(_MARK))
+        self._mark = output.rpartition(b"/")[0] + b"/" + b"x" * _NAME_BYTES_MAX
+        folder = os.open(".", os.O_PATH | os.O_CLOEXEC)
+        try:
+            with self._new_guard() as guard:
+                return self._templates.hand_over(tuple(argv[:-1]), (job, argv[-1], *env), [out, folder, guard])
+        finally:
+            os.close(folder)
+
+    def _spawn_template(self, command: Command, link: socket.socket) -> int:
+        quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
+        return self._spawn(command[0], command, [self._mark], [*quiet, (os.POSIX_SPAWN_DUP2, link.fileno(), LINK)])
+
+    def _hear_templates(self) -> None:
+        """Take note of who was started, and start those who were not."""
+        for news in self._templates.hear():
+            waited = self._waiting.pop(news.job)
+            if isinstance(news, Told):
+                self._adopt(news.pid, waited.child, waited.signals)
+            elif signal.SIGKILL in waited.signals:
+                self._send(b"fault", news.job, b"it was killed before it began")
+            else:
+                self._start(*waited.request, waited=waited)
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
     def _signal(self, job: bytes, number: bytes) -> None:
-        pid = self._jobs.get(job)
-        if pid is not None:
-            self._kill_group(pid, int(number))
+        if job in self._waiting:
+            self._waiting[job].signals.append(int(number))
+        elif job in self._jobs:
+            self._kill_group(self._jobs[job], int(number))
 
     def _kill_group(self, pid: int, number: int) -> None:
         """Signal a child that is not reaped yet, so that its number is still its own."""
         if number == signal.SIGKILL:
             self._children[pid].is_killed = True
-        os.killpg(pid, number)
+        _signal_group(pid, number)
 
     def _kill_all(self) -> None:
         for pid in self._children:
             self._kill_group(pid, signal.SIGKILL)
+        for waiting in self._waiting.values():
+            waiting.signals.append(signal.SIGKILL)
 
     def _patience(self) -> float | None:
-        if self._lease is None or not self._children:
-            return None
-        return max(0.0, self._lease - time.clock_gettime(time.CLOCK_BOOTTIME))
+        """Return how long there is nothing to do unless something happens."""
+        seconds = self._templates.patience()
+        if self._lease is None or not (self._children or self._waiting):
+            return seconds
+        lease = max(0.0, self._lease - time.clock_gettime(time.CLOCK_BOOTTIME))
+        return lease if seconds is None else min(lease, seconds)
 
     def _end_lease(self) -> None:
         if self._lease is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= self._lease:
             self._lease = None
-            for child in self._children.values():
+            for child in (*self._children.values(), *(waiting.child for waiting in self._waiting.values())):
                 child.lease_ended = True
             self._kill_all()
 
@@ -281,9 +356,12 @@ class Spawner:
             if ended is None:
                 return
             pid = ended.si_pid
+            if pid not in self._children:
+                self._templates.bury(pid)
+                self._hear_templates()  # a template's child has told its number, if it ran at all
             child = self._children.pop(pid, None)
             if child is not None:
-                os.killpg(pid, signal.SIGKILL)
+                _signal_group(pid, signal.SIGKILL)
             _, status, usage = os.wait4(pid, 0)
             if child is not None:
                 cost = b"%f %d" % (usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
@@ -294,6 +372,12 @@ class Spawner:
         del self._jobs[child.job]
         oom = code == -signal.SIGKILL and not child.is_killed and self._oom.read() > child.oom_kills
         self._send(b"ended", child.job, b"%d %d %f %b %d %d" % (pid, code, ran, cost, oom, child.lease_ended))
+
+
+def _signal_group(pid: int, number: int) -> None:
+    """Signal what may be signalled: a child that became another user (sudo) is beyond us, and none of its siblings."""
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.killpg(pid, number)
 
 
 def main() -> None:

@@ -42,7 +42,13 @@ class Spool:
                 _remove(path)
             elif path.suffix == _SUFFIX:
                 number, _, message_id = path.stem.partition("-")
-                event = _read(path)
+                try:
+                    event = _read(path)
+                except OSError as error:
+                    _log.error(
+                        "The spooled result %s cannot be read (%s): the next boot tries again", path, error.strerror
+                    )
+                    continue
                 if event is None or not number.isdigit():
                     path.rename(path.with_suffix(_BAD))
                     _log.error("The spooled result %s is unreadable: it was renamed to *%s and is not sent", path, _BAD)
@@ -118,6 +124,6 @@ def _sync(path: Path) -> None:
 def _read(path: Path) -> Finished | None:
     try:
         event = decode_event(path.read_bytes())
-    except (OSError, MalformedMessage):
+    except MalformedMessage:
         return None
     return event if isinstance(event, Finished) else None

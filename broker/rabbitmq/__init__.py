@@ -1,8 +1,7 @@
 """The port on RabbitMQ, by pika.
 
-Read in this order: adapter.py (what happens when a connection comes or goes), halves.py and link.py (a connection,
-its thread and its session), publishing.py, consuming.py. Pure are address.py (URLs), backoff.py, dialect.py
-(RabbitMQ's versions), failures.py (the one table of foreign errors) and windows.py (what is not answered yet).
+Read in this order: ../adapter.py (what happens when a connection comes or goes), ../halves.py and link.py (a
+connection, its thread and its session), publishing.py, consuming.py.
 
 What the service sees of each failure:
 
@@ -17,17 +16,30 @@ What the service sees of each failure:
     wrong password, no such virtual host, no permission     Failed(BrokerRefused), and no more tries
 """
 
-from ..port import Broker, Sink
-from .adapter import RabbitBroker
-from .address import parse_url, redact
-from .once import measure_once, publish_once
+from functools import partial
+from typing import Final
 
-__all__ = ["connect", "measure_once", "publish_once", "redact"]
+from ..adapter import Client, TwoHalves
+from ..address import Address
+from ..port import Broker, Capabilities, Sink
+from .connection import parameters
+from .consuming import ConsumeSession
+from .link import Link
+from .publishing import PublishSession
+
+__all__ = ["CAPABILITIES", "connect"]
+
+CAPABILITIES: Final = Capabilities(is_durable=True, confirms_events="stored", has_ttl=True)
 
 
-def connect(url: str, *, name: str, sink: Sink) -> Broker:
-    """Return a broker that is not open yet; raise WrongSettings if the URL is none.
-
-    `name` ("headway worker w1") is what RabbitMQ's management shows for our connections. Signals go to `sink`.
-    """
-    return RabbitBroker(parse_url(url), name=name, sink=sink)
+def connect(address: Address, *, name: str, sink: Sink, name_held_seconds: float) -> Broker:
+    """Return a broker that is not open yet."""
+    client = Client(
+        publishing_link=partial(Link, parameters(address, name=f"{name} publish", publishes=True)),
+        consuming_link=partial(Link, parameters(address, name=f"{name} consume", publishes=False)),
+        publish_session=PublishSession,
+        consume_session=ConsumeSession,
+        capabilities=CAPABILITIES,
+        name_held_seconds=name_held_seconds,
+    )
+    return TwoHalves(address, client, sink=sink)

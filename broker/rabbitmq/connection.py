@@ -8,28 +8,17 @@ import pika  # type: ignore[import-untyped]
 from pika.adapters.select_connection import SelectConnection  # type: ignore[import-untyped]
 from pika.channel import Channel  # type: ignore[import-untyped]
 
-from .address import Address
-
-HEARTBEAT_SECONDS: Final = 10
-"""RabbitMQ advises 5 to 20: below that a busy machine is taken for a dead one, above it a dead one for a busy one."""
-
-BLOCKED_SECONDS_MAX: Final = 300.0
-"""How long an alarm may block a connection before another one is tried, which may reach a node without an alarm."""
+from ..address import Address
+from ..timing import BLOCKED_SECONDS_MAX, CONNECT_SECONDS_MAX, HEARTBEAT_SECONDS, TCP_USER_TIMEOUT_MS
 
 PIECE_BYTES: Final = 65_536
 """What is written at once at most: larger pieces are copied more often, as the socket takes them in parts."""
 
-_TCP_USER_TIMEOUT_MS: Final = 2 * HEARTBEAT_SECONDS * 1000  # the kernel sees a cut line while we send, as heartbeats do
-_CONNECT_SECONDS_MAX: Final = 10.0
 _HANDSHAKE_SECONDS_MAX: Final = 15.0
 
 
 def parameters(address: Address, *, name: str, publishes: bool) -> pika.ConnectionParameters:
-    """Return pika's parameters of one connection, which RabbitMQ's management shows under `name`.
-
-    A kernel that counts unanswered bytes would cut a publishing connection that an alarm blocks, so only the consuming
-    one asks it to; the publishing one has a limit of its own for that.
-    """
+    """Return pika's parameters of one connection, which RabbitMQ's management shows under `name`."""
     return pika.ConnectionParameters(
         host=address.host,
         port=address.port,
@@ -38,9 +27,9 @@ def parameters(address: Address, *, name: str, publishes: bool) -> pika.Connecti
         ssl_options=pika.SSLOptions(ssl.create_default_context(), address.host) if address.tls else None,
         heartbeat=HEARTBEAT_SECONDS,
         blocked_connection_timeout=BLOCKED_SECONDS_MAX if publishes else None,
-        tcp_options=None if publishes else {"TCP_USER_TIMEOUT": _TCP_USER_TIMEOUT_MS},
+        tcp_options=None if publishes else {"TCP_USER_TIMEOUT": TCP_USER_TIMEOUT_MS},
         connection_attempts=1,
-        socket_timeout=_CONNECT_SECONDS_MAX,
+        socket_timeout=CONNECT_SECONDS_MAX,
         stack_timeout=_HANDSHAKE_SECONDS_MAX,
         client_properties={"connection_name": name},
     )

@@ -14,9 +14,8 @@ only the end of the channel frees it. So this ends the session, as does the end 
 both halves begin anew, with the queue declared again.
 """
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Final, assert_never
+from typing import assert_never
 
 from pika import BasicProperties  # type: ignore[import-untyped]
 from pika.channel import Channel  # type: ignore[import-untyped]
@@ -25,30 +24,16 @@ from pika.frame import Method  # type: ignore[import-untyped]
 from pika.spec import Basic  # type: ignore[import-untyped]
 
 from headway.protocol.errors import BrokerUnavailable, HeadwayError, QueueMismatch
-from headway.protocol.topology import Queue
 
+from ..address import Address
+from ..consumer import Consumption, Consumptions
+from ..failures import NOT_FOUND, reply_of, translate
+from ..halves import Reports
 from ..port import ConsumerGone, ConsumerId, Delivered, Delivery, Failed, Outcome, QueueDepth
-from .address import Address
+from ..timing import MISSING_QUEUE_SECONDS
+from ..windows import TagWindow
 from .connection import Connection
 from .declaring import Declarer, Reply
-from .failures import NOT_FOUND, reply_of, translate
-from .halves import Reports
-from .windows import TagWindow
-
-MISSING_QUEUE_SECONDS: Final = 2.0
-"""How often to look for a queue that others must make: the first task of a new queue waits so long at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Consumption:
-    """What a service asked for by `consume`."""
-
-    consumer: ConsumerId
-    queue: Queue
-    prefetch: int
-
-
-Consumptions = dict[ConsumerId, Consumption]
 
 
 class ConsumeSession:

@@ -12,22 +12,20 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from pika.channel import Channel  # type: ignore[import-untyped]
 from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped]
 
 from headway.protocol.topology import Exchange, Queue
 
+from ..dialect import EXCHANGE_KIND, Version, arguments_for, version_of
+from ..failures import ACCESS_REFUSED, reply_of
 from .connection import Connection
-from .dialect import Version, arguments_for, version_of
-from .failures import ACCESS_REFUSED, reply_of
 
 Reply = Any  # a frame of pika with the broker's answer
 Step = Callable[..., None]  # takes a channel and `callback`, which takes a Reply
 Plan = tuple[Step, ...]
-
-_KIND: Final = "topic"
 
 
 @dataclass(slots=True)
@@ -112,9 +110,12 @@ class Declarer:
 def active_plan(wanted: Exchange | Queue, version: Version) -> Plan:
     """Return the steps that create an exchange, or a queue with its bindings, where it does not exist."""
     if isinstance(wanted, Exchange):
-        arguments = {"alternate-exchange": wanted.alternate} if wanted.alternate else {}
         step = partial(
-            Channel.exchange_declare, exchange=wanted.name, exchange_type=_KIND, durable=True, arguments=arguments
+            Channel.exchange_declare,
+            exchange=wanted.name,
+            exchange_type=EXCHANGE_KIND,
+            durable=True,
+            arguments=arguments_for(wanted, version),
         )
         return (step,)
     declaration = partial(

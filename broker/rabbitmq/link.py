@@ -20,25 +20,20 @@ from typing import Final
 from pika import ConnectionParameters  # type: ignore[import-untyped]
 from pika.adapters.select_connection import IOLoop  # type: ignore[import-untyped]
 
+from ..halves import Action, Crashed
+from ..timing import GOODBYE_SECONDS_MIN, SLICE
 from .connection import Connection
-
-SLICE: Final = 500
-"""Actions between two looks at the socket: about 10 ms of publishing."""
 
 FAILURES_MAX: Final = 100
 """Errors of the I/O loop in a row, without an action in between, after which it is beyond repair."""
 
-_GOODBYE_SECONDS_MIN: Final = 1.0  # for the goodbye, though `close` was given no time: it normally takes milliseconds
-
 _PIKA_LOG: Final = logging.getLogger("pika")
-
-Action = Callable[[], None]
 
 
 class Link:
     """An I/O thread, its inbox, and its connection. `crashed` hears of an error in an action: a fault of ours."""
 
-    def __init__(self, settings: ConnectionParameters, *, crashed: Callable[[Exception], None]) -> None:
+    def __init__(self, settings: ConnectionParameters, crashed: Crashed) -> None:
         self._settings = settings
         self._crashed = crashed
         self._inbox: deque[Action] = deque()
@@ -80,7 +75,7 @@ class Link:
             return
         for action in (self._finish, self._abort, self._stop):
             self.post(action)
-            self._thread.join(max(timeout_seconds, _GOODBYE_SECONDS_MIN))
+            self._thread.join(max(timeout_seconds, GOODBYE_SECONDS_MIN))
             if not self._thread.is_alive():
                 return
             timeout_seconds = 0.0

@@ -1,19 +1,14 @@
 """The publishing half: a channel in confirm mode, and the window of what the broker has not confirmed yet.
 
-A session declares the exchanges and the queues that it was asked for, and opens its channel. What is published after
-a declaration finds the queue: it waits until the queue is there. However a session ends, `end` reports what it had
-not confirmed as lost, in order; what is published between two sessions is lost at once.
+What is published after a declaration waits until the queue is there, and finds it.
 
 The broker may end the channel alone: after a publish to an exchange that somebody deleted (404), or without
 permission (403). That ends the session as well: `lost` is told, both halves begin anew, and the exchanges are
 declared again.
 """
 
-import threading
-import time
 from collections import deque
 from functools import partial
-from typing import Final
 
 from pika import BasicProperties  # type: ignore[import-untyped]
 from pika.channel import Channel  # type: ignore[import-untyped]
@@ -24,18 +19,14 @@ from pika.spec import Basic  # type: ignore[import-untyped]
 from headway.protocol.errors import HeadwayError, QueueMismatch
 from headway.protocol.topology import EXCHANGES, Exchange, Queue
 
-from ..port import Blocked, Failed, Outgoing, Sink, Unblocked, Unconfirmed
-from .address import Address
+from ..address import Address
+from ..failures import translate
+from ..halves import Action, Reports
+from ..port import Blocked, Failed, Outgoing, Unblocked, Unconfirmed
+from ..publisher import properties_of
+from ..windows import ConfirmWindow
 from .connection import Connection
 from .declaring import Declarer, Reply
-from .failures import translate
-from .halves import Half, Reports
-from .link import Action, Link
-from .windows import ConfirmWindow
-
-_CONTENT_TYPE: Final = "application/json"
-_PERSISTENT: Final = 2
-_TRANSIENT: Final = 1
 
 
 class PublishSession:
@@ -127,14 +118,7 @@ class PublishSession:
 
     def _send(self, channel: Channel, message: Outgoing) -> None:
         self._window.sent(message.message_id)
-        properties = BasicProperties(
-            message_id=message.message_id,
-            type=message.kind,
-            user_id=self._address.user,
-            timestamp=int(time.time()),
-            content_type=_CONTENT_TYPE,
-            delivery_mode=_TRANSIENT if message.transient else _PERSISTENT,
-        )
+        properties = BasicProperties(**properties_of(message, user=self._address.user))
         channel.basic_publish(message.exchange, message.routing_key, message.body, properties, mandatory=True)
 
     def _returned(self, _channel: Channel, _method: Method, properties: BasicProperties, _body: bytes) -> None:
@@ -168,47 +152,3 @@ class PublishSession:
     def _fail(self, error: HeadwayError) -> None:
         self.end()
         self._reports.lost(error)
-
-
-class Publisher:
-    """What outlives a publishing connection. Its methods may be called from any thread and take effect in order."""
-
-    def __init__(self, link: Link, address: Address, sink: Sink) -> None:
-        self.half = Half(link, address, sink, make=self._make_session)
-        self._address = address
-        self._sink = sink
-        self._queues: dict[str, Queue] = {}
-
-    def publish(self, message: Outgoing) -> None:
-        """Publish a message; without a session it is lost at once."""
-        self.half.link.post(partial(self._publish, message))
-
-    def declare(self, queue: Queue) -> None:
-        """Declare a queue now and at the beginning of each session."""
-        self.half.link.post(partial(self._declare, queue))
-
-    def flush(self, *, timeout_seconds: float) -> None:
-        """Wait until nothing is outstanding, at most so long."""
-        idle = threading.Event()
-        self.half.link.post(partial(self._call_when_idle, idle.set))
-        idle.wait(timeout_seconds)
-
-    def _make_session(self, connection: Connection, reports: Reports) -> PublishSession:
-        return PublishSession(connection, self._address, queues=self._queues, reports=reports)
-
-    def _publish(self, message: Outgoing) -> None:
-        if self.half.session is None:
-            self._sink(Unconfirmed(message.message_id, "lost"))
-        else:
-            self.half.session.publish(message)
-
-    def _declare(self, queue: Queue) -> None:
-        self._queues[queue.name] = queue
-        if self.half.session is not None:
-            self.half.session.declare(queue)
-
-    def _call_when_idle(self, action: Action) -> None:
-        if self.half.session is None:
-            action()
-        else:
-            self.half.session.call_when_idle(action)

@@ -3,11 +3,17 @@
 import click
 
 from ..addressing import join_index
+from ..completing import complete_run
+from ..helping import Command
 from ..printing import json_option, plain, print_json
 
 
-@click.command()
-@click.argument("run_id", metavar="[RUN]", required=False)
+@click.command(
+    cls=Command,
+    examples=("headway audit", "headway audit sales-1"),
+    exits={0: "the record gives exactly the state", 1: "it does not"},
+)
+@click.argument("run_id", metavar="[RUN]", shell_complete=complete_run, required=False)
 @json_option
 def audit(run_id: str | None, *, as_json: bool) -> int:
     """Fold and decide the recorded events again, compare with the state.

@@ -6,31 +6,44 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..helping import Command
 from ..printing import json_option, plain, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from headway.scheduler.parser.report import ParsedFile
 
+    from ..settings import Settings
 
-@click.command()
+
+@click.command(
+    cls=Command,
+    examples=("headway check nightly.py", "headway check dags/", "headway check dags/*.dag.yaml --json"),
+    exits={0: "no file has a fault", 1: "one has"},
+)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @json_option
 def check(files: tuple[Path, ...], *, as_json: bool) -> int:
     """Validate DAG files, without any effect.
 
-    A folder stands for the DAG files in it. Exits 1 if any file has a fault; each is one line, `file:line: message`.
+    A folder stands for the DAG files in it. Each fault is one line, `file:line: message`.
+    Where headway.toml has a table of queues, those of a DAG that do not stand there are warned of.
     """
     from headway.scheduler.parser.folder import parse_files
 
+    from ..composing import limits_of
     from ..settings import read_settings
-    from .dags import limits_of
 
-    parsed = parse_files(_readable(files), limits=limits_of(read_settings()))
+    settings = read_settings()
+    parsed = parse_files(_readable(files), limits=limits_of(settings))
     if as_json:
         print_json([entry for file in parsed for entry in _entries(file)])
     else:
         for file in parsed:
             _print(file)
+    for remark in (*settings.remarks, *_strange_queues(parsed, settings)):
+        click.echo(remark, err=True)
     return int(any(file.problems for file in parsed))
 
 
@@ -50,6 +63,22 @@ def _readable(paths: tuple[Path, ...]) -> list[Path]:
         else:
             files.append(path)
     return files
+
+
+def _strange_queues(files: "list[ParsedFile]", settings: "Settings") -> "Iterator[str]":
+    """Yield a warning for each queue of a DAG that headway.toml, which speaks of queues, does not speak of."""
+    from headway.protocol.keywords import did_you_mean
+
+    if settings.queues is None:
+        return
+    known = {"default", *settings.queues}
+    for file in files:
+        for parsed in file.dags:
+            queues = {task.queue: task.task_id for task in reversed(parsed.dag.tasks) if task.queue not in known}
+            for queue, task_id in queues.items():
+                where = f"{file.file}: DAG {parsed.dag.dag_id}, task {task_id}: queue {queue!r}"
+                near = did_you_mean(queue, sorted(known))
+                yield f"{where} is not in {settings.config}{near}; it will be made when it is first used."
 
 
 def _entries(file: "ParsedFile") -> list[dict[str, Any]]:

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..completing import complete_dag
+from ..helping import Command, Group
 from ..printing import json_option, plain, print_json, print_table, show_time
 
 if TYPE_CHECKING:
     from headway.protocol.messages import DagVersion
     from headway.scheduler.dagfiles import Look
-    from headway.scheduler.parser.report import Limits
 
     from ..settings import Settings
 
@@ -17,19 +18,27 @@ SYNC_SECONDS_PER_DAG = 0.1
 """What each changed DAG adds to the longest wait for the scheduler: a large one takes it some time to store."""
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    cls=Group, invoke_without_command=True, examples=("headway dags", "headway dags show sales", "headway dags sync")
+)
 @json_option
 @click.pass_context
 def dags(context: click.Context, *, as_json: bool) -> None:
-    """List DAGs, show one, read the DAG files anew."""
+    """List DAGs, show one, read the DAG files anew.
+
+    Without a command, DAGs are listed: those that the scheduler knows, each with its newest version.
+    """
     if context.invoked_subcommand is None:
         _list(as_json=as_json)
 
 
-@dags.command(name="list")
+@dags.command(name="list", cls=Command, examples=("headway dags list", "headway dags list --json"))
 @json_option
 def list_(*, as_json: bool) -> None:
-    """List every DAG that the scheduler knows, with its newest version."""
+    """List every DAG that the scheduler knows.
+
+    Each with its newest version, and the file that this came from.
+    """
     _list(as_json=as_json)
 
 
@@ -49,11 +58,14 @@ def _list(*, as_json: bool) -> None:
         click.echo("No DAG is known: put DAG files into HEADWAY_DAGS and run `headway dags sync`.", err=True)
 
 
-@dags.command()
-@click.argument("dag_id", metavar="DAG")
+@dags.command(cls=Command, examples=("headway dags show sales",))
+@click.argument("dag_id", metavar="DAG", shell_complete=complete_dag)
 @json_option
 def show(dag_id: str, *, as_json: bool) -> None:
-    """Show the newest version of a DAG."""
+    """Show the newest version of a DAG.
+
+    Its parameters with their defaults, and its tasks with their queues and what they wait for.
+    """
     from headway.scheduler.store.reads import find_dag
 
     from ..database import open_database
@@ -74,17 +86,27 @@ def show(dag_id: str, *, as_json: bool) -> None:
     print_table(("TASK", "QUEUE", "WAITS FOR"), [(task.task_id, task.queue, task.upstream) for task in dag.tasks])
 
 
-@dags.command()
+@dags.command(
+    cls=Command,
+    examples=("HEADWAY_DAGS=dags headway dags sync",),
+    exits={
+        0: "every file is without fault, and its DAGs are known",
+        1: "a file has a fault, or no scheduler has answered yet",
+    },
+)
 @json_option
 def sync(*, as_json: bool) -> int:
     """Read the DAG files in HEADWAY_DAGS now, and wait until the scheduler knows their versions.
 
-    Exits 1 if a file has a fault, which is one line, `file:line: message`; DAGs without fault are taken all the same.
+    A scheduler with HEADWAY_DAGS does so by itself every now and then. Each fault is one line, `file:line: message`;
+    DAGs without fault are taken all the same.
     """
     from headway.protocol.errors import WrongSettings
 
+    from ..secrecy import hide_environment
     from ..settings import read_settings
 
+    hide_environment()
     settings = read_settings()
     if settings.dags is None:
         raise WrongSettings(name="HEADWAY_DAGS", value="", detail="set it to the folder of your DAG files")
@@ -104,14 +126,15 @@ def _sync(settings: "Settings") -> "Look":
     from headway.scheduler.store.reads import known_dags
     from headway.scheduler.store.store import Store
 
+    from ..composing import limits_of
     from ..database import open_database
-    from ..operating import VERDICT_SECONDS, publish_events, wait_until
+    from ..operating import VERDICT_SECONDS, post_of, send_all, wait_until
 
     engine = open_database(settings)
     changed: list[DagVersion] = []
     folder = DagFolder(settings.dags or settings.home, limits=limits_of(settings))
     look = folder.look(Store(engine), known_dags(engine), changed.append)
-    publish_events(settings.broker_url, changed)
+    send_all(post_of(settings), changed)
     wanted = {version.dag_id: (version.digest, version.file) for version in changed}
     seconds = VERDICT_SECONDS + SYNC_SECONDS_PER_DAG * len(changed)
     if changed and not wait_until(lambda: wanted.items() <= known_dags(engine).items() or None, seconds=seconds):
@@ -120,10 +143,3 @@ def _sync(settings: "Settings") -> "Look":
             "will be known when one runs (`headway scheduler`)."
         )
     return look
-
-
-def limits_of(settings: "Settings") -> "Limits":
-    """Return what reading one DAG file may take."""
-    from headway.scheduler.parser.report import Limits
-
-    return Limits(timeout_seconds=settings.dags_timeout, memory_bytes=settings.dags_memory)

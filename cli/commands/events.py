@@ -2,16 +2,18 @@
 
 import click
 
+from ..completing import complete_run
+from ..helping import Command
 from ..printing import json_option, print_json, print_table
 
 
-@click.command()
-@click.argument("run_id", metavar="RUN")
+@click.command(cls=Command, examples=("headway events sales-1", "headway events sales-1 --json"))
+@click.argument("run_id", metavar="RUN", shell_complete=complete_run)
 @json_option
 def events(run_id: str, *, as_json: bool) -> None:
     """Show the recorded events of a run, with their verdicts.
 
-    In the order in which they were decided.
+    In the order in which they were decided: what arrived, from whom, whether it was applied, and if not, why.
     """
     from headway.scheduler.store.reads import list_events
 

@@ -4,13 +4,24 @@ from pathlib import Path
 
 import click
 
+from ..helping import Command, Group
 
-@click.group(name="import")
+
+@click.group(name="import", cls=Group, examples=("headway import wfformat montage.json -o montage.dag.json",))
 def import_() -> None:
-    """Make DAG files of workflows in other formats."""
+    """Make DAG files of workflows in other formats.
+
+    What comes out is an ordinary DAG file, for `headway check` and to be changed at will.
+    """
 
 
-@import_.command()
+@import_.command(
+    cls=Command,
+    examples=(
+        "headway import wfformat montage.json -o montage.dag.json",
+        "headway import wfformat montage.json --runtime 0.001",
+    ),
+)
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT", help="Where to; without it, stdout.")
 @click.option(
@@ -24,7 +35,7 @@ def import_() -> None:
 def wfformat(file: Path, *, output: Path | None, runtime: float) -> None:
     """Make a DAG file (*.dag.json) of a WfCommons workflow (WfFormat 1.5).
 
-    The DAG's id is the file's name made legal.
+    The DAG's id is the file's name made legal. Task ids stay, with characters that are not legal as _.
     """
     from headway.protocol.document import to_document
     from headway.protocol.errors import InvalidDag, UserError

@@ -1,20 +1,20 @@
 """`headway queues`: the database's side of each queue and the broker's."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..helping import Command
 from ..printing import json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from headway.broker.port import QueueDepth
 
-MEASURE_SECONDS: Final = 5.0
-"""Longest wait for the broker; without its answer the database's side is shown alone."""
+    from ..settings import Settings
 
 
-@click.command()
+@click.command(cls=Command, examples=("headway queues", "headway queues --json"))
 @json_option
 def queues(*, as_json: bool) -> None:
     """Show each queue: the database's side and the broker's.
@@ -28,8 +28,8 @@ def queues(*, as_json: bool) -> None:
     from ..settings import read_settings
 
     settings = read_settings()
-    found = list_queues(open_database(settings))
-    depths = _measure(settings.broker_url, [queue.queue for queue in found])
+    found = list_queues(open_database(settings), settings.limits)
+    depths = _measure(settings, [queue.queue for queue in found])
     lines: list[dict[str, Any]] = [
         {
             "queue": queue.queue,
@@ -54,15 +54,16 @@ def queues(*, as_json: bool) -> None:
         click.echo("No queue was ever used, and no worker serves one.", err=True)
 
 
-def _measure(broker_url: str, names: Sequence[str]) -> "dict[str, QueueDepth]":
+def _measure(settings: "Settings", names: Sequence[str]) -> "dict[str, QueueDepth]":
     """Return what the broker says, or nothing and a sentence if it says nothing."""
-    from headway.broker.rabbitmq import measure_once
-    from headway.protocol.errors import BrokerRefused, BrokerUnavailable
+    from headway.protocol.errors import BrokerRefused, BrokerUnavailable, NothingRuns
     from headway.protocol.topology import task_queue_name
 
+    from ..operating import post_of
+
     try:
-        depths = measure_once(broker_url, map(task_queue_name, names), timeout_seconds=MEASURE_SECONDS)
-    except (BrokerUnavailable, BrokerRefused) as error:
+        depths = post_of(settings).measure([task_queue_name(name) for name in names])
+    except (BrokerUnavailable, BrokerRefused, NothingRuns) as error:
         click.echo(f"{error} Only the database's side is shown.", err=True)
         return {}
     return dict(zip(names, depths, strict=True))

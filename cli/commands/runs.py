@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..completing import complete_dag, complete_run
+from ..helping import Command, Group
 from ..printing import between, json_option, plain, print_json, print_table, show_time
 
 if TYPE_CHECKING:
@@ -14,22 +16,40 @@ LIMIT = 50
 STATES = ("queued", "running", "success", "failed", "cancelled")
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
+    examples=("headway runs", "headway runs list --dag sales --state failed", "headway runs show sales-1"),
+)
 @json_option
 @click.pass_context
 def runs(context: click.Context, *, as_json: bool) -> None:
-    """List runs, show one with its tasks."""
+    """List runs, show one with its tasks.
+
+    Without a command, the newest runs of all DAGs are listed.
+    """
     if context.invoked_subcommand is None:
         _list(dag=None, state=None, limit=LIMIT, as_json=as_json)
 
 
-@runs.command(name="list")
-@click.option("--dag", metavar="DAG", help="Only runs of this DAG.")
+@runs.command(
+    name="list",
+    cls=Command,
+    examples=(
+        "headway runs list",
+        "headway runs list --dag sales --state failed --limit 5",
+        "headway runs list --json",
+    ),
+)
+@click.option("--dag", metavar="DAG", shell_complete=complete_dag, help="Only runs of this DAG.")
 @click.option("--state", type=click.Choice(STATES), help="Only runs in this state.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="At most so many.")
 @json_option
 def list_(*, dag: str | None, state: str | None, limit: int, as_json: bool) -> None:
-    """List runs, the newest first."""
+    """List runs, the newest first.
+
+    All of them, or those of one DAG, or in one state.
+    """
     _list(dag=dag, state=state, limit=limit, as_json=as_json)
 
 
@@ -57,11 +77,14 @@ def _list(*, dag: str | None, state: str | None, limit: int, as_json: bool) -> N
         click.echo("There is no such run.", err=True)
 
 
-@runs.command()
-@click.argument("run_id", metavar="RUN")
+@runs.command(cls=Command, examples=("headway runs show sales-1", "headway runs show sales-1 --json"))
+@click.argument("run_id", metavar="RUN", shell_complete=complete_run)
 @json_option
 def show(run_id: str, *, as_json: bool) -> None:
-    """Show a run with its tasks and their attempts."""
+    """Show a run with its tasks.
+
+    Each with its newest attempt; with --json, with all of them.
+    """
     from headway.scheduler.store.reads import show_run
 
     from ..database import open_database

@@ -1,83 +1,20 @@
-"""`headway scheduler` and `headway worker`: each builds the objects of one process and runs it until its end."""
+"""The services as commands: each builds the objects of one process and runs it until its end."""
 
-import os
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
+from ..helping import Command
+
 if TYPE_CHECKING:
-    from headway.broker.port import Broker, Sink
-    from headway.protocol.messages import DagVersion
+    from headway.broker.connecting import Transport
     from headway.protocol.names import QueueName
-    from headway.scheduler.scanner import Scanner
-    from headway.scheduler.store.engine import Engine
 
     from ..settings import Settings
 
-
-@click.command()
-def scheduler() -> None:
-    """Decide: run a scheduler until SIGTERM.
-
-    It needs the broker (HEADWAY_BROKER_URL) and the database (HEADWAY_DATABASE_URL), and reads the DAG files in
-    HEADWAY_DAGS, if that is set. SIGTERM lets it finish what it has in hand.
-    """
-    from headway.broker.rabbitmq import connect
-    from headway.scheduler.service import run_scheduler
-    from headway.scheduler.store.store import Store
-
-    from ..database import open_database
-
-    settings = _start()
-    engine = open_database(settings)
-    store = Store(engine)
-    brokers: list[Broker] = []
-
-    def connect_scheduler(sink: "Sink") -> "Broker":
-        brokers.append(connect(settings.broker_url, name="headway scheduler", sink=sink))
-        return brokers[0]
-
-    run_scheduler(store, connect_scheduler, _scanner(settings, engine, brokers))
-
-
-def _scanner(settings: "Settings", engine: "Engine", brokers: "list[Broker]") -> "Scanner | None":
-    """Return what looks for changed DAG files; it publishes through the scheduler's own broker, made by then."""
-    import logging
-
-    from headway.scheduler.dagfiles import DagFolder
-    from headway.scheduler.scanner import Scanner
-    from headway.scheduler.store.reads import known_dags
-    from headway.scheduler.store.store import Store
-
-    from ..operating import operator_message
-    from .dags import limits_of
-
-    log = logging.getLogger(__name__)
-    if settings.dags is None:
-        log.info("HEADWAY_DAGS is not set, so no DAG files are read")
-        return None
-    folder = DagFolder(settings.dags, limits=limits_of(settings))
-    values = Store(engine)  # one of its own: the scanner has a thread of its own
-    told: set[str] = set()
-
-    def publish(version: "DagVersion") -> None:
-        log.info("DAG %s of %s is new or changed", version.dag_id, version.file)
-        brokers[0].publish(operator_message(brokers[0].user, version))
-
-    def scan() -> None:
-        look = folder.look(values, known_dags(engine), publish)
-        problems = {str(problem) for problem in look.problems}
-        for problem in sorted(problems - told):
-            log.warning("%s", problem)
-        told.clear()
-        told.update(problems)
-
-    return Scanner(scan, seconds=settings.dags_scan)
-
-
-@click.command()
-@click.option(
+queue_option = click.option(
     "-q",
     "--queue",
     "queues",
@@ -85,12 +22,41 @@ def _scanner(settings: "Settings", engine: "Engine", brokers: "list[Broker]") ->
     metavar="Q",
     help='Queue to serve; may be repeated, or "a,b".  [default: default]',
 )
-@click.option(
+slots_option = click.option(
     "--slots",
     type=click.IntRange(min=1),
     metavar="N",
     help="Tasks at a time; without it, as many as there are processors.",
 )
+
+
+@click.command(
+    cls=Command,
+    examples=("headway scheduler", "HEADWAY_DAGS=dags headway scheduler"),
+    exits={0: "it was asked to end, and has ended in good order"},
+)
+def scheduler() -> None:
+    """Decide: run a scheduler until SIGTERM.
+
+    It needs the broker (HEADWAY_BROKER_URL) and the database (HEADWAY_DATABASE_URL), and reads the DAG files in
+    HEADWAY_DAGS, if that is set. SIGTERM lets it finish what it has in hand.
+    """
+    from ..composing import make_scheduler
+    from ..database import open_database
+    from ..serving import serve
+
+    settings = start()
+    transport = _shared_transport(settings)
+    serve(make_scheduler(settings, open_database(settings), transport))
+
+
+@click.command(
+    cls=Command,
+    examples=("headway worker", "headway worker -q default,gpu --slots 4", "headway worker -q io --name io-1"),
+    exits={0: "it was asked to end, and its tasks have ended"},
+)
+@queue_option
+@slots_option
 @click.option("--name", metavar="W", help="A name that is stable and unique; without it, the host's and a free number.")
 def worker(queues: tuple[str, ...], *, slots: int | None, name: str | None) -> None:
     """Work: run a worker until SIGTERM drains it.
@@ -98,33 +64,79 @@ def worker(queues: tuple[str, ...], *, slots: int | None, name: str | None) -> N
     It needs the broker (HEADWAY_BROKER_URL) and nothing else. The first SIGTERM lets its tasks end, the second ends
     them.
     """
-    from headway.broker.rabbitmq import connect
-    from headway.protocol.errors import UserError
-    from headway.protocol.limits import SLOTS_MAX
-    from headway.protocol.names import WorkerName, check_name
-    from headway.worker.service import run_worker
-    from headway.worker.settings import WorkerSettings
+    from ..composing import make_worker
+    from ..serving import serve
 
-    settings = _start()
-    if slots is not None and slots > SLOTS_MAX:
-        raise UserError(detail=f"{slots} slots are too many: a worker may have {SLOTS_MAX}; start several.")
-    wanted = WorkerName(check_name("worker name", name)) if name is not None else None
-    run_worker(
-        WorkerSettings(
-            home=settings.home,
-            queues=tuple(_queue_names(queues)),
-            slots=slots or os.cpu_count() or 1,
-            name=wanted,
-            inherited=settings.inherited,
-            lease_seconds=settings.worker_lease,
-            heartbeat_seconds=settings.worker_heartbeat,
-            drain_seconds=settings.worker_drain,
-        ),
-        lambda sink: connect(settings.broker_url, name=f"headway worker {name or ''}".rstrip(), sink=sink),
-    )
+    settings = start()
+    transport = _shared_transport(settings)
+    serve(make_worker(settings, transport, queues=queue_names(queues), slots=slots, name=name))
 
 
-def _queue_names(given: tuple[str, ...]) -> "Iterator[QueueName]":
+@click.command(
+    cls=Command,
+    examples=("headway logkeeper", "HEADWAY_LOGS_KEEP=7d headway logkeeper"),
+    exits={0: "it was asked to end, and has ended in good order"},
+)
+def logkeeper() -> None:
+    """Keep what tasks write: run a logkeeper until SIGTERM.
+
+    It needs the broker (HEADWAY_BROKER_URL) and the database (HEADWAY_DATABASE_URL), where it stores the output of
+    tasks for HEADWAY_LOGS_KEEP. If several run, one works and the others stand by.
+    """
+    from ..composing import make_logkeeper
+    from ..database import open_database
+    from ..serving import serve
+
+    settings = start()
+    transport = _shared_transport(settings)
+    serve(make_logkeeper(settings, open_database(settings), transport))
+
+
+@click.command(
+    cls=Command,
+    examples=("headway standalone", "HEADWAY_DAGS=dags headway standalone --slots 4"),
+    exits={0: "it was asked to end, and its tasks have ended"},
+)
+@queue_option
+@slots_option
+def standalone(queues: tuple[str, ...], *, slots: int | None) -> None:
+    """Do everything in one process, until SIGTERM.
+
+    Without HEADWAY_BROKER_URL the broker is in this process too, and the database is a file in HEADWAY_HOME: nothing
+    else is needed. Commands in other shells with the same HEADWAY_HOME work with it. The first SIGTERM lets tasks end,
+    the second ends them.
+    """
+    from contextlib import ExitStack
+
+    from headway.broker.connecting import transport_of
+
+    from ..composing import make_logkeeper, make_scheduler, make_worker
+    from ..database import open_database
+    from ..door import open_door
+    from ..home import hold_home
+    from ..operating import BrokerPost
+    from ..serving import serve
+    from ..system import System, open_embedded_database
+
+    settings = start()
+    transport = transport_of(settings.broker_url)
+    with ExitStack() as stack:
+        if settings.is_embedded:
+            stack.enter_context(hold_home(settings.home, doing="`headway standalone`"))
+            engine = open_embedded_database(settings)
+            stack.enter_context(open_door(settings.home, BrokerPost(transport)))
+        else:
+            engine = open_database(settings)
+        serve(
+            System(
+                worker=make_worker(settings, transport, queues=queue_names(queues), slots=slots),
+                logkeeper=make_logkeeper(settings, engine, transport),
+                scheduler=make_scheduler(settings, engine, transport),
+            )
+        )
+
+
+def queue_names(given: tuple[str, ...]) -> "Iterator[QueueName]":
     """Yield each queue once, in the order given."""
     from headway.protocol.names import QueueName, check_name
 
@@ -132,11 +144,25 @@ def _queue_names(given: tuple[str, ...]) -> "Iterator[QueueName]":
     return (QueueName(check_name("queue", name)) for name in dict.fromkeys(names))
 
 
-def _start() -> "Settings":
-    """Read the settings and let the service's remarks go to stderr."""
+def start() -> "Settings":
+    """Read the settings, hide them from what runs here, and let the service's remarks go to stderr."""
+    from ..secrecy import hide_environment
     from ..service_log import log_to_stderr
     from ..settings import read_settings, runs_under_systemd
 
+    hide_environment()
     settings = read_settings()
     log_to_stderr(settings.log_level, with_time=not runs_under_systemd())
+    for remark in settings.remarks:
+        logging.getLogger(__name__).warning("%s", remark)
     return settings
+
+
+def _shared_transport(settings: "Settings") -> "Transport":
+    """Return the transport that the settings name; raise OneProcessOnly for one that no other process can reach."""
+    from headway.broker.connecting import transport_of
+    from headway.protocol.errors import OneProcessOnly
+
+    if settings.is_embedded:
+        raise OneProcessOnly(url=settings.broker_url)
+    return transport_of(settings.broker_url)

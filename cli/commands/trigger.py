@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ..completing import complete_dag
+from ..helping import Command
+
 if TYPE_CHECKING:
+    from headway.protocol.dag import Dag
+    from headway.protocol.messages import Trigger
     from headway.scheduler.store.engine import Engine
     from headway.scheduler.store.reads import RunSummary
 
@@ -19,44 +24,67 @@ FIRST_LOOK_SECONDS: Final = 0.05
 LAST_LOOK_SECONDS: Final = 1.0
 """With --wait, how often the run is looked at: soon for short ones, gently for long ones."""
 
-
-@click.command()
-@click.argument("dag_id", metavar="DAG")
-@click.option("--run-id", metavar="R", help="Name of the run; without it, the DAG's id, the time and four digits.")
-@click.option(
+date_option = click.option(
     "--date", metavar="D", help="Its logical date, like 2026-01-31 or 2026-01-31T06:00+01:00; without it, now."
 )
-@click.option("--param", "params", metavar="K=V", multiple=True, help="Set a parameter of the DAG; may be repeated.")
-@click.option("--wait", is_flag=True, help="Wait for the run's end; exit 0 if it succeeded, else 1.")
+params_option = click.option(
+    "--param", "params", metavar="K=V", multiple=True, help="Set a parameter of the DAG; may be repeated."
+)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "headway trigger sales",
+        "headway trigger sales --date 2026-01-31 --param region=EU",
+        "headway trigger sales --run-id sales-1 --wait",
+    ),
+    exits={
+        0: "the run has begun; with --wait, it has succeeded",
+        1: "the scheduler ignored it, or none has answered yet; with --wait, it has not succeeded",
+    },
+)
+@click.argument("dag_id", metavar="DAG", shell_complete=complete_dag)
+@click.option("--run-id", metavar="R", help="Name of the run; without it, the DAG's id, the time and four digits.")
+@date_option
+@params_option
+@click.option("--wait", is_flag=True, help="Wait for the run's end.")
 def trigger(dag_id: str, *, run_id: str | None, date: str | None, params: tuple[str, ...], wait: bool) -> int:
     """Start a run of a DAG.
 
-    Prints the run's id on the first line.
+    Prints the run's id on the first line, and with --wait its final state on the second.
     """
-    from headway.protocol.messages import Trigger
-    from headway.protocol.names import DagId, RunId, check_name
     from headway.scheduler.store.reads import find_dag
 
     from ..database import open_database
-    from ..operating import operate
+    from ..operating import operate, post_of
     from ..settings import read_settings
 
     settings = read_settings()
-    now = datetime.now(UTC)
-    name = RunId(check_name("run id", run_id or new_run_id(dag_id, now)))
-    logical_date = parse_date(date) if date else now
     engine = open_database(settings)
-    _, dag = find_dag(engine, dag_id)
-    values = parse_params(dag_id, dag.params, params)
-    event = Trigger(dag_id=DagId(dag_id), run_id=name, logical_date=logical_date, params=values)
-    operate(engine, settings.broker_url, event)
-    click.echo(name)
+    event = make_trigger(find_dag(engine, dag_id)[1], run_id=run_id, date=date, params=params)
+    operate(engine, post_of(settings), event)
+    click.echo(event.run_id)
     if not wait:
         return 0
     sys.stdout.flush()
-    run = wait_for_end(engine, name)
+    run = wait_for_end(engine, event.run_id)
     click.echo(f"{run.state}")
     return int(run.state != "success")
+
+
+def make_trigger(dag: "Dag", *, run_id: str | None = None, date: str | None, params: tuple[str, ...]) -> "Trigger":
+    """Return the order to start a run, from what was typed; raise UserError or InvalidName."""
+    from headway.protocol.messages import Trigger
+    from headway.protocol.names import RunId, check_name
+
+    now = datetime.now(UTC)
+    return Trigger(
+        dag_id=dag.dag_id,
+        run_id=RunId(check_name("run id", run_id or new_run_id(dag.dag_id, now))),
+        logical_date=parse_date(date) if date else now,
+        params=parse_params(dag.dag_id, dag.params, params),
+    )
 
 
 def new_run_id(dag_id: str, now: datetime) -> str:

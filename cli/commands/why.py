@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 
 import click
 
+from ..completing import complete_run
+from ..helping import Command
 from ..printing import json_option, print_json
 
 
-@click.command()
-@click.argument("run_id", metavar="RUN")
+@click.command(cls=Command, examples=("headway why sales-1 load", 'headway why sales-1 "part[3]" --json'))
+@click.argument("run_id", metavar="RUN", shell_complete=complete_run)
 @click.argument("task", metavar="TASK")
 @json_option
 def why(run_id: str, task: str, *, as_json: bool) -> None:
@@ -16,6 +18,8 @@ def why(run_id: str, task: str, *, as_json: bool) -> None:
 
     What it waits for, who holds it, where it runs, how it ended. TASK[INDEX] names one instance of a mapped task.
     """
+    import msgspec
+
     from headway.scheduler.store.evidence import collect_evidence
 
     from ..addressing import split_index
@@ -24,8 +28,10 @@ def why(run_id: str, task: str, *, as_json: bool) -> None:
     from ..settings import read_settings
 
     task_id, map_index = split_index(task)
-    evidence = collect_evidence(open_database(read_settings()), run_id, task_id, map_index)
-    told = explain(evidence, datetime.now(UTC))
+    settings = read_settings()
+    evidence = collect_evidence(open_database(settings), run_id, task_id, map_index)
+    queue = evidence.queue.limited(settings.limits)
+    told = explain(msgspec.structs.replace(evidence, queue=queue), datetime.now(UTC))
     if as_json:
         print_json(
             {

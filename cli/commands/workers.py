@@ -4,14 +4,18 @@ from datetime import UTC, datetime
 
 import click
 
+from ..helping import Command
 from ..printing import json_option, print_json, print_table, show_duration
 
 
-@click.command()
+@click.command(cls=Command, examples=("headway workers", "headway workers --all --json"))
 @click.option("--all", "everything", is_flag=True, help="Every boot, also those that a later one has followed.")
 @json_option
 def workers(*, everything: bool, as_json: bool) -> None:
-    """Show the workers and what the scheduler believes of them."""
+    """Show the workers and what the scheduler believes of them.
+
+    A worker that was silent for longer than its lease is lost, and its tasks are given to others.
+    """
     from headway.scheduler.store.reads import list_workers
 
     from ..database import open_database

@@ -15,7 +15,7 @@ from headway.protocol.names import DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, EndReason, TaskChange, TaskState
 
 from .assignment import input_fault, publish
-from .changes import clear_timers, end_run_if_done, follow_downstream, move_task, token_for
+from .changes import end_run_if_done, follow_downstream, forget_timers, move_task, token_for
 from .rows import Attempt, QueueRow, Run, TaskInstance, TaskKey
 from .snapshot import Decision, Draft, QueueDelta, Snapshot, Transition, moved
 
@@ -28,7 +28,7 @@ WINDOW_PER_SLOT: Final = 2
 
 def window_of(queue: QueueRow) -> int:
     """Return how many messages of a queue may be published and not yet granted."""
-    return max(WINDOW_MIN, WINDOW_PER_SLOT * queue.slots)
+    return queue.window or max(WINDOW_MIN, WINDOW_PER_SLOT * queue.slots)
 
 
 def free_in_window(queue: QueueRow, delta: QueueDelta) -> int:
@@ -112,7 +112,7 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
 
 def _fail(draft: Draft, task: TaskInstance, fault: str) -> None:
     """End a task that cannot be run, and tell its downstreams in decisions of their own: there may be many such."""
-    clear_timers(draft, task, "queued_timeout")
+    forget_timers(draft, task)
     failed = move_task(draft, task, TaskChange.FAIL, hold=None, reason=EndReason.BAD_INPUT, detail=fault)
     if draft.graph(draft.run_of(failed)).downstream_of(failed.task_id):
         follow_downstream(draft, failed)

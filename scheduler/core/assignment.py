@@ -5,19 +5,19 @@ from typing import Final
 
 import msgspec
 
-from headway.protocol.dag import Argv, OutputRef, Task, output_sources
+from headway.protocol.dag import OutputRef, Task, output_refs, output_sources
 from headway.protocol.limits import INPUT_BYTES_MAX
 from headway.protocol.messages import RunContext
 from headway.protocol.messages import Task as TaskMessage
-from headway.protocol.names import TaskId
-from headway.protocol.topology import TASK_TTL_SECONDS
+from headway.protocol.names import QueueName, TaskId
+from headway.protocol.topology import ANY_QUEUE
 
 from .changes import set_timer
 from .rows import Attempt, Run, TaskInstance
 from .snapshot import Draft, PublishTask
 
-QUEUED_GRACE: Final = timedelta(seconds=TASK_TTL_SECONDS + 60)
-"""A message that was neither taken nor handed back by then is lost: the queue's TTL and a minute (DESIGN 7)."""
+QUEUED_GRACE: Final = timedelta(seconds=60)
+"""A message that was neither taken nor handed back is lost when its queue's TTL and this are over (DESIGN 7)."""
 
 
 def publish(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> None:
@@ -36,11 +36,13 @@ def publish(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> Non
         context=_context(draft, run),
         env=spec.env,
         cwd=spec.cwd,
+        code=spec.code,
         timeout_seconds=spec.timeout,
         inputs=_inputs(draft, run, spec),
+        secrets=spec.secrets,
     )
     draft.effects.append(PublishTask(message, attempt.publications))
-    set_timer(draft, task, "queued_deadline", draft.now + QUEUED_GRACE)
+    set_timer(draft, task, "queued_deadline", draft.now + _ttl(draft, attempt.queue) + QUEUED_GRACE)
 
 
 def publish_again(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> None:
@@ -60,11 +62,20 @@ def input_fault(draft: Draft, run: Run, spec: Task) -> str | None:
         size += len(output.value.encode())
     if size > INPUT_BYTES_MAX:
         return f"the outputs that it takes in have {size} bytes, and {INPUT_BYTES_MAX} are allowed"
-    for ref in spec.command.args if isinstance(spec.command, Argv) else ():
-        if isinstance(ref, OutputRef) and not _has_part(draft, run, ref):
+    for ref in output_refs(spec.command):
+        if not _has_part(draft, run, ref):
             path = "".join(f"[{part!r}]" for part in ref.path)
             return f"the output of task {ref.task_id!r} has no part {path}"
     return None
+
+
+def _ttl(draft: Draft, queue: QueueName) -> timedelta:
+    """Return the TTL of a queue; one of its own is recorded, for headway.toml may say another when an audit asks."""
+    limits = draft.snapshot.limits
+    if draft.snapshot.replayed is None and queue not in limits:
+        return timedelta(seconds=ANY_QUEUE.ttl_seconds)
+    milliseconds = draft.fact(f"ttl_ms {queue}", lambda: int(limits[queue].ttl_seconds * 1000))
+    return timedelta(milliseconds=int(milliseconds or ANY_QUEUE.ttl_seconds * 1000))
 
 
 def _context(draft: Draft, run: Run) -> RunContext:

@@ -4,8 +4,9 @@ The decision about `started` is the gate of the whole system: an attempt is gran
 (P2). Everything else that speaks of an attempt must show its token and be about the attempt as it stands.
 """
 
-from typing import Any, Final
+from typing import Final
 
+from headway.protocol.codec import address_of
 from headway.protocol.dag import Task as TaskSpec
 from headway.protocol.messages import (
     AttemptMessage,
@@ -35,8 +36,8 @@ from headway.protocol.states import (
 from .assignment import publish_again
 from .changes import (
     after_seconds,
-    clear_timers,
     end_task,
+    forget_timers,
     hold,
     move_attempt,
     move_task,
@@ -52,8 +53,6 @@ UNROUTABLE_RETRY_SECONDS: Final = 1.0
 INFRASTRUCTURE_REASONS: Final = frozenset({EndReason.LEASE, EndReason.SHUTDOWN})
 """Ends that a worker brought about for reasons of its own: they spend `infra_retries`, never `retries`."""
 
-PUBLICATION_TIMERS: Final = ("queued_deadline", "queued_timeout", "republish")
-
 
 def decide_started(draft: Draft, event: Started) -> Decision:
     """A slot is ready: grant, grant again to the same boot, or tell it to drop."""
@@ -68,9 +67,11 @@ def decide_started(draft: Draft, event: Started) -> Decision:
         reason = f"the attempt is {attempt.state}"
         return draft.ignored(reason, _drop(event, reason))
     standing = draft.fact("boot", lambda: _standing(draft, BootKey(event.worker, event.boot)))
+    if standing == WorkerState.ENDED:
+        return draft.ignored(f"boot {event.boot} of worker {event.worker} has ended: nothing is granted to it any more")
     if standing != WorkerState.ONLINE:
         return draft.ignored(f"boot {event.boot} of worker {event.worker} is {standing}: it must report first")
-    clear_timers(draft, task, *PUBLICATION_TIMERS)
+    forget_timers(draft, task)
     move_attempt(
         draft,
         attempt,
@@ -148,7 +149,7 @@ def decide_refusal(draft: Draft, event: Refused | Rejected) -> Decision:
         finished_at=draft.now,
         decided_by=draft.envelope.ref,
     )
-    clear_timers(draft, task, *PUBLICATION_TIMERS)
+    forget_timers(draft, task)
     _rerun_or_fail(draft, run, task, EndReason.REFUSED, detail)
     return draft.applied()
 
@@ -247,22 +248,11 @@ def _standing(draft: Draft, key: BootKey) -> str:
 
 
 def _grant(event: Started) -> SendOrder:
-    return SendOrder(event.worker, Grant(**_address(event), boot=event.boot))
+    return SendOrder(event.worker, Grant(**address_of(event), boot=event.boot))
 
 
 def _drop(event: Started, detail: str) -> SendOrder:
-    return SendOrder(event.worker, Drop(**_address(event), boot=event.boot, detail=detail))
-
-
-def _address(event: AttemptMessage) -> dict[str, Any]:
-    return {
-        "dag_id": event.dag_id,
-        "run_id": event.run_id,
-        "task_id": event.task_id,
-        "map_index": event.map_index,
-        "try_number": event.try_number,
-        "token": event.token,
-    }
+    return SendOrder(event.worker, Drop(**address_of(event), boot=event.boot, detail=detail))
 
 
 def _failure_of(event: Finished) -> EndReason | None:

@@ -7,6 +7,7 @@ says that the table has no row: the decision is dropped and the event ignored wi
 
 import hashlib
 from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
@@ -34,6 +35,15 @@ from .rows import Attempt, AttemptKey, Run, TaskInstance, TaskKey, Timer, TimerK
 from .snapshot import Draft, FollowUp, Transition
 
 _replace = msgspec.structs.replace
+
+TIMER_STATES: Final[dict[TimerKind, tuple[TaskState, ...]]] = {
+    "retry": (TaskState.UP_FOR_RETRY,),
+    "queued_deadline": (TaskState.QUEUED,),
+    "republish": (TaskState.QUEUED,),
+    "queued_timeout": (TaskState.SCHEDULED, TaskState.QUEUED),
+    "stop": (TaskState.RUNNING,),
+}
+"""The states in which each kind of timer means something; in any other it is dropped."""
 
 
 class NoSuchChange(Exception):
@@ -115,6 +125,11 @@ def clear_timers(draft: Draft, task: TaskInstance, *timers: TimerKind) -> None:
         draft.changes.timers[TimerKey(task.run_id, task.task_id, task.map_index, timer)] = None
 
 
+def forget_timers(draft: Draft, task: TaskInstance) -> None:
+    """Forget all timers that a task instance may have in the state that it is about to leave for good."""
+    clear_timers(draft, task, *(timer for timer, states in TIMER_STATES.items() if task.state in states))
+
+
 def current_attempt(draft: Draft, task: TaskInstance) -> Attempt:
     """Return the attempt of a task instance that is queued or running; raise Corrupt where there is none."""
     attempt = draft.attempt(AttemptKey(task.run_id, task.task_id, task.map_index, task.try_number))
@@ -179,7 +194,7 @@ def end_task(
     draft: Draft, task: TaskInstance, change: TaskChange, *, reason: EndReason | None = None, detail: str = ""
 ) -> None:
     """Move a task instance to a final state, tell its downstreams, and end the run if it was the last."""
-    clear_timers(draft, task, "queued_deadline", "queued_timeout", "republish", "stop")
+    forget_timers(draft, task)
     moved = move_task(draft, task, change, reason=reason, detail=detail, hold=None)
     spread_end(draft, draft.run_of(moved), moved)
     end_run_if_done(draft, draft.run_of(moved))

@@ -20,15 +20,21 @@ from headway.protocol.messages import (
     DeliveryLimit,
     Event,
     Expired,
+    Finished,
     LeaseTimer,
     Missing,
+    NotHeld,
     Offline,
+    Refused,
+    Rejected,
     Started,
     TaskTimer,
     Trigger,
     Unroutable,
+    WorkerLost,
 )
 from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
+from headway.protocol.states import WorkerState
 
 from .graph import Graph
 from .rows import AttemptKey, BootKey, Run, TaskKey, TimerKey, VersionKey
@@ -83,8 +89,12 @@ def _add(wanted: Needs, snapshot: Snapshot, event: Event) -> None:
 
 
 def _add_worker(wanted: Needs, snapshot: Snapshot, worker: WorkerName) -> None:
+    """Add the boots of a name, and what those hold that may hold anything: of an ended one all is reported."""
     wanted.workers.add(worker)
-    wanted.held |= snapshot.boots.get(worker, set())
+    for key in snapshot.boots.get(worker, ()):
+        boot = snapshot.workers.rows.get(key)
+        if boot is not None and boot.state is not WorkerState.ENDED:
+            wanted.held.add(key)
 
 
 def _add_trigger(wanted: Needs, snapshot: Snapshot, event: Trigger) -> None:
@@ -129,15 +139,12 @@ def _add_named(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
 
 def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run, graph: Graph) -> None:
     match event:
-        case Started():
+        case Expired() | DeliveryLimit() | Missing() | TaskTimer(timer="queued_deadline" | "republish"):
+            _add_inputs(wanted, run, graph, event.task_id)
+        case Finished() | WorkerLost() | NotHeld() | Refused() | Rejected() | TaskTimer(timer="queued_timeout"):
+            _add_downstream(wanted, run, graph, event.task_id, 0)
+        case AttemptMessage() | TaskTimer():
             pass
-        case Expired() | DeliveryLimit() | Missing():
-            _add_inputs(wanted, run, graph, event.task_id)
-        case TaskTimer():
-            _add_inputs(wanted, run, graph, event.task_id)
-            _add_downstream(wanted, run, graph, event.task_id, 0)
-        case AttemptMessage():
-            _add_downstream(wanted, run, graph, event.task_id, 0)
         case Capacity():
             _add_admitted(wanted, run, graph, event)
         case Cancel():
@@ -151,6 +158,8 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
 def _add_timer(wanted: Needs, snapshot: Snapshot, event: TaskTimer) -> None:
     key = TaskKey(event.run_id, event.task_id, event.map_index)
     wanted.timers.add(TimerKey(*key, event.timer))
+    if event.timer == "queued_timeout":
+        wanted.timers.add(TimerKey(*key, "republish"))
     _add_current(wanted, snapshot, key)
     task = snapshot.tasks.rows.get(key)
     if task is not None:

@@ -3,6 +3,7 @@
 Field names are column names. Times are aware UTC, durations seconds. A row never changes: `changes.py` makes a new one.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import msgspec
 from headway.protocol.messages import TimerKind
 from headway.protocol.names import UNMAPPED, BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from headway.protocol.states import AttemptState, EndReason, HoldReason, Intent, RunState, TaskState, WorkerState
+from headway.protocol.topology import QueueLimits
 
 Params = dict[str, str | int | float | bool | None]
 
@@ -196,12 +198,21 @@ class Timer(Row, frozen=True, kw_only=True):
 
 
 class QueueRow(Row, frozen=True, kw_only=True):
-    """A queue of tasks over all partitions: how many wait, how many are published, how many slots serve it."""
+    """A queue of tasks over all partitions: how many wait, how many are published, how many slots serve it.
+
+    `window` is what an operator says of it (headway.toml), and not stored.
+    """
 
     queue: QueueName
     queued: int = 0
     waiting: int = 0
     slots: int = 0
+    window: int | None = None
+
+    def limited(self, limits: Mapping[QueueName, QueueLimits]) -> "QueueRow":
+        """Return the same with the window that these limits give it."""
+        own = limits.get(self.queue)
+        return self if own is None else msgspec.structs.replace(self, window=own.window)
 
 
 class Worker(Row, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ task of a run is released before the last slice of its creation.
 from datetime import UTC
 from typing import Final, Literal, assert_never
 
+from headway.protocol.codec import address_of
 from headway.protocol.errors import Corrupt, InvalidName
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Cancel, Continue, DagVersion, Stop, TaskTimer, TimerKind, Trigger
@@ -26,6 +27,7 @@ from headway.protocol.states import (
 
 from .assignment import publish_again
 from .changes import (
+    TIMER_STATES,
     after_seconds,
     change_run,
     change_task,
@@ -45,15 +47,6 @@ from .snapshot import Decision, Draft, FollowUp, SendOrder, Transition
 
 STOP_REPEAT_SECONDS: Final = 15.0
 """Until the order to end a child is repeated: longer than a worker takes to TERM and KILL one."""
-
-TIMER_STATES: Final = {
-    "retry": (TaskState.UP_FOR_RETRY,),
-    "queued_deadline": (TaskState.QUEUED,),
-    "republish": (TaskState.QUEUED,),
-    "queued_timeout": (TaskState.SCHEDULED, TaskState.QUEUED),
-    "stop": (TaskState.RUNNING,),
-}
-"""The states in which each kind of timer means something; in any other it is dropped."""
 
 
 def decide_dag_version(draft: Draft, event: DagVersion) -> Decision:
@@ -150,8 +143,9 @@ def decide_continue(draft: Draft, event: Continue) -> Decision:
 
 def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
     """Retry, publish again, run out of patience, or repeat the order to stop: a stored timer is due."""
-    stored = draft.snapshot.timers.rows[TimerKey(event.run_id, event.task_id, event.map_index, event.timer)]
-    if stored is None or (stored.dag_id, stored.due) != (event.dag_id, event.due) or stored.due > draft.now:
+    # A fact, since a timer whose event was quarantined is put off without a record.
+    due = draft.fact("due", lambda: _stored_due(draft, event))
+    if due != event.due.astimezone(UTC).isoformat() or event.due > draft.now:
         return draft.ignored("no such timer is due")
     run = draft.run(event.run_id)
     task = draft.task(TaskKey(event.run_id, event.task_id, event.map_index))
@@ -161,6 +155,11 @@ def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
     if task.state not in TIMER_STATES[event.timer]:
         return draft.applied(f"the timer is dropped: the task is {task.state}")
     return draft.applied(_ring(draft, run, task, event.timer))
+
+
+def _stored_due(draft: Draft, event: TaskTimer) -> str | None:
+    stored = draft.snapshot.timers.rows[TimerKey(event.run_id, event.task_id, event.map_index, event.timer)]
+    return None if stored is None or stored.dag_id != event.dag_id else stored.due.astimezone(UTC).isoformat()
 
 
 def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
@@ -258,7 +257,6 @@ def _cancel_task(draft: Draft, task: TaskInstance) -> None:
         return
     if task.state is TaskState.QUEUED:
         _withdraw(draft, task, EndReason.CANCELLED)
-    clear_timers(draft, task, "retry")
     end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=detail)
 
 
@@ -276,6 +274,8 @@ def _withdraw(draft: Draft, task: TaskInstance, reason: EndReason) -> None:
 def _lose_patience(draft: Draft, run: Run, task: TaskInstance) -> str:
     slots = draft.fact("slots", lambda: draft.snapshot.queues[task.queue].slots)
     reason = EndReason.NO_CAPACITY if slots else EndReason.NO_WORKERS
+    if draft.snapshot.timers.rows[TimerKey(*task.key, "republish")] is not None:
+        reason = EndReason.UNROUTABLE
     spec = draft.graph(run).task(task.task_id)
     if spec.on_queued_timeout == "requeue":
         set_timer(draft, task, "queued_timeout", after_seconds(draft, spec.queued_timeout or 0))
@@ -291,16 +291,7 @@ def _order_stop(draft: Draft, task: TaskInstance) -> None:
     attempt = current_attempt(draft, task)
     if attempt.worker is None or attempt.boot is None:
         raise Corrupt(detail=f"task {task.task_id} of run {task.run_id} is running, and nobody holds it")
-    order = Stop(
-        dag_id=task.dag_id,
-        run_id=task.run_id,
-        task_id=task.task_id,
-        map_index=task.map_index,
-        try_number=task.try_number,
-        token=attempt.token,
-        boot=attempt.boot,
-        reason=EndReason.CANCELLED,
-    )
+    order = Stop(**address_of(attempt), boot=attempt.boot, reason=EndReason.CANCELLED)
     draft.effects.append(SendOrder(attempt.worker, order))
     set_timer(draft, task, "stop", after_seconds(draft, STOP_REPEAT_SECONDS))
 

@@ -7,7 +7,7 @@ and looking at one that was never loaded is a mistake of `needs.py`, hence a Key
 that comes to nothing is dropped without a trace.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from headway.protocol.errors import Corrupt
 from headway.protocol.messages import Drop, Event, Grant, Role, Stop, Task
 from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.states import FINAL_RUN_STATES, FINAL_TASK_STATES, OPEN_ATTEMPT_STATES, AttemptState
+from headway.protocol.topology import NO_LIMITS, QueueLimits
 
 from .graph import Graph
 from .rows import (
@@ -134,6 +135,7 @@ def moved(row: QueueRow, delta: QueueDelta | None) -> QueueRow:
         queued=row.queued + delta.queued,
         waiting=row.waiting + delta.waiting,
         slots=row.slots + delta.slots,
+        window=row.window,
     )
 
 
@@ -208,7 +210,7 @@ class Loaded(Generic[K, R]):
             self.rows[key] = row
 
     def settle(self, ended: Callable[[R], bool]) -> None:
-        """Take what was decided for what is stored; keep neither what ended nor what was not there."""
+        """Take what was decided for what is stored; keep neither what that ended nor what was not there."""
         for key in (*self.origin, *self._absent):
             row = self.rows.get(key)
             if row is None or ended(row):
@@ -228,8 +230,9 @@ class Loaded(Generic[K, R]):
 class Snapshot:
     """Rows as loaded and as decided since. `replayed` holds recorded facts while an audit decides again."""
 
-    def __init__(self) -> None:
-        """Begin with nothing loaded and nothing decided."""
+    def __init__(self, limits: Mapping[QueueName, QueueLimits] = NO_LIMITS) -> None:
+        """Begin with nothing loaded and nothing decided; `limits` are those of queues that have their own."""
+        self.limits = limits
         self.dags: Loaded[DagId, DagRow] = Loaded()
         self.runs: Loaded[RunId, Run] = Loaded()
         self.tasks: Loaded[TaskKey, TaskInstance] = Loaded()

@@ -7,10 +7,10 @@ behind what is on its way there: words about a worker travel in a queue of their
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 
+from headway.protocol.codec import address_of
 from headway.protocol.messages import (
     BootMessage,
     Heartbeat,
@@ -23,7 +23,7 @@ from headway.protocol.messages import (
 )
 from headway.protocol.states import WorkerState
 
-from .rows import Attempt, AttemptKey, BootKey, Worker
+from .rows import AttemptKey, BootKey, Worker
 from .snapshot import Decision, Draft, FollowUp
 
 _replace = msgspec.structs.replace
@@ -130,7 +130,9 @@ def _end(draft: Draft, worker: Worker, state: WorkerState, detail: str) -> None:
         _count_slots(draft, worker, -1)
     draft.changes.workers[worker.key] = _replace(worker, state=state)
     for attempt in draft.snapshot.held_by(worker.key):
-        draft.effects.append(FollowUp(WorkerLost(**_address(attempt, worker), detail=detail), in_line=True))
+        draft.effects.append(
+            FollowUp(WorkerLost(**address_of(attempt), **worker.key._asdict(), detail=detail), in_line=True)
+        )
 
 
 def _count_slots(draft: Draft, worker: Worker, sign: int) -> None:
@@ -143,21 +145,10 @@ def _miss_what_is_not_held(draft: Draft, worker: Worker, event: Heartbeat) -> No
     for attempt in draft.snapshot.held_by(worker.key):
         if attempt.key not in listed and attempt.granted_seq < event.seq:
             detail = f"worker {worker.worker} lives and does not hold it"
-            draft.effects.append(FollowUp(NotHeld(**_address(attempt, worker), detail=detail), in_line=True))
+            draft.effects.append(
+                FollowUp(NotHeld(**address_of(attempt), **worker.key._asdict(), detail=detail), in_line=True)
+            )
 
 
 def _held_key(held: Held) -> AttemptKey:
     return AttemptKey(held.run_id, held.task_id, held.map_index, held.try_number)
-
-
-def _address(attempt: Attempt, worker: Worker) -> dict[str, Any]:
-    return {
-        "dag_id": attempt.dag_id,
-        "run_id": attempt.run_id,
-        "task_id": attempt.task_id,
-        "map_index": attempt.map_index,
-        "try_number": attempt.try_number,
-        "token": attempt.token,
-        "worker": worker.worker,
-        "boot": worker.boot,
-    }

@@ -1,4 +1,4 @@
-"""The process that reads one DAG file: `python -m ...parser.child FD FILE TIMEOUT_SECONDS MEMORY_BYTES`.
+"""The process that reads one DAG file: `python -m ...parser.child FD FILE FOLDER TIMEOUT_SECONDS MEMORY_BYTES`.
 
 It limits itself, runs the file, and writes one `Report` as one line of JSON to the file descriptor FD. Whatever the
 file does (prints, exits, loops, eats memory, kills its process) ends in a report, or in none, and then the parent finds
@@ -22,13 +22,13 @@ from .report import LAST_CHANCE_SECONDS, Limits, Report
 
 def main(arguments: list[str]) -> NoReturn:
     """Read the file that the arguments name, write the report, and end this process."""
-    pipe, file = int(arguments[0]), arguments[1]
-    limits = Limits(timeout_seconds=float(arguments[2]), memory_bytes=int(arguments[3]))
+    pipe, file, folder = int(arguments[0]), arguments[1], arguments[2]
+    limits = Limits(timeout_seconds=float(arguments[3]), memory_bytes=int(arguments[4]))
     os.set_inheritable(pipe, False)
     gc.disable()  # nothing lives long enough here to be worth collecting
     unlimited = _limit(limits)
     try:
-        report = read_file(file)
+        report = read_file(file, folder)
     except BaseException as error:  # noqa: BLE001 - an author can raise anything, and the report is where it goes
         resource.setrlimit(resource.RLIMIT_AS, unlimited)  # to have the memory for saying so
         report = Report(problems=(explain(error, file=file, limits=limits),))

@@ -14,7 +14,7 @@ from headway.protocol.limits import DAG_FILE_BYTES_MAX
 from headway.protocol.names import DagId
 
 from .process import DEFAULT_LIMITS, parse_file
-from .report import DOCUMENT_SUFFIX, FileProblem, Limits, ParsedFile
+from .report import DOCUMENT_SUFFIXES, FileProblem, Limits, ParsedFile
 
 _SKIPPED: Final = ("_", ".")
 """First characters of files and folders that hold no DAG: helper modules, caches, what git and editors keep."""
@@ -30,9 +30,11 @@ def scan(folder: Path) -> list[Path]:
     return sorted(path for path in _walk(folder) if _may_hold_dag(path))
 
 
-def parse_files(paths: Sequence[Path], *, limits: Limits = DEFAULT_LIMITS) -> list[ParsedFile]:
+def parse_files(
+    paths: Sequence[Path], *, limits: Limits = DEFAULT_LIMITS, folder: Path | None = None
+) -> list[ParsedFile]:
     """Read files, as many at a time as there are processors; ids that two of them claim are problems of both."""
-    read = partial(parse_file, timeout_seconds=limits.timeout_seconds, memory_bytes=limits.memory_bytes)
+    read = partial(parse_file, timeout_seconds=limits.timeout_seconds, memory_bytes=limits.memory_bytes, folder=folder)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return refuse_doubles(list(pool.map(read, paths)))
 
@@ -67,7 +69,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _may_hold_dag(path: Path) -> bool:
-    if path.name.endswith(DOCUMENT_SUFFIX):
+    if path.name.endswith(DOCUMENT_SUFFIXES):
         return True
     if path.suffix != ".py":
         return False

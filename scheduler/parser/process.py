@@ -23,7 +23,7 @@ from headway.protocol.errors import MalformedMessage
 from headway.protocol.limits import DAG_BYTES_MAX, DAG_FILE_BYTES_MAX
 
 from .explain import say_time_is_up
-from .report import DOCUMENT_SUFFIX, LAST_CHANCE_SECONDS, FileProblem, Limits, ParsedDag, ParsedFile, Report
+from .report import DOCUMENT_SUFFIXES, LAST_CHANCE_SECONDS, FileProblem, Limits, ParsedDag, ParsedFile, Report
 
 DEFAULT_LIMITS: Final = Limits()
 
@@ -48,18 +48,22 @@ def parse_file(
     *,
     timeout_seconds: float = DEFAULT_LIMITS.timeout_seconds,
     memory_bytes: int = DEFAULT_LIMITS.memory_bytes,
+    folder: Path | None = None,
 ) -> ParsedFile:
-    """Return the DAGs of a file and all that is wrong with it; raises nothing for whatever the file holds."""
+    """Return the DAGs of a file and all that is wrong with it; raises nothing for whatever the file holds.
+
+    `folder` is the folder of DAG files, if it is read as one of that: code is then named by its path from there.
+    """
     fault = _refuse_unread(path)
     if fault is not None:
         return ParsedFile(file=str(path), problems=(FileProblem(message=fault),))
     limits = Limits(timeout_seconds=timeout_seconds, memory_bytes=memory_bytes)
-    return _as_parsed(path, _ask_child(path.absolute(), limits))
+    return _as_parsed(path, _ask_child(path.absolute(), limits, str(folder.absolute()) if folder else ""))
 
 
 def _refuse_unread(path: Path) -> str | None:
-    if not path.name.endswith((".py", DOCUMENT_SUFFIX)):
-        return f"not a DAG file by its name: call it *.py or *{DOCUMENT_SUFFIX}"
+    if not path.name.endswith((".py", *DOCUMENT_SUFFIXES)):
+        return "not a DAG file by its name: call it *.py, *.dag.json or *.dag.yaml"
     try:
         found = path.stat()
     except OSError as error:
@@ -88,12 +92,12 @@ def _as_dag(reported: bytes) -> ParsedDag:
     return ParsedDag(dag=dag, body=body, digest=hashlib.sha256(body).hexdigest(), task_count=len(dag.tasks))
 
 
-def _ask_child(path: Path, limits: Limits) -> Report:
+def _ask_child(path: Path, limits: Limits, folder: str) -> Report:
     """Start a child for the file and return what it says, or what can be said in its place."""
     deadline = time.monotonic() + limits.timeout_seconds + GRACE_SECONDS
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb"):
-        child = _start_child(path, limits, writing)
+        child = _start_child((str(writing), str(path), folder), limits, writing)
         os.close(writing)
         try:
             line = _read_line(reading, deadline)
@@ -110,10 +114,9 @@ def _ask_child(path: Path, limits: Limits) -> Report:
     return Report(problems=(FileProblem(message=fault),))
 
 
-def _start_child(path: Path, limits: Limits, writing: int) -> subprocess.Popen[bytes]:
-    arguments = (str(writing), str(path), str(limits.timeout_seconds), str(limits.memory_bytes))
+def _start_child(what: tuple[str, ...], limits: Limits, writing: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        (*_CLEAN, *_PYTHON, *arguments),
+        (*_CLEAN, *_PYTHON, *what, str(limits.timeout_seconds), str(limits.memory_bytes)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -15,11 +15,12 @@ import msgspec
 
 from headway.protocol.authoring import DAG, DAGS_MADE, Place
 from headway.protocol.dag import Dag
-from headway.protocol.document import read_document
+from headway.protocol.document import Document, read_document
 from headway.protocol.names import TaskId
-from headway.protocol.validation import validate
+from headway.protocol.validation import Problem, validate
 
-from .report import DOCUMENT_SUFFIX, FIRST_LINE, FileProblem, Report
+from .code import locate_code
+from .report import DOCUMENT_SUFFIXES, FIRST_LINE, YAML_SUFFIXES, FileProblem, Report
 
 MODULE_NAME: Final = "headway_dag_file"
 """The name under which a DAG file runs: not its own, which might hide a module of the standard library."""
@@ -33,21 +34,29 @@ class _Found(msgspec.Struct, frozen=True):
     places: dict[TaskId, Place]
 
 
-def read_file(file: str) -> Report:
-    """Read a DAG file; raise whatever the file raises."""
+def read_file(file: str, folder: str) -> Report:
+    """Read a DAG file, of a folder unless that is empty; raise whatever the file raises."""
     body = Path(file).read_bytes()
-    return _read_document(body, file) if file.endswith(DOCUMENT_SUFFIX) else _read_python(body, file)
+    read = _read_document if file.endswith(DOCUMENT_SUFFIXES) else _read_python
+    return read(body, file, folder)
 
 
-def _read_document(body: bytes, file: str) -> Report:
-    document = read_document(body)
+def _read_document(body: bytes, file: str, folder: str) -> Report:
+    document = _read_yaml(body) if file.endswith(YAML_SUFFIXES) else read_document(body)
     if document.dag is None:
         return Report(problems=tuple(FileProblem(line=fault.line, message=fault.message) for fault in document.faults))
     places = {task_id: Place(file, line) for task_id, line in document.lines.items()}
-    return _judge([_Found(document.dag, Place(file, FIRST_LINE), places)], file)
+    return _judge([_Found(document.dag, Place(file, FIRST_LINE), places)], file, folder)
 
 
-def _read_python(body: bytes, file: str) -> Report:
+def _read_yaml(body: bytes) -> Document:
+    """Read a YAML document; what reads it costs 20 ms to import, and other files need not pay."""
+    from headway.protocol.yaml_document import read_yaml_document  # noqa: PLC0415 - see above
+
+    return read_yaml_document(body)
+
+
+def _read_python(body: bytes, file: str, folder: str) -> Report:
     made: list[DAG] = []
     token = DAGS_MADE.set(made)
     try:
@@ -58,7 +67,7 @@ def _read_python(body: bytes, file: str) -> Report:
     if not kept and not lost:
         text = "no DAG in it: keep one in a name of the module, or skip the file by a name that starts with '_'"
         return Report(problems=(FileProblem(message=text),))
-    report = _judge([_built(dag) for dag in kept], file)
+    report = _judge([_built(dag) for dag in kept], file, folder)
     return Report(dags=report.dags, problems=(*report.problems, *lost))
 
 
@@ -96,23 +105,24 @@ def _built(dag: DAG) -> _Found:
     return _Found(value, dag.place, places)
 
 
-def _judge(found: list[_Found], file: str) -> Report:
+def _judge(found: list[_Found], file: str, folder: str) -> Report:
     """Return the DAGs without a fault, and the faults of the others."""
     uses = Counter(one.dag.dag_id for one in found)
     dags: list[msgspec.Raw] = []
     problems: list[FileProblem] = []
     for one in found:
-        faults = list(_faults(one, file))
+        located = locate_code(one.dag, file, folder)
+        faults = list(_faults(one, located.problems, file))
         if uses[one.dag.dag_id] > 1:
             text = f"DAG id {one.dag.dag_id!r} is used {uses[one.dag.dag_id]} times in this file: give each DAG its own"
             faults.append(_problem(one, text, one.place, file))
         problems += faults
-        dags += [] if faults else [msgspec.Raw(msgspec.json.encode(one.dag))]
+        dags += [] if faults else [msgspec.Raw(msgspec.json.encode(located.dag))]
     return Report(dags=tuple(dags), problems=tuple(problems))
 
 
-def _faults(one: _Found, file: str) -> Iterator[FileProblem]:
-    for problem in validate(one.dag):
+def _faults(one: _Found, of_code: tuple[Problem, ...], file: str) -> Iterator[FileProblem]:
+    for problem in (*validate(one.dag), *of_code):
         place = one.place if problem.task_id is None else one.places.get(problem.task_id, one.place)
         yield _problem(one, problem.message, place, file)
 

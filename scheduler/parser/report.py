@@ -8,7 +8,8 @@ from headway.protocol.dag import Dag
 
 FIRST_LINE: Final = 1
 
-DOCUMENT_SUFFIX: Final = ".dag.json"
+YAML_SUFFIXES: Final = (".dag.yaml", ".dag.yml")
+DOCUMENT_SUFFIXES: Final = (".dag.json", *YAML_SUFFIXES)
 
 LAST_CHANCE_SECONDS: Final = 1.0
 """How much longer a file may run that swallows the end of its time."""

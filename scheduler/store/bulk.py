@@ -4,6 +4,7 @@ One round trip and a few microseconds of Python a row, on PostgreSQL (json_to_re
 alike; msgspec writes the array straight from the Structs. PostgreSQL's text cannot hold U+0000, so it is replaced.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -11,22 +12,28 @@ import msgspec
 from sqlalchemy import Column, Dialect, Subquery, Table, text
 from sqlalchemy.types import TypeEngine
 
-from .tables import UtcTime
+from .columns import UtcTime
 
 _encoder: Final = msgspec.json.Encoder()
-_NUL: Final = rb"\u0000"
-_REPLACEMENT: Final = rb"\ufffd"
+_NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""An escaped U+0000: behind an odd number of backslashes, since an even one is text that shows a backslash."""
+
+_REPLACEMENT: Final = rb"\1\\ufffd"
 
 
 def encode_rows(rows: Iterable[object]) -> str:
     """Write rows (Structs or dictionaries) as the parameter of a rows source."""
-    return _encoder.encode(rows if isinstance(rows, list) else list(rows)).replace(_NUL, _REPLACEMENT).decode()
+    return _without_nul(_encoder.encode(rows if isinstance(rows, list) else list(rows)))
 
 
 def encode_guarded(pairs: Iterable[tuple[object, object]]) -> str:
     """Write rows, each with its guard's fields beside its own."""
     parts = [_encoder.encode(row)[:-1] + b"," + _encoder.encode(guard)[1:] for row, guard in pairs]
-    return (b"[" + b",".join(parts) + b"]").replace(_NUL, _REPLACEMENT).decode()
+    return _without_nul(b"[" + b",".join(parts) + b"]")
+
+
+def _without_nul(encoded: bytes) -> str:
+    return (_NUL.sub(_REPLACEMENT, encoded) if rb"\u0000" in encoded else encoded).decode()
 
 
 def rows_source(

@@ -28,14 +28,25 @@ IDLE_TIMEOUT_MS: Final = 30_000
 WRITES: Final = "headway_writes"
 """The execution option of a connection whose transactions write."""
 
-_REFUSALS: Final = (
-    "password authentication failed",
-    "no password supplied",
-    "role",
-    "does not exist",
-    "permission denied",
-    "pg_hba",
+KEEPALIVE: Final = {
+    "keepalives_idle": 10,  # seconds of silence after which the server is asked whether it is there
+    "keepalives_interval": 5,  # seconds between two questions
+    "keepalives_count": 3,  # questions without an answer: 25 s in all, less than the server lets us idle
+    "tcp_user_timeout": 20_000,  # milliseconds that what was sent may stand unacknowledged
+}
+"""For a network that is cut without a word: without them a thread would wait in recv() for hours."""
+
+_REFUSED_STATES: Final = ("28", "3D000")
+_AWAY_STATES: Final = ("08", "53", "57", "25006", "25P03", "25P04")
+"""Classes and codes of SQLSTATE: connection, resources, shutdown; a standby that writes are sent to after a failover;
+a transaction that idled or took too long because we were frozen."""
+
+_REFUSALS: Final = re.compile(
+    r"password authentication failed|no password supplied|pg_hba|permission denied"
+    r'|(role|database) ".*" (does not exist|is not permitted to log in)'
 )
+"""The same by text: a connection that fails has no SQLSTATE (libpq keeps it). A full server speaks of roles too."""
+
 _AWAY: Final = (psycopg.OperationalError, psycopg.InterfaceError, sqlite3.OperationalError, sqlite3.InterfaceError)
 _PASSWORD: Final = re.compile(r":(?!//).*@")
 """What may be a password in a URL that cannot be read: up to the last @, whatever was forgotten to be quoted in it."""
@@ -55,7 +66,7 @@ def make_engine(url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
             options = f"-c lock_timeout={lock_timeout_ms} -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"
             return sqlalchemy.create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
-                connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "options": options},
+                connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "options": options} | KEEPALIVE,
             )
         case "sqlite":
             engine = sqlalchemy.create_engine(parsed)
@@ -91,11 +102,12 @@ def translate(error: BaseException, url: str) -> HeadwayError | None:
     detail = text.splitlines()[0] if text else type(error).__name__
     if any(mark in detail for mark in _CORRUPT):
         return Corrupt(detail=f"{url}: {detail}")
-    if not isinstance(error, _AWAY):
-        return None
-    if any(mark in text for mark in _REFUSALS):
+    state = getattr(error, "sqlstate", None) or ""
+    if state.startswith(_REFUSED_STATES) or (not state and isinstance(error, _AWAY) and _REFUSALS.search(text)):
         return DatabaseRefused(url=url, detail=detail)
-    return DatabaseUnavailable(url=url, detail=detail)
+    if state.startswith(_AWAY_STATES) or isinstance(error, _AWAY):
+        return DatabaseUnavailable(url=url, detail=detail)
+    return None
 
 
 def _prepare_sqlite(lock_timeout_ms: int, connection: Any, _record: object) -> None:  # noqa: ANN401 - sqlite3's own

@@ -6,17 +6,16 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, Engine, and_, func, or_, select
 
-from headway.protocol.codec import decode_dag
-from headway.protocol.dag import Dag, Task
+from headway.protocol.dag import Task
 from headway.protocol.errors import UnknownRun, UnknownTask
 from headway.protocol.names import QueueName
 from headway.protocol.states import AttemptState, RunState, TaskState, WorkerState
 
-from ..core.rows import Attempt, QueueRow, Run, TaskInstance, Worker
+from ..core.rows import Attempt, QueueRow, Run, TaskInstance, VersionKey, Worker
 from . import tables as t
 from .bulk import encode_rows, rows_source
 from .engine import translated
-from .load import to_struct, unpack_value
+from .load import read_dag, to_struct
 from .reads import one_moment
 
 
@@ -58,7 +57,7 @@ def collect_evidence(engine: Engine, run_id: str, task_id: str, map_index: int) 
         if found is None:
             raise UnknownRun(run_id=run_id)
         run = to_struct(Run, found)
-        spec = _spec(_dag(connection, run), task_id)
+        spec = _spec(connection, run, task_id)
         task = _task(connection, run_id, task_id, map_index)
         if spec is None or (task is None and run.state is not RunState.QUEUED):
             raise UnknownTask(run_id=run_id, task_id=task_id)
@@ -77,18 +76,9 @@ def collect_evidence(engine: Engine, run_id: str, task_id: str, map_index: int) 
         )
 
 
-def _dag(connection: Connection, run: Run) -> Dag:
-    version, value = t.dag_versions.c, t.dag_values.c
-    statement = (
-        select(value.value)
-        .join(t.dag_versions, version.digest == value.digest)
-        .where(version.dag_id == run.dag_id, version.version == run.version)
-    )
-    return decode_dag(unpack_value(connection.execute(statement).scalar_one()))
-
-
-def _spec(dag: Dag, task_id: str) -> Task | None:
-    return next((task for task in dag.tasks if task.task_id == task_id), None)
+def _spec(connection: Connection, run: Run, task_id: str) -> Task | None:
+    dag = read_dag(connection, VersionKey(run.dag_id, run.version))
+    return next((task for task in dag.tasks if task.task_id == task_id), None) if dag is not None else None
 
 
 def _task(connection: Connection, run_id: str, task_id: str, map_index: int) -> TaskInstance | None:

@@ -7,13 +7,14 @@ from sqlalchemy import Connection, Engine, select
 
 from headway.protocol.names import RunId, partition_label
 
-from ..core.graph import Graph
+from ..core.graph import Graph, compile_graph
 from ..core.replay import Recorded, Subject
 from ..core.rows import VersionKey
 from ..core.snapshot import Transition
 from . import tables as t
 from .engine import translated
-from .load import read_graph
+from .load import read_dag
+from .reads import one_moment
 
 
 class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,22 +35,16 @@ def read_histories(engine: Engine, run_id: RunId | None) -> Iterator[RunHistory]
             statement = statement.where(t.runs.c.run_id == run_id)
         runs = connection.execute(statement).all()
     for one, dag_id, version in runs:
-        with (
-            translated(engine),
-            engine.connect().execution_options(isolation_level=_snapshot_level(engine)) as connection,
-        ):
+        with translated(engine), one_moment(engine) as connection:
             records, versions = _records(connection, one)
+            dag = read_dag(connection, VersionKey(dag_id, version))
             yield RunHistory(
                 run_id=one,
                 records=records,
                 versions=versions,
                 states=_states(connection, one),
-                graph=read_graph(connection, VersionKey(dag_id, version)),
+                graph=None if dag is None else compile_graph(dag, version),
             )
-
-
-def _snapshot_level(engine: Engine) -> str:
-    return "REPEATABLE READ" if engine.dialect.name == "postgresql" else "SERIALIZABLE"
 
 
 def _records(connection: Connection, run_id: RunId) -> tuple[list[Recorded], set[int]]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Column, Connection, Select, Table, and_, select
+from sqlalchemy import Column, Connection, ScalarSelect, Select, Table, and_, select
 
 from headway.protocol.codec import decode_dag
+from headway.protocol.dag import Dag
 from headway.protocol.errors import Corrupt
 from headway.protocol.names import QueueName
 
@@ -17,6 +18,7 @@ from ..core.needs import Needs
 from ..core.rows import (
     Attempt,
     AttemptKey,
+    BootKey,
     DagRow,
     Output,
     QueueRow,
@@ -65,10 +67,7 @@ class Loader:
         self._fill(snapshot.timers, needs.timers, t.timers, Timer, ("run_id", "task_id", "map_index", "timer"))
         self._fill(snapshot.outputs, needs.outputs, t.outputs, Output, TaskKey._fields)
         for version in needs.versions:
-            graph = read_graph(self._connection, version)
-            if graph is None:
-                raise Corrupt(detail=f"version {version.version} of DAG {version.dag_id} is not stored")
-            snapshot.graphs[version] = graph
+            snapshot.graphs[version] = self._graph(snapshot, version)
         self._load_known(snapshot, needs)
         self._load_workers(snapshot, needs)
         self.load_queues(snapshot, needs.queues)
@@ -80,7 +79,7 @@ class Loader:
             row.queue: row for row in self._by_key(t.queues, QueueRow, ("queue",), [(queue,) for queue in missing])
         }
         for queue in missing:
-            snapshot.queues[queue] = found.get(queue, QueueRow(queue=queue))
+            snapshot.queues[queue] = found.get(queue, QueueRow(queue=queue)).limited(snapshot.limits)
 
     def waiting(self, queue: QueueName, limit: int) -> list[TaskInstance]:
         """Return the next task instances that wait for room in a queue."""
@@ -92,6 +91,16 @@ class Loader:
             .limit(limit)
         )
         return [to_struct(TaskInstance, row) for row in self._connection.execute(statement)]
+
+    def _graph(self, snapshot: Snapshot, version: VersionKey) -> Graph:
+        decided = snapshot.changes.dags.get(version.dag_id)
+        if decided is not None and decided.version == version.version:  # by this batch: only its value is stored yet
+            dag = _read_value(self._connection, decided.digest)
+        else:
+            dag = read_dag(self._connection, version)
+        if dag is None:
+            raise Corrupt(detail=f"version {version.version} of DAG {version.dag_id} is not stored")
+        return compile_graph(dag, version.version)
 
     def _load_known(self, snapshot: Snapshot, needs: Needs) -> None:
         for wanted, known, column in (
@@ -115,12 +124,11 @@ class Loader:
         if not needs.held:
             return
         held = self._by_key(t.attempts, Attempt, ("worker", "boot"), list(needs.held), only_running=True)
-        for boot in needs.held:
-            snapshot.held[boot] = set()
+        found: dict[tuple[Any, Any], set[AttemptKey]] = {(boot.worker, boot.boot): set() for boot in needs.held}
         for attempt in held:
             snapshot.attempts.fill(attempt.key, attempt)
-            boot = next(key for key in needs.held if (key.worker, key.boot) == (attempt.worker, attempt.boot))
-            snapshot.held[boot].add(attempt.key)
+            found[attempt.worker, attempt.boot].add(attempt.key)
+        snapshot.held.update((BootKey(*boot), keys) for boot, keys in found.items())
 
     def _fill(self, loaded: Any, keys: set[Any], table: Table, kind: type[R], columns: Sequence[str]) -> None:  # noqa: ANN401
         if not keys:
@@ -166,12 +174,13 @@ def to_struct(kind: type[R], row: Any) -> R:  # noqa: ANN401 - SQLAlchemy's Row
     return msgspec.convert(row._mapping, kind, str_keys=False)  # noqa: SLF001 - the documented accessor
 
 
-def read_graph(connection: Connection, key: VersionKey) -> Graph | None:
-    """Return a DAG version, compiled; None where there is none."""
-    statement = (
-        select(t.dag_values.c.value)
-        .join(t.dag_versions, t.dag_versions.c.digest == t.dag_values.c.digest)
-        .where(t.dag_versions.c.dag_id == key.dag_id, t.dag_versions.c.version == key.version)
-    )
-    stored = connection.execute(statement).scalar()
-    return None if stored is None else compile_graph(decode_dag(unpack_value(stored)), key.version)
+def read_dag(connection: Connection, key: VersionKey) -> Dag | None:
+    """Return a DAG version; None where there is none."""
+    c = t.dag_versions.c
+    digest = select(c.digest).where(c.dag_id == key.dag_id, c.version == key.version)
+    return _read_value(connection, digest.scalar_subquery())
+
+
+def _read_value(connection: Connection, digest: str | ScalarSelect[str]) -> Dag | None:
+    stored = connection.execute(select(t.dag_values.c.value).where(t.dag_values.c.digest == digest)).scalar()
+    return None if stored is None else decode_dag(unpack_value(stored))

@@ -5,7 +5,7 @@ function is one short transaction that locks nothing; none is used in a decision
 evidence.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -15,8 +15,9 @@ from sqlalchemy import ColumnElement, Connection, Engine, func, select, tuple_
 from headway.protocol.codec import decode_dag
 from headway.protocol.dag import Dag
 from headway.protocol.errors import UnknownDag, UnknownRun, UnknownTask
-from headway.protocol.names import DagId, partition_label
+from headway.protocol.names import DagId, QueueName, partition_label
 from headway.protocol.states import AttemptState, TaskState, WorkerState
+from headway.protocol.topology import NO_LIMITS, QueueLimits
 
 from ..core.admission import window_of
 from ..core.rows import QueueRow
@@ -243,12 +244,12 @@ def list_workers(engine: Engine, *, everything: bool = False) -> list[WorkerLine
         return [to(WorkerLine, row) for row in connection.execute(statement)]
 
 
-def list_queues(engine: Engine) -> list[QueueLine]:
+def list_queues(engine: Engine, limits: Mapping[QueueName, QueueLimits] = NO_LIMITS) -> list[QueueLine]:
     """Return every queue that was ever used or served, with the database's side of it."""
     with translated(engine), one_moment(engine) as connection:
         rows = connection.execute(select(t.queues).order_by(t.queues.c.queue)).all()
         free = free_slots(connection)
-    return [_queue_line(to(QueueRow, row), free.get(row.queue, 0)) for row in rows]
+    return [_queue_line(to(QueueRow, row).limited(limits), free.get(row.queue, 0)) for row in rows]
 
 
 def free_slots(connection: Connection) -> dict[str, int]:

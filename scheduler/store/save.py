@@ -43,17 +43,11 @@ _KEYS: Final = {
 }
 
 
-class TaskGuard(msgspec.Struct, frozen=True):
-    """What a task instance was when it was decided upon."""
+class Guard(msgspec.Struct, frozen=True):
+    """What a row was when it was decided upon; `was_try` counts for task instances."""
 
     was_state: str
     was_try: int
-
-
-class StateGuard(msgspec.Struct, frozen=True):
-    """What any other row with a state was."""
-
-    was_state: str
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,10 +113,10 @@ class Saver:
     def save(self, snapshot: Snapshot) -> None:
         """Write every changed row."""
         changes = snapshot.changes
-        self._save_rows(t.runs, changes.runs, snapshot.runs.origin, _state_guard)
-        self._save_rows(t.attempts, changes.attempts, snapshot.attempts.origin, _state_guard)
-        self._save_rows(t.task_instances, changes.tasks, snapshot.tasks.origin, _task_guard)
-        self._save_rows(t.workers, changes.workers, snapshot.workers.origin, _state_guard)
+        self._save_rows(t.runs, changes.runs, snapshot.runs.origin)
+        self._save_rows(t.attempts, changes.attempts, snapshot.attempts.origin)
+        self._save_rows(t.task_instances, changes.tasks, snapshot.tasks.origin)
+        self._save_rows(t.workers, changes.workers, snapshot.workers.origin)
         self._upsert(t.outputs, list(changes.outputs.values()))
         self._save_timers(changes)
         self._save_dags(changes)
@@ -152,9 +146,9 @@ class Saver:
             rows = [{"message_id": message_id} for message_id in message_ids]
             self._write("outbox/delete", lambda: self._delete(t.outbox, ["message_id"]), encode_rows(rows))
 
-    def _save_rows(self, table: Table, changed: dict[Any, Any], origin: dict[Any, Any], guard: Any) -> None:  # noqa: ANN401
+    def _save_rows(self, table: Table, changed: dict[Any, Any], origin: dict[Any, Any]) -> None:
         # Updates first: a task instance may have one open attempt, so the old one ends before the next is inserted.
-        pairs = [(row, guard(origin[key])) for key, row in changed.items() if origin.get(key) is not None]
+        pairs = [(row, _guard(origin[key])) for key, row in changed.items() if origin.get(key) is not None]
         if pairs:
             name = f"{table.name}/update"
             self._write(name, lambda: self._compare_and_set(table), encode_guarded(pairs), expected=len(pairs))
@@ -209,17 +203,13 @@ class Saver:
         given = rows_source(self._connection.dialect, picked(table, *names))
         return insert(table).from_select(names, select(*(given.c[name] for name in names)))
 
-    def _dialect_insert(self, table: Table) -> Any:  # noqa: ANN401 - one of two unrelated Insert classes
-        kind = postgresql if self._connection.dialect.name == "postgresql" else sqlite
-        return kind.insert(table)
-
     def _build_upsert(self, table: Table) -> Insert:
         names = [column.name for column in table.columns]
         keys = [column.name for column in table.primary_key.columns]
         given = rows_source(self._connection.dialect, picked(table, *names))
         # SQLite cannot tell ON CONFLICT from a join's ON without a WHERE.
         source = select(*(given.c[name] for name in names)).where(given.c[names[0]].is_not(None))
-        statement = self._dialect_insert(table).from_select(names, source)
+        statement = dialect_insert(self._connection, table).from_select(names, source)
         others = {name: statement.excluded[name] for name in names if name not in keys}
         if not others:
             return statement.on_conflict_do_nothing()  # type: ignore[no-any-return]
@@ -229,13 +219,13 @@ class Saver:
         names = ["queue", "queued", "waiting", "slots"]
         given = rows_source(self._connection.dialect, picked(t.queues, *names))
         source = select(*(given.c[name] for name in names)).where(given.c.queue.is_not(None)).order_by(given.c.queue)
-        statement = self._dialect_insert(t.queues).from_select(names, source)
+        statement = dialect_insert(self._connection, t.queues).from_select(names, source)
         added = {name: t.queues.c[name] + statement.excluded[name] for name in names[1:]}
         return statement.on_conflict_do_update(index_elements=["queue"], set_=added)  # type: ignore[no-any-return]
 
     def _compare_and_set(self, table: Table) -> Update:
         keys = _KEYS[table.name]
-        extra: dict[str, Any] = {"was_state": Text()} | ({"was_try": Integer()} if table is t.task_instances else {})
+        extra: dict[str, Any] = {"was_state": Text(), "was_try": Integer()}
         given = rows_source(self._connection.dialect, list(table.columns), extra=extra)
         conditions = [table.c[key] == given.c[key] for key in keys] + [table.c.state == given.c.was_state]
         if table is t.task_instances:
@@ -258,9 +248,11 @@ class Saver:
         return delete(table).where(tuple_(*picked(table, *keys)).in_(select(*(given.c[key] for key in keys))))
 
 
-def _task_guard(row: Any) -> TaskGuard:  # noqa: ANN401 - rows of either kind
-    return TaskGuard(row.state, row.try_number)
+def dialect_insert(connection: Connection, table: Table) -> Any:  # noqa: ANN401 - one of two unrelated Insert classes
+    """Return the kind of INSERT that knows ON CONFLICT."""
+    kind = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return kind.insert(table)
 
 
-def _state_guard(row: Any) -> StateGuard:  # noqa: ANN401 - rows of either kind
-    return StateGuard(row.state)
+def _guard(row: Any) -> Guard:  # noqa: ANN401 - a row with a state
+    return Guard(row.state, getattr(row, "try_number", 0))

@@ -9,28 +9,34 @@ Everything here is synchronous and belongs to one thread.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, func, insert, literal, select
+from sqlalchemy import Connection, Engine, and_, func, insert, literal, select, update
 
 from headway.protocol.errors import Corrupt
-from headway.protocol.messages import LeaseTimer, TaskTimer
+from headway.protocol.messages import LeaseTimer, Missing, TaskTimer
 from headway.protocol.names import QueueName
+from headway.protocol.states import AttemptState
+from headway.protocol.topology import NO_LIMITS, QueueLimits
 
 from ..core.needs import Needs
-from ..core.rows import TaskInstance, Timer
+from ..core.rows import TaskInstance, Timer, TimerKey
 from ..core.snapshot import Snapshot
 from . import tables as t
 from .engine import WRITES, translated
 from .load import Loader, pack_value, to_struct
-from .save import OutboxRow, Record, Saver
+from .save import OutboxRow, Record, Saver, dialect_insert
 
 TIMERS_MAX: Final = 500
 """Due timers read at once: as many as one batch of events."""
+
+PUT_OFF: Final = timedelta(hours=1)
+"""Until a timer that could not be decided is due again: an operator may have mended the cause, and until then it is in
+nobody's way."""
 
 FRESH_SECONDS: Final = 5.0
 """How long batches go on from what the last one left before one asks the database for its clock and numbers again, and
@@ -112,6 +118,13 @@ class Batch:
         for message in messages:
             self._connection.execute(insert(t.quarantine).values(at=self.now, **msgspec.structs.asdict(message)))
 
+    def put_off(self, timer: TaskTimer) -> None:
+        """Let a stored timer be due later: each time that it cannot be decided leaves a message in the quarantine."""
+        c = t.timers.c
+        key = {name: getattr(timer, name) for name in TimerKey._fields}
+        stored = and_(*(c[name] == value for name, value in key.items()), c.due == timer.due)
+        self._connection.execute(update(t.timers).where(stored).values(due=self.now + PUT_OFF))
+
 
 class Store:
     """What the scheduler keeps. Made once per process from an engine with a current schema.
@@ -121,8 +134,9 @@ class Store:
     loses begins again with nothing kept.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        """Use `engine`; nothing is read yet."""
+    def __init__(self, engine: Engine, limits: Mapping[QueueName, QueueLimits] = NO_LIMITS) -> None:
+        """Use `engine`; nothing is read yet. `limits` are what decisions take for those of queues."""
+        self.limits = limits
         self._reads = engine
         self._engine = engine.execution_options(**{WRITES: True})
         self._selects: dict[str, Any] = {}
@@ -134,7 +148,7 @@ class Store:
         """Open one transaction; it is committed at the end of the block, or rolled back by any error."""
         kept, self._kept = self._kept, None
         with translated(self._engine), self._engine.begin() as connection:
-            begun = kept if kept is not None and kept.is_fresh() else _begin(connection, kept)
+            begun = kept if kept is not None and kept.is_fresh() else _begin(connection, kept, self.limits)
             loader, saver = Loader(connection, self._selects), Saver(connection, self._writes)
             batch = Batch(connection, loader, saver, begun)
             yield batch
@@ -148,10 +162,25 @@ class Store:
             rows = connection.execute(select(*columns).order_by(t.outbox.c.id))
             return [msgspec.convert(row._mapping, OutboxRow) for row in rows]  # noqa: SLF001 - the documented accessor
 
-    def due_timers(self, listening_since: datetime) -> tuple[list[TaskTimer | LeaseTimer], datetime | None]:
-        """Return timer events that are due by the database's clock, and when the next one will be."""
+    def queued(self) -> list[Missing]:
+        """Return, for every queued attempt, the event that says its message is missing; queues' windows bound them."""
+        c = t.attempts.c
+        statement = select(t.attempts, c.publications.label("publication")).where(c.state == AttemptState.QUEUED)
         with translated(self._reads), self._reads.connect() as connection:
-            now = _now(connection)
+            names = [name for name in Missing.__struct_fields__ if name != "v"]
+            rows = connection.execute(statement.order_by(c.queued_at))
+            return [Missing(**{name: row._mapping[name] for name in names}) for row in rows]  # noqa: SLF001 - documented
+
+    def now(self) -> datetime:
+        """Return what the database's clock shows."""
+        with translated(self._reads), self._reads.connect() as connection:
+            return _now(connection)
+
+    def due_timers(
+        self, now: datetime, *, listening_since: datetime
+    ) -> tuple[list[TaskTimer | LeaseTimer], datetime | None]:
+        """Return timer events that are due at `now`, and when the next one will be."""
+        with translated(self._reads), self._reads.connect() as connection:
             events: list[TaskTimer | LeaseTimer] = [
                 *_due_tasks(connection, now),
                 *_due_leases(connection, now, listening_since),
@@ -161,16 +190,16 @@ class Store:
     def add_dag_value(self, digest: str, encoded: bytes) -> None:
         """Store a DAG value under its digest; it is never changed, so doing it twice is harmless."""
         with translated(self._engine), self._engine.begin() as connection:
-            known = connection.execute(select(t.dag_values.c.digest).where(t.dag_values.c.digest == digest)).scalar()
-            if known is None:
-                connection.execute(insert(t.dag_values).values(digest=digest, value=pack_value(encoded)))
+            statement = dialect_insert(connection, t.dag_values).on_conflict_do_nothing()
+            connection.execute(statement.values(digest=digest, value=pack_value(encoded)))
 
 
-def _begin(connection: Connection, kept: _Kept | None) -> _Kept:
+def _begin(connection: Connection, kept: _Kept | None, limits: Mapping[QueueName, QueueLimits]) -> _Kept:
     """Lock the partitions, read the clock, and look whether what was kept is still true."""
     now, sequences = _lock_partitions(connection)
     true = kept is not None and kept.sequences == sequences
-    return _Kept(_Clock(now, time.monotonic()), sequences, kept.snapshot if kept is not None and true else Snapshot())
+    snapshot = kept.snapshot if kept is not None and true else Snapshot(limits)
+    return _Kept(_Clock(now, time.monotonic()), sequences, snapshot)
 
 
 def _lock_partitions(connection: Connection) -> tuple[datetime, dict[int, int]]:

@@ -1,21 +1,15 @@
 """The schema. Each table that a decision changes has a Struct of the same field names in `core/rows.py`.
 
-Times are timestamps with time zone on PostgreSQL; SQLite has none, so they stand there as RFC 3339 text in UTC, which
-sorts like time. Dictionaries and lists stand as JSON text. CHECKs name the closed sets of protocol/states.py: nothing
-but a legal state can be stored, whoever writes.
+CHECKs name the closed sets of protocol/states.py: nothing but a legal state can be stored, whoever writes.
 """
 
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    Dialect,
     Float,
     Index,
     Integer,
@@ -23,52 +17,12 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
-    TypeDecorator,
     text,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP
-from sqlalchemy.types import TypeEngine
 
 from headway.protocol.states import AttemptState, RunState, TaskState, WorkerState
 
-
-class UtcTime(TypeDecorator[datetime]):
-    """An aware UTC time."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Use the database's own type where it has one."""
-        return dialect.type_descriptor(TIMESTAMP(timezone=True) if dialect.name == "postgresql" else Text())
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
-        """Write text in UTC with six digits of a second, which sorts like time."""
-        if value is None or dialect.name == "postgresql":
-            return value
-        return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
-
-    def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy passes it
-        """Return the time in UTC."""
-        if isinstance(value, str):
-            return datetime.fromisoformat(value)
-        return value.astimezone(UTC) if value is not None else None
-
-
-class JsonText(TypeDecorator[Any]):
-    """A dictionary or list as JSON text."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:  # noqa: ARG002 - a fixed signature
-        """Write JSON, the same for every dialect."""
-        return None if value is None else msgspec.json.encode(value).decode()
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> object:  # noqa: ARG002 - the same
-        """Read JSON, the same for every dialect."""
-        return None if value is None else msgspec.json.decode(value)
-
+from .columns import JsonText, UtcTime, count_column, one_of, text_column
 
 metadata: Final = MetaData(
     naming_convention={
@@ -77,19 +31,6 @@ metadata: Final = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-
-
-def _one_of(name: str, states: type[StrEnum]) -> CheckConstraint:
-    listed = ", ".join(f"'{state}'" for state in states)
-    return CheckConstraint(f"{name} IN ({listed})", name=name)
-
-
-def _text(name: str, comment: str = "", *, default: str | None = None) -> Column[str]:
-    return Column(name, Text, nullable=False, comment=comment or None, server_default=default)
-
-
-def _count(name: str, comment: str = "") -> Column[int]:
-    return Column(name, Integer, nullable=False, server_default="0", comment=comment or None)
 
 
 partitions: Final = Table(
@@ -107,7 +48,7 @@ partitions: Final = Table(
         BigInteger,
         nullable=False,
         server_default="0",
-        comment="rises when another scheduler takes the partition",
+        comment="for several schedulers, to number their turns; not used yet",
     ),
     Column(
         "seq", BigInteger, nullable=False, server_default="0", comment="number of the last recorded event, without gaps"
@@ -119,8 +60,8 @@ dags: Final = Table(
     metadata,
     Column("dag_id", Text, primary_key=True),
     Column("version", Integer, nullable=False, comment="the newest; runs stay on theirs"),
-    _text("digest", "sha256 of the encoded value"),
-    _text("file"),
+    text_column("digest", "sha256 of the encoded value"),
+    text_column("file"),
     Column("task_count", Integer, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
 )
@@ -129,7 +70,7 @@ dag_values: Final = Table(
     "dag_values",
     metadata,
     Column("digest", Text, primary_key=True),
-    _text("value", "the DAG value as zlib-compressed JSON in base64; never changed"),
+    text_column("value", "the DAG value as zlib-compressed JSON in base64; never changed"),
 )
 
 dag_versions: Final = Table(
@@ -137,7 +78,7 @@ dag_versions: Final = Table(
     metadata,
     Column("dag_id", Text, nullable=False),
     Column("version", Integer, nullable=False),
-    _text("digest"),
+    text_column("digest"),
     PrimaryKeyConstraint("dag_id", "version"),
 )
 
@@ -145,21 +86,21 @@ runs: Final = Table(
     "runs",
     metadata,
     Column("run_id", Text, primary_key=True),
-    _text("dag_id"),
+    text_column("dag_id"),
     Column("version", Integer, nullable=False),
-    _text("state"),
+    text_column("state"),
     Column("logical_date", UtcTime, nullable=False),
     Column("params", JsonText, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),
     Column("finished_at", UtcTime),
     Column("unfinished", Integer, nullable=False, comment="task instances that are not final"),
-    _count("failed_leaves", "tasks without downstreams that ended in anything but success"),
-    _count("created", "cursor: task instances made so far"),
-    _count("released", "cursor: tasks without upstreams made ready so far"),
-    _count("cancelled", "cursor: tasks looked at for a cancel so far"),
+    count_column("failed_leaves", "tasks without downstreams that ended in anything but success"),
+    count_column("created", "cursor: task instances made so far"),
+    count_column("released", "cursor: tasks without upstreams made ready so far"),
+    count_column("cancelled", "cursor: tasks looked at for a cancel so far"),
     Column("intent", Text, comment="what shall become of the run when its running tasks have ended"),
-    _one_of("state", RunState),
+    one_of("state", RunState),
     CheckConstraint("unfinished >= 0", name="unfinished"),
     Index("ix_runs_dag_id_created_at", "dag_id", "created_at"),
 )
@@ -167,34 +108,36 @@ runs: Final = Table(
 task_instances: Final = Table(
     "task_instances",
     metadata,
-    _text("run_id"),
-    _text("task_id"),
+    text_column("run_id"),
+    text_column("task_id"),
     Column("map_index", Integer, nullable=False, comment="-1: not mapped"),
     Column("position", Integer, nullable=False, comment="place in the DAG's fixed order"),
-    _text("dag_id"),
-    _text("state"),
+    text_column("dag_id"),
+    text_column("state"),
     Column("since", UtcTime, nullable=False, comment="when it entered its state"),
-    _text("queue"),
+    text_column("queue"),
     Column("priority", Integer, nullable=False),
-    _count("try_number", "the current attempt; 0 before the first"),
-    _count("retries_used", "of the author's retries"),
-    _count("infra_used", "of infra_retries: granted attempts lost through no fault of the task"),
-    _count("up_success", "upstream tasks that ended in success"),
-    _count("up_failed", "upstream tasks that failed or were cancelled"),
-    _count("up_upstream_failed"),
-    _count("propagated", "cursor: downstream tasks that have heard of its end"),
+    count_column("try_number", "the current attempt; 0 before the first"),
+    count_column("retries_used", "of the author's retries"),
+    count_column("infra_used", "of infra_retries: granted attempts lost through no fault of the task"),
+    count_column("up_success", "upstream tasks that ended in success"),
+    count_column("up_failed", "upstream tasks that failed or were cancelled"),
+    count_column("up_upstream_failed"),
+    count_column("propagated", "cursor: downstream tasks that have heard of its end"),
     Column("hold", Text, comment="why it is scheduled and not queued"),
     Column("intent", Text, comment="what shall become of it when its child has ended"),
     Column("reason", Text),
-    _text("detail", default=""),
+    text_column("detail", default=""),
     PrimaryKeyConstraint("run_id", "task_id", "map_index"),
-    _one_of("state", TaskState),
+    one_of("state", TaskState),
     CheckConstraint("(state = 'scheduled') = (hold IS NOT NULL)", name="hold"),
     Index(
         "ix_task_instances_ready",
         "queue",
         text("priority DESC"),
         "since",
+        "run_id",
+        "position",
         postgresql_where=text("state = 'scheduled'"),
         sqlite_where=text("state = 'scheduled'"),
     ),
@@ -204,14 +147,14 @@ task_instances: Final = Table(
 attempts: Final = Table(
     "attempts",
     metadata,
-    _text("run_id"),
-    _text("task_id"),
+    text_column("run_id"),
+    text_column("task_id"),
     Column("map_index", Integer, nullable=False),
     Column("try_number", Integer, nullable=False),
-    _text("dag_id"),
-    _text("token", "proves that a sender was handed the attempt"),
-    _text("state"),
-    _text("queue"),
+    text_column("dag_id"),
+    text_column("token", "proves that a sender was handed the attempt"),
+    text_column("state"),
+    text_column("queue"),
     Column("publications", Integer, nullable=False, comment="how often its message was published"),
     Column("queued_at", UtcTime, nullable=False),
     Column("worker", Text, comment="who was granted it: set once, never changed"),
@@ -231,14 +174,14 @@ attempts: Final = Table(
     Column("signal", Text),
     Column("oom", Boolean, nullable=False),
     Column("reason", Text),
-    _text("detail", default=""),
+    text_column("detail", default=""),
     Column("ran_seconds", Float, comment="the worker's own measure; all times are the scheduler's"),
     Column("cpu_seconds", Float),
     Column("memory_peak_bytes", BigInteger),
-    _text("tail", "last lines of its output", default=""),
+    text_column("tail", "last lines of its output", default=""),
     Column("decided_by", Text, comment="the recorded event that ended it"),
     PrimaryKeyConstraint("run_id", "task_id", "map_index", "try_number"),
-    _one_of("state", AttemptState),
+    one_of("state", AttemptState),
     CheckConstraint("(worker IS NULL) = (boot IS NULL)", name="holder"),
     CheckConstraint("state <> 'running' OR worker IS NOT NULL", name="granted"),
     Index(
@@ -263,21 +206,21 @@ attempts: Final = Table(
 outputs: Final = Table(
     "outputs",
     metadata,
-    _text("run_id"),
-    _text("task_id"),
+    text_column("run_id"),
+    text_column("task_id"),
     Column("map_index", Integer, nullable=False),
-    _text("value", "JSON"),
+    text_column("value", "JSON"),
     PrimaryKeyConstraint("run_id", "task_id", "map_index"),
 )
 
 timers: Final = Table(
     "timers",
     metadata,
-    _text("run_id"),
-    _text("task_id"),
+    text_column("run_id"),
+    text_column("task_id"),
     Column("map_index", Integer, nullable=False),
-    _text("timer"),
-    _text("dag_id"),
+    text_column("timer"),
+    text_column("dag_id"),
     Column("due", UtcTime, nullable=False),
     PrimaryKeyConstraint("run_id", "task_id", "map_index", "timer"),
     Index("ix_timers_due", "due"),
@@ -287,30 +230,30 @@ queues: Final = Table(
     "queues",
     metadata,
     Column("queue", Text, primary_key=True),
-    _count("queued", "attempts published and not yet granted"),
-    _count("waiting", "task instances that are scheduled"),
-    _count("slots", "slots of the workers that are online"),
+    count_column("queued", "attempts published and not yet granted"),
+    count_column("waiting", "task instances that are scheduled"),
+    count_column("slots", "slots of the workers that are online"),
 )
 
 workers: Final = Table(
     "workers",
     metadata,
-    _text("worker"),
-    _text("boot"),
-    _text("state"),
-    _text("host"),
+    text_column("worker"),
+    text_column("boot"),
+    text_column("state"),
+    text_column("host"),
     Column("pid", Integer, nullable=False),
     Column("queues", JsonText, nullable=False),
     Column("slots", Integer, nullable=False),
     Column("lease_seconds", Float, nullable=False),
     Column("heartbeat_seconds", Float, nullable=False),
-    _text("headway_version"),
+    text_column("headway_version"),
     Column("seq", BigInteger, nullable=False, comment="the last number heard from this boot"),
     Column("online_at", UtcTime, nullable=False),
     Column("last_heartbeat", UtcTime, nullable=False),
     Column("lease_due", UtcTime, nullable=False),
     PrimaryKeyConstraint("worker", "boot"),
-    _one_of("state", WorkerState),
+    one_of("state", WorkerState),
     Index(
         "ix_workers_lease_due",
         "lease_due",
@@ -326,20 +269,20 @@ events: Final = Table(
     Column("seq", BigInteger, nullable=False, comment="without gaps within a partition"),
     Column("at", UtcTime, nullable=False, comment="the `now` that it was decided with"),
     Column("decide_version", Integer, nullable=False),
-    _text("kind"),
-    _text("message_id"),
-    _text("user_id"),
-    _text("origin"),
+    text_column("kind"),
+    text_column("message_id"),
+    text_column("user_id"),
+    text_column("origin"),
     Column("dag_id", Text),
     Column("run_id", Text),
     Column("task_id", Text),
     Column("map_index", Integer),
     Column("try_number", Integer),
-    _text("body", "the event, as JSON"),
-    _text("verdict"),
-    _text("reason"),
-    _text("facts", "what the decision looked at outside its run, as JSON"),
-    _text("transitions", "the changes of state that it caused, as JSON"),
+    text_column("body", "the event, as JSON"),
+    text_column("verdict"),
+    text_column("reason"),
+    text_column("facts", "what the decision looked at outside its run, as JSON"),
+    text_column("transitions", "the changes of state that it caused, as JSON"),
     PrimaryKeyConstraint("partition", "seq"),
     CheckConstraint("verdict IN ('applied', 'ignored')", name="verdict"),
     Index("ix_events_run_id", "run_id", "seq"),
@@ -352,6 +295,22 @@ events: Final = Table(
     ),
 )
 
+log_chunks: Final = Table(
+    "log_chunks",
+    metadata,
+    text_column("run_id"),
+    text_column("task_id"),
+    Column("map_index", Integer, nullable=False),
+    Column("try_number", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False, comment="of its first byte in the log on the worker"),
+    Column("size", Integer, nullable=False, comment="bytes of the log that it stands for"),
+    text_column("data"),
+    Column("eof", Boolean, nullable=False, comment="nothing follows"),
+    Column("stored_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("run_id", "task_id", "map_index", "try_number", "offset"),
+    Index("ix_log_chunks_stored_at", "stored_at"),
+)
+
 outbox: Final = Table(
     "outbox",
     metadata,
@@ -362,11 +321,11 @@ outbox: Final = Table(
         autoincrement=True,
         comment="in the order of deciding",
     ),
-    _text("message_id"),
-    _text("exchange"),
-    _text("routing_key"),
-    _text("kind"),
-    _text("body"),
+    text_column("message_id"),
+    text_column("exchange"),
+    text_column("routing_key"),
+    text_column("kind"),
+    text_column("body"),
     Index("ix_outbox_message_id", "message_id", unique=True),
 )
 
@@ -375,10 +334,10 @@ quarantine: Final = Table(
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("at", UtcTime, nullable=False),
-    _text("queue"),
-    _text("reason"),
-    _text("routing_key"),
-    _text("user_id"),
-    _text("body", "as text; bytes that are not UTF-8 stand as \\xNN"),
-    _text("headers", "JSON"),
+    text_column("queue"),
+    text_column("reason"),
+    text_column("routing_key"),
+    text_column("user_id"),
+    text_column("body", "as text; bytes that are not UTF-8 stand as \\xNN"),
+    text_column("headers", "JSON"),
 )

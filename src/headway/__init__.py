@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headway.protocol.authoring import DAG, argv, shell
+    from headway.protocol.authoring import DAG, argv, python, shell
 
-__all__ = ["DAG", "argv", "shell"]
+__all__ = ["DAG", "argv", "python", "shell"]
 
 
 def __getattr__(name: str) -> object:

@@ -91,7 +91,9 @@ def test_a_broker_that_is_away(user: User, rabbitmq: RabbitMQ, words: tuple[str,
     assert rabbitmq.password not in sentence
 
 
-@pytest.mark.parametrize("words", [("trigger", "d"), ("scheduler",), ("worker", "--slots", "1")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [("trigger", "d"), ("scheduler",), ("worker", "--slots", "1"), ("logkeeper",)], ids=" ".join
+)
 def test_a_broker_that_refuses_us(user: User, rabbitmq: RabbitMQ, words: tuple[str, ...]):
     """Trying again mends nothing, so services end too."""
     url = rabbitmq.url(user="nobody", password="wrong-secret")
@@ -118,6 +120,7 @@ def test_a_broker_without_a_scheduler(user: User):
 
 
 LOOKING = [("runs",), ("dags",), ("why", "r", "a"), ("workers",), ("audit",), ("trigger", "d"), ("scheduler",)]
+LOOKING += [("logs", "r", "a"), ("logkeeper",)]
 
 
 @pytest.mark.parametrize("words", LOOKING, ids=" ".join)

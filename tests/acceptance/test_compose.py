@@ -14,7 +14,7 @@ from headway.cli.settings import SETTINGS, read_settings
 from headway.protocol.durations import parse_duration
 from headway.worker.core.endings import STOP_GRACE_SECONDS
 from headway.worker.core.machine import FLUSH_SECONDS
-from headway.worker.service import CLOSE_SECONDS
+from headway.worker.service import CLOSE_SECONDS, SHIP_SECONDS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "compose"
@@ -60,8 +60,8 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_services_are_those_of_the_page():
-    """Broker, database, schema, a scheduler and two workers."""
-    assert list(services()) == ["rabbitmq", "postgres", "migrate", "scheduler", *WORKERS]
+    """Broker, database, schema, a scheduler, a logkeeper and two workers."""
+    assert list(services()) == ["rabbitmq", "postgres", "migrate", "scheduler", "logkeeper", *WORKERS]
     for name, image in SERVERS.items():
         assert f"    image: {image}\n" in services()[name]
         assert "healthcheck:" in services()[name]
@@ -75,7 +75,7 @@ def test_every_setting_exists():
     assert read_settings(given).worker_drain
 
 
-@pytest.mark.parametrize("service", ["migrate", "scheduler", *WORKERS])
+@pytest.mark.parametrize("service", ["migrate", "scheduler", "logkeeper", *WORKERS])
 def test_every_command_exists(service: str):
     """With all of its options."""
     assert is_command(command_of(service))
@@ -104,7 +104,7 @@ def test_a_drain_is_over_before_docker_kills():
         parse_duration(re.findall(rf"{name}: (\w+)", COMPOSE)[0])
         for name in ("HEADWAY_WORKER_DRAIN", "stop_grace_period")
     )
-    assert drain + STOP_GRACE_SECONDS + FLUSH_SECONDS + CLOSE_SECONDS <= grace
+    assert drain + STOP_GRACE_SECONDS + FLUSH_SECONDS + SHIP_SECONDS + CLOSE_SECONDS <= grace
 
 
 def test_the_example_has_no_fault():

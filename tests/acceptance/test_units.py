@@ -14,13 +14,13 @@ from headway.cli.settings import SETTINGS, read_settings
 from headway.protocol.durations import parse_duration
 from headway.worker.core.endings import STOP_GRACE_SECONDS
 from headway.worker.core.machine import FLUSH_SECONDS
-from headway.worker.service import CLOSE_SECONDS
+from headway.worker.service import CLOSE_SECONDS, SHIP_SECONDS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "systemd"
 PAGE = (ROOT / "docs/operating/install.md").read_text("utf-8")
-EXPOSURE_MAX = {"headway-scheduler.service": 12, "headway-worker@.service": 41}
-"""Ten times what the page says: the scheduler is as closed as Debian's redis; a worker's bounds are its jobs' too."""
+EXPOSURE_MAX = {"headway-scheduler.service": 12, "headway-logkeeper.service": 12, "headway-worker@.service": 41}
+"""Ten times what the page says: a scheduler is as closed as Debian's redis; a worker's bounds are its jobs' too."""
 
 UNITS = tuple(EXPOSURE_MAX)
 COMMAND = "/opt/headway/bin/headway"
@@ -123,7 +123,7 @@ def test_a_drain_is_over_before_systemd_kills():
     found = directives("headway-worker@.service")
     drain = parse_duration(re.findall(r"HEADWAY_WORKER_DRAIN=(\w+)", found["Environment"])[0])
     limit = parse_duration(found["TimeoutStopSec"].removesuffix("in"))
-    assert drain + STOP_GRACE_SECONDS + FLUSH_SECONDS + CLOSE_SECONDS <= limit
+    assert drain + STOP_GRACE_SECONDS + FLUSH_SECONDS + SHIP_SECONDS + CLOSE_SECONDS <= limit
 
 
 @pytest.mark.parametrize("file", ["headway.env", "scheduler.env", "worker.env"])
@@ -149,7 +149,7 @@ def test_the_page_gives_the_permissions_of_the_protocol():
     """Which are tested on a broker."""
     protocol = (ROOT / "docs/protocol.md").read_text("utf-8")
     commands = re.findall(r"^rabbitmqctl set_.*$", PAGE, re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 4
     assert all(f"{command}\n" in protocol for command in commands)
 
 

@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Final, Protocol
 
-from headway.broker import rabbitmq as on_rabbitmq
+import pytest
+
+from headway.broker.connecting import connect as connect_to
 from headway.broker.port import Broker, Sink
+from headway.broker.portable import Hub
 from servers import RabbitMQ
 
 from .gate import Gate
@@ -26,9 +30,7 @@ class Connect(Protocol):
 class Capability(Enum):
     """What a transport may be unable to do."""
 
-    RETURNS = auto()  # says that no queue takes a message
-    LIMITS = auto()  # refuses a message for a full queue
-    DEAD_LETTERS = auto()  # hands a rejected message to a dead-letter exchange
+    TTL = auto()  # takes away what nobody fetched in time, and says so
     INTERRUPTS = auto()  # has connections that can break
 
 
@@ -42,16 +44,33 @@ class Adapter:
 
 
 @contextmanager
-def rabbitmq_adapter(server: RabbitMQ, url: str) -> Iterator[Adapter]:
-    """Give the adapter on RabbitMQ, on the virtual host of this URL; its lines lead through a gate."""
+def amqp_adapter(request: pytest.FixtureRequest, prefix: str = "") -> Iterator[Adapter]:
+    """Give an adapter on RabbitMQ, on a virtual host of its own; its lines lead through a gate."""
+    server: RabbitMQ = request.getfixturevalue("rabbitmq")
+    url: str = request.getfixturevalue("fresh_vhost")
     gate = Gate(server.host, server.port)
     gate.open()
 
     def connect(*, sink: Sink, name: str = "headway test") -> Broker:
-        return on_rabbitmq.connect(gate.url(url), name=name, sink=sink)
+        return connect_to(prefix + gate.url(url), name=name, sink=sink)
 
     yield Adapter(connect, gate.cut, frozenset(Capability))
     gate.shut()
 
 
-ADAPTERS: Final = {"rabbitmq": rabbitmq_adapter}
+@contextmanager
+def memory_adapter(_request: pytest.FixtureRequest) -> Iterator[Adapter]:
+    """Give the adapter in memory. It has no connections that could break, and no clock to take messages away by."""
+    hub = Hub()
+
+    def connect(*, sink: Sink, name: str = "headway test") -> Broker:
+        return hub.connect(name=name, sink=sink)
+
+    yield Adapter(connect, lambda: None, frozenset())
+
+
+ADAPTERS: Final = {
+    "rabbitmq": amqp_adapter,
+    "kombu over amqp": partial(amqp_adapter, prefix="kombu+"),
+    "memory": memory_adapter,
+}

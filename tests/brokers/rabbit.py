@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from urllib.parse import quote, unquote, urlsplit
 
+from headway.broker.connecting import connect
 from headway.broker.port import Broker, Outgoing
-from headway.broker.rabbitmq import connect
 from headway.protocol.topology import EVENTS, Binding, Queue
 from servers import RabbitMQ
 

@@ -86,16 +86,18 @@ class Service:
 class Cluster:
     """Scheduler and workers on one broker and one database, with a home and a folder of DAG files of their own."""
 
-    def __init__(self, home: Path, broker_url: str, database_url: str, **settings: str) -> None:
-        """Name the servers; `settings` are environment variables for every process."""
+    def __init__(
+        self, home: Path, broker_url: str | None = None, database_url: str | None = None, **settings: str
+    ) -> None:
+        """Name the servers, or none for the embedded mode; `settings` are environment variables for every process."""
         self.home, self.dags = home, home / "dags"
         self.dags.mkdir(parents=True, exist_ok=True)
         self.env = {
             **measured(),
             "PATH": os.environ["PATH"],
             "HOME": str(home),
-            "HEADWAY_BROKER_URL": broker_url,
-            "HEADWAY_DATABASE_URL": database_url,
+            **({} if broker_url is None else {"HEADWAY_BROKER_URL": broker_url}),
+            **({} if database_url is None else {"HEADWAY_DATABASE_URL": database_url}),
             "HEADWAY_HOME": str(home),
             "HEADWAY_DAGS": str(self.dags),
             **settings,
@@ -103,8 +105,9 @@ class Cluster:
         self.services: dict[str, Service] = {}
 
     def __enter__(self) -> Self:
-        """Make the schema."""
-        self.headway("db", "upgrade")
+        """Make the schema, where nobody else does."""
+        if "HEADWAY_DATABASE_URL" in self.env:
+            self.headway("db", "upgrade")
         return self
 
     def __exit__(
@@ -122,9 +125,20 @@ class Cluster:
         """Start a scheduler."""
         return self._start(name, "scheduler")
 
-    def start_worker(self, name: str, *, slots: int = 4, queue: str = "default") -> Service:
-        """Start a worker."""
-        return self._start(name, "worker", "-q", queue, "--slots", str(slots), "--name", name)
+    def start_worker(self, name: str, *, slots: int = 4, queue: str = "default", **settings: str) -> Service:
+        """Start a worker, with environment variables of its own."""
+        return self._start(name, "worker", "-q", queue, "--slots", str(slots), "--name", name, **settings)
+
+    def start_logkeeper(self, name: str = "logkeeper") -> Service:
+        """Start a logkeeper."""
+        return self._start(name, "logkeeper")
+
+    def start_standalone(self, *, slots: int = 4) -> Service:
+        """Start everything in one process, and wait until it takes commands."""
+        service = self._start("standalone", "standalone", "--slots", str(slots))
+        self.wait_for((self.home / "embedded.sock").exists, seconds=30)
+        self.wait_for(lambda: bool(self.json("workers")), seconds=30)
+        return service
 
     def headway(self, *args: str, exit_code: int = 0, timeout: float = 120) -> str:
         """Run a command and return what it printed; raise CommandFailed if it exits otherwise."""
@@ -176,9 +190,9 @@ class Cluster:
         runs = self.json("runs", "list", "--limit", "1000")
         return next((run["state"] for run in runs if run["run_id"] == run_id), "unknown")
 
-    def _start(self, name: str, *command: str) -> Service:
+    def _start(self, name: str, *command: str, **settings: str) -> Service:
         service = self.services.setdefault(
-            name, Service(name, [HEADWAY, *command], self.env, self.home / f"{name}.log")
+            name, Service(name, [HEADWAY, *command], self.env | settings, self.home / f"{name}.log")
         )
         service.start()
         return service

@@ -19,14 +19,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(params=sorted(ADAPTERS))
-def adapter(request: pytest.FixtureRequest, rabbitmq: RabbitMQ, fresh_vhost: str) -> Iterator[Adapter]:
+def adapter(request: pytest.FixtureRequest) -> Iterator[Adapter]:
     """Give each adapter in turn, with an empty broker; skip what it cannot do."""
-    with ADAPTERS[request.param](rabbitmq, fresh_vhost) as made:
+    with ADAPTERS[request.param](request) as made:
         marker = request.node.get_closest_marker("needs")
         missing = {*marker.args} - made.capabilities if marker else set[Capability]()
         if missing:
             pytest.skip(f"{request.param} lacks {', '.join(sorted(item.name for item in missing))}")
         yield made
+
+
+@pytest.fixture(params=["pika", "kombu"])
+def prefix(request: pytest.FixtureRequest) -> str:
+    """Give what stands before amqp:// in the URLs of each client library in turn."""
+    return "kombu+" if request.param == "kombu" else ""
+
+
+@pytest.fixture
+def amqp_url(prefix: str, fresh_vhost: str) -> str:
+    """Give the URL of a virtual host that is new, for each client library in turn."""
+    return prefix + fresh_vhost
 
 
 @pytest.fixture

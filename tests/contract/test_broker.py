@@ -29,12 +29,13 @@ needs = pytest.mark.needs
 QUEUE = Queue(
     name="contract.q",
     arguments={"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD},
-    bindings=(Binding(exchange=EVENTS, pattern="contract.#"),),
+    bindings=(Binding(exchange=TASKS, pattern="contract.#"),),
 )
+EVENT_QUEUE = Queue(name="contract.events", bindings=(Binding(exchange=EVENTS, pattern="contract.#"),))
 DEAD_QUEUE = Queue(name="contract.dead", bindings=(Binding(exchange=DEAD, pattern="#"),))
 
 
-def message(number: int, *, key: str = "contract.x", exchange: str = EVENTS) -> Outgoing:
+def message(number: int, *, key: str = "contract.x", exchange: str = TASKS) -> Outgoing:
     """Return a message that can be told from others."""
     return Outgoing(message_id=f"m{number}", exchange=exchange, routing_key=key, kind="test", body=b'{"n":%d}' % number)
 
@@ -82,7 +83,7 @@ def test_a_delivery_tells_where_it_came_from(join: Join):
     consumer = broker.consume(QUEUE, prefetch=1)
     publish(broker, 1)
     (got,) = listener.deliveries(1)
-    assert (got.consumer, got.queue, got.exchange, got.routing_key) == (consumer, QUEUE.name, EVENTS, "contract.x")
+    assert (got.consumer, got.queue, got.exchange, got.routing_key) == (consumer, QUEUE.name, TASKS, "contract.x")
     assert (got.message_id, got.kind, got.user_id, got.body) == ("m0", "test", broker.user, b'{"n":0}')
     assert (got.redelivered, got.headers) == (False, {})
 
@@ -98,7 +99,6 @@ def test_large_messages_arrive_whole(join: Join):
     assert [delivery.body for delivery in listener.deliveries(3)] == bodies
 
 
-@needs(Capability.RETURNS)
 def test_a_message_that_no_queue_takes_is_returned(join: Join):
     """Unroutable is not confirmed; its neighbours are."""
     broker, listener = join()
@@ -109,18 +109,31 @@ def test_a_message_that_no_queue_takes_is_returned(join: Join):
     assert listener.wait_for(Unconfirmed) == [Unconfirmed("m1", "returned")]
 
 
-@needs(Capability.LIMITS)
 def test_a_full_queue_refuses(join: Join):
     """What is above the queue's limit is refused, so that its publisher keeps it; RabbitMQ overshoots a little."""
     broker, listener = join()
     arguments = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
-    broker.declare(Queue(name="contract.full", arguments=arguments, bindings=(Binding(exchange=EVENTS, pattern="f"),)))
+    broker.declare(Queue(name="contract.full", arguments=arguments, bindings=(Binding(exchange=TASKS, pattern="f"),)))
     number = 0
     while not listener.all_of(Unconfirmed):
         broker.publish(message(number, key="f"))
         number += 1
         listener.wait_for((Confirmed, Unconfirmed), count=number)
     assert listener.all_of(Unconfirmed) == [Unconfirmed(f"m{number - 1}", "refused")]
+
+
+def test_an_event_is_confirmed_when_its_transport_says(join: Join):
+    """Once a queue has it; or, where nothing outlives the process, once its consumer has acked it."""
+    broker, listener = join()
+    broker.consume(EVENT_QUEUE, prefetch=1)
+    broker.declare(EVENT_QUEUE)
+    broker.publish(message(0, exchange=EVENTS))
+    (got,) = listener.deliveries(1)
+    if broker.capabilities.confirms_events == "acked":
+        depth(broker, listener, ready=0, queue=EVENT_QUEUE.name)
+        assert listener.all_of(Confirmed) == []
+        broker.settle(got, Outcome.ACK)
+    assert listener.wait_for(Confirmed) == [Confirmed("m0")]
 
 
 def test_ack_ends_a_message(join: Join):
@@ -134,7 +147,6 @@ def test_ack_ends_a_message(join: Join):
     depth(broker, listener, ready=0)
 
 
-@needs(Capability.DEAD_LETTERS)
 def test_reject_hands_a_message_to_the_dead_letter_exchange(join: Join):
     """A rejected message comes out of the dead-letter exchange with its key."""
     broker, listener = join()
@@ -215,8 +227,8 @@ def test_a_consumer_can_be_cancelled_before_it_began(join: Join):
     for consumer in gone:
         broker.cancel(consumer)
     stays = broker.consume(QUEUE, prefetch=1)
-    publish(broker, 1)
     assert {signal.consumer for signal in listener.wait_for(ConsumerGone, count=3)} == set(gone)
+    publish(broker, 1)
     assert listener.deliveries(1)[0].consumer == stays
 
 

@@ -1,24 +1,22 @@
-"""What the adapter on RabbitMQ makes of queues and exchanges that somebody deleted, changed, or holds."""
+"""What the adapters on RabbitMQ make of queues and exchanges that somebody deleted, changed, or holds."""
 
 from brokers import Listener
 from brokers.rabbit import NAME, QUEUE, Open, joined, message, vhost_of
+from headway.broker.connecting import connect
 from headway.broker.port import Broker, Confirmed, Disconnected, Failed, Outcome, Unconfirmed
-from headway.broker.rabbitmq import connect
-from headway.broker.rabbitmq.adapter import RabbitBroker
-from headway.broker.rabbitmq.address import parse_url
 from headway.protocol.errors import QueueMismatch, WorkerNameTaken
 from headway.protocol.topology import EVENTS, TASKS, Queue, control_queue
 from servers import RabbitMQ
 
 
-def test_a_queue_deleted_under_its_consumer_is_made_again(fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open):
+def test_a_queue_deleted_under_its_consumer_is_made_again(amqp_url: str, rabbitmq: RabbitMQ, opened: Open):
     """The consumer consumes from the new one."""
-    broker, listener = joined(fresh_vhost, opened)
+    broker, listener = joined(amqp_url, opened)
     broker.declare(QUEUE)
     consumer = broker.consume(QUEUE, prefetch=1)
     broker.publish(message(1))
     broker.settle(listener.deliveries(1)[0], Outcome.ACK)
-    rabbitmq.api("DELETE", f"/queues/{vhost_of(fresh_vhost)}/{QUEUE.name}")
+    rabbitmq.api("DELETE", f"/queues/{vhost_of(amqp_url)}/{QUEUE.name}")
     (lost,) = listener.wait_for(Disconnected)
     assert QUEUE.name in lost.detail
     listener.connected(times=2)
@@ -26,10 +24,10 @@ def test_a_queue_deleted_under_its_consumer_is_made_again(fresh_vhost: str, rabb
     assert listener.deliveries(2)[1].consumer == consumer
 
 
-def test_a_deleted_exchange_is_made_again(fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open):
+def test_a_deleted_exchange_is_made_again(amqp_url: str, rabbitmq: RabbitMQ, opened: Open):
     """The publish that found it missing is lost; published again, it arrives."""
-    broker, listener = joined(fresh_vhost, opened)
-    rabbitmq.api("DELETE", f"/exchanges/{vhost_of(fresh_vhost)}/{EVENTS}")
+    broker, listener = joined(amqp_url, opened)
+    rabbitmq.api("DELETE", f"/exchanges/{vhost_of(amqp_url)}/{EVENTS}")
     broker.publish(message(1))
     assert listener.wait_for(Unconfirmed) == [Unconfirmed("m1", "lost")]
     (lost,) = listener.wait_for(Disconnected)
@@ -40,9 +38,25 @@ def test_a_deleted_exchange_is_made_again(fresh_vhost: str, rabbitmq: RabbitMQ, 
     listener.wait_for(Confirmed)
 
 
-def test_a_queue_with_other_arguments_is_told_and_left_alone(fresh_vhost: str, opened: Open):
+def test_a_failure_that_comes_while_a_queue_is_declared_is_not_taken_for_its_own(
+    amqp_url: str, rabbitmq: RabbitMQ, opened: Open
+):
+    """The broker closes the publishing channel, and the answer may meet a declaration: the queue is declared again."""
+    broker, listener = joined(amqp_url, opened)
+    rabbitmq.api("DELETE", f"/exchanges/{vhost_of(amqp_url)}/{EVENTS}")
+    broker.publish(message(1))
+    broker.declare(Queue(name="faults.other"))
+    (lost,) = listener.wait_for(Disconnected)
+    assert EVENTS in lost.detail
+    listener.connected(times=2)
+    assert listener.all_of(Failed) == []
+    broker.publish(message(2, exchange="", key="faults.other"))
+    assert listener.wait_for(Confirmed) == [Confirmed("m2")]
+
+
+def test_a_queue_with_other_arguments_is_told_and_left_alone(amqp_url: str, opened: Open):
     """Failed(QueueMismatch) for declaring and for consuming; deliveries in hand and other queues are not touched."""
-    broker, listener = joined(fresh_vhost, opened)
+    broker, listener = joined(amqp_url, opened)
     broker.declare(QUEUE)
     broker.consume(QUEUE, prefetch=1)
     broker.publish(message(1))
@@ -59,27 +73,27 @@ def test_a_queue_with_other_arguments_is_told_and_left_alone(fresh_vhost: str, o
     assert listener.all_of(Disconnected) == []
 
 
-def test_an_exchange_of_another_kind_ends_all_tries(fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open):
+def test_an_exchange_of_another_kind_ends_all_tries(amqp_url: str, rabbitmq: RabbitMQ, opened: Open):
     """Without its exchanges there is nothing to do."""
-    rabbitmq.api("PUT", f"/exchanges/{vhost_of(fresh_vhost)}/{TASKS}", {"type": "fanout", "durable": True})
+    rabbitmq.api("PUT", f"/exchanges/{vhost_of(amqp_url)}/{TASKS}", {"type": "fanout", "durable": True})
     listener = Listener()
-    opened(connect(fresh_vhost, name=NAME, sink=listener))
+    opened(connect(amqp_url, name=NAME, sink=listener))
     (failed,) = listener.wait_for(Failed)
     assert isinstance(failed.error, QueueMismatch)
     assert str(failed.error).startswith(f"Exchange '{TASKS}' exists with other arguments (PRECONDITION_FAILED")
 
 
-def named(url: str, listener: Listener, *, patience_seconds: float) -> RabbitBroker:
+def named(url: str, listener: Listener, *, patience_seconds: float) -> Broker:
     """Return a broker that takes a taken name for final after so long."""
-    return RabbitBroker(parse_url(url), name=NAME, sink=listener, name_held_seconds=patience_seconds)
+    return connect(url, name=NAME, sink=listener, name_held_seconds=patience_seconds)
 
 
-def test_a_taken_worker_name_is_told(fresh_vhost: str, opened: Open):
+def test_a_taken_worker_name_is_told(amqp_url: str, opened: Open):
     """While the first worker is connected the second one tries for a while and fails."""
-    first, first_listener = joined(fresh_vhost, opened)
+    first, first_listener = joined(amqp_url, opened)
     hold_name(first, first_listener)
     listener = Listener()
-    second = opened(named(fresh_vhost, listener, patience_seconds=0.3))
+    second = opened(named(amqp_url, listener, patience_seconds=0.3))
     second.consume(control_queue("w1"), prefetch=1)
     (failed,) = listener.wait_for(Failed)
     assert isinstance(failed.error, WorkerNameTaken)
@@ -87,12 +101,12 @@ def test_a_taken_worker_name_is_told(fresh_vhost: str, opened: Open):
     assert "headway.control.w1" in listener.wait_for(Disconnected)[0].detail
 
 
-def test_a_worker_name_that_is_held_by_a_dead_connection_becomes_free(fresh_vhost: str, opened: Open):
+def test_a_worker_name_that_is_held_by_a_dead_connection_becomes_free(amqp_url: str, opened: Open):
     """The next worker of the name waits until the broker lets go of it."""
-    first, first_listener = joined(fresh_vhost, opened)
+    first, first_listener = joined(amqp_url, opened)
     hold_name(first, first_listener)
     listener = Listener()
-    second = opened(named(fresh_vhost, listener, patience_seconds=60))
+    second = opened(named(amqp_url, listener, patience_seconds=60))
     second.consume(control_queue("w1"), prefetch=1)
     listener.wait_for(Disconnected)
     first.close(timeout_seconds=5)

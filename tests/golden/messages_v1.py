@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.protocol.dag import Argv, OutputRef, Shell
+from headway.protocol.dag import Argv, OutputRef, Python, Shell
+from headway.protocol.log_chunk import LogChunk
 from headway.protocol.messages import (
     Cancel,
     Capacity,
@@ -93,6 +94,19 @@ MESSAGES: Final[dict[str, Message]] = {
         code=Code(kind="python", ref="sales.tasks:extract", digest="sha256:9f86d081884c7d65"),
         secrets=("warehouse",),
     ),
+    "task.python": Task(
+        **ATTEMPT,
+        fence=1,
+        queue=IO,
+        command=Python(
+            function="load",
+            args=("2026-01-01",),
+            kwargs={"rows": {"kind": "output", "task_id": "extract", "path": ["rows", 0]}, "tables": ["sales"]},
+        ),
+        context=CONTEXT,
+        inputs={EXTRACT: msgspec.Raw(b'{"rows":[42]}')},
+        code=Code(kind="file", ref="sales/jobs.py", digest=f"sha256:{'9f86d081884c7d65' * 4}"),
+    ),
     "started": Started(**ATTEMPT, **BOOT, seq=17),
     "finished": Finished(
         **ATTEMPT,
@@ -114,6 +128,12 @@ MESSAGES: Final[dict[str, Message]] = {
         **ATTEMPT, **BOOT, seq=18, reason=EndReason.NOT_STARTED, detail="no such folder: /srv/sales", host="db1"
     ),
     "refused": Refused(**ATTEMPT, **BOOT, seq=18, detail="this worker has no secrets, and the task wants warehouse"),
+    "refused.code": Refused(
+        **ATTEMPT,
+        **BOOT,
+        seq=18,
+        detail="module sales.jobs is not on this worker: install it for /usr/bin/python3",
+    ),
     "online": Online(**BOOT, **SELF, seq=1),
     "heartbeat": Heartbeat(**BOOT, **SELF, seq=19, held=HELD),
     "offline": Offline(**BOOT, seq=20),
@@ -138,4 +158,5 @@ MESSAGES: Final[dict[str, Message]] = {
     "grant": Grant(**ATTEMPT, boot=BOOT["boot"]),
     "drop": Drop(**ATTEMPT, boot=BOOT["boot"], detail="the attempt is withdrawn"),
     "stop": Stop(**ATTEMPT, boot=BOOT["boot"], reason=EndReason.CANCELLED),
+    "log_chunk": LogChunk(**ATTEMPT, offset=4096, size=31, data="password ***, 42 rows\n"),
 }

@@ -117,6 +117,16 @@ def test_a_module_that_files_import_makes_them_be_read_again(shelf: Shelf, tmp_p
     assert ids(shelf.look().changed) == ["gamma"]
 
 
+def test_a_document_is_read_again_when_what_it_calls_has_changed(shelf: Shelf, tmp_path: Path):
+    """Its value holds the digest of that."""
+    (tmp_path / "_jobs.py").write_text("def f(): ...\n")
+    (tmp_path / "c.dag.json").write_text('{"dag_id": "gamma", "tasks": [{"task_id": "a", "python": "_jobs.py:f"}]}')
+    assert "gamma" in ids(shelf.look().changed)
+    (tmp_path / "_jobs.py").write_text("def f(): pass\n")
+    touch(tmp_path / "_jobs.py")
+    assert ids(shelf.look().changed) == ["gamma"]
+
+
 def test_a_faulty_file_hinders_no_other(shelf: Shelf, tmp_path: Path):
     """Its fault has a line, and what was known of its DAG stays."""
     shelf.look()

@@ -11,7 +11,9 @@ from textwrap import dedent
 
 import pytest
 
+from headway.protocol.calls import digest_of
 from headway.protocol.codec import decode_dag
+from headway.protocol.dag import Code
 from headway.protocol.errors import WrongSettings
 from headway.protocol.limits import DAG_FILE_BYTES_MAX
 from headway.scheduler.parser.folder import parse_files, refuse_doubles, scan
@@ -71,12 +73,14 @@ with DAG("sales", defaults={"retries": 2}) as dag:
     assert found.digest == hashlib.sha256(found.body).hexdigest()
 
 
-def test_python_and_json_give_the_same_digest(write):
+def test_python_json_and_yaml_give_the_same_digest(write):
     """And so do other lines and comments: only what is said counts."""
     files = [
         write(ONE),
         write("# new\n\n" + ONE, "moved.py"),
         write('{"dag_id": "one", "tasks": [{"task_id": "a", "shell": "true"}]}', "one.dag.json"),
+        write("dag_id: one\ntasks:\n- task_id: a\n  shell: 'true'\n", "one.dag.yaml"),
+        write("{dag_id: one, tasks: [{task_id: a, shell: 'true'}]}", "one.dag.yml"),
     ]
     assert len({parse_file(path).dags[0].digest for path in files}) == 1
 
@@ -159,7 +163,7 @@ def test_prints_go_nowhere(write, capfd):
         (HEAD + "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", 1, "ended its process by SIGSEGV: see"),
         (HEAD + "import os\nos.closerange(3, 100)\n" + ONE, 1, "ended its process with exit code 1, unread"),
         (HEAD, 1, "no DAG in it: keep one in a name of the module, or skip the file by a name that starts with '_'"),
-        (HEAD + "dag = DAG('d')\n", 2, "DAG 'd' has no task: make one with shell() or argv()"),
+        (HEAD + "dag = DAG('d')\n", 2, "DAG 'd' has no task: make one with shell(), argv() or python()"),
         (HEAD + "DAG('d')\n", 2, "DAG 'd' is made, but no name of the module leads to it in the end: keep all DAGs"),
         (HEAD + "dag = DAG('\\ud800')\nshell('a', 'x', dag=dag)\n", 2, "DAG id '\\ud800' is not a legal name"),
     ],
@@ -291,6 +295,16 @@ def test_documents_have_lines_too(write):
     ]
     text = '{"dag_id": "d", "tasks": [\n{"task_id": "a", "shell": "x", "upstream": ["b"]}]}'
     assert problems(write(text, "a.dag.json")) == [(2, "task 'a': it waits for 'b', which is no task of this DAG")]
+    assert problems(write("dag_id: d\n\tasks: []", "a.dag.yaml"))[0][0] == 2
+    text = "dag_id: d\ntasks:\n\n- {task_id: a, shell: x, upstream: [b]}\n"
+    assert problems(write(text, "a.dag.yml")) == [(4, "task 'a': it waits for 'b', which is no task of this DAG")]
+
+
+def test_the_limits_hold_for_documents(write):
+    """A large one takes more memory than it may."""
+    tasks = "".join(f"- {{task_id: t{number}, shell: {'x' * 500}}}\n" for number in range(100_000))
+    ((_, message),) = problems(write(f"dag_id: d\ntasks:\n{tasks}", "a.dag.yaml"), memory_bytes=200 * MIB)
+    assert message.startswith("the file needs more than the 200 MiB of memory that reading it may take")
 
 
 def test_what_is_no_file_is_not_read(write, tmp_path):
@@ -300,7 +314,9 @@ def test_what_is_no_file_is_not_read(write, tmp_path):
     os.truncate(huge, DAG_FILE_BYTES_MAX + 1)
     assert problems(tmp_path / "absent.py") == [(1, "cannot be opened: No such file or directory")]
     assert problems(tmp_path / "folder.py") == [(1, "is no file: name a DAG file, not a folder or a device")]
-    assert problems(tmp_path / "dags.txt") == [(1, "not a DAG file by its name: call it *.py or *.dag.json")]
+    assert problems(tmp_path / "dags.txt") == [
+        (1, "not a DAG file by its name: call it *.py, *.dag.json or *.dag.yaml")
+    ]
     assert problems(huge) == [
         (1, f"has {DAG_FILE_BYTES_MAX + 1} bytes, and a DAG file may have {DAG_FILE_BYTES_MAX}: split it")
     ]
@@ -326,13 +342,24 @@ def test_an_interrupted_parser_leaves_no_child(write, tmp_path):
 
 def test_a_folder_is_scanned_for_files_that_may_hold_dags(write, tmp_path):
     """Sorted; without helpers, hidden files and what is no DAG file by its name."""
-    for name in ("b.py", "a.dag.json", "below/c.py", "_skipped.py", ".hidden.py", "_below/d.py", "notes.txt"):
+    for name in (
+        "b.py",
+        "a.dag.json",
+        "e.dag.yaml",
+        "f.dag.yml",
+        "g.yaml",
+        "below/c.py",
+        "_skipped.py",
+        ".hidden.py",
+        "_below/d.py",
+        "notes.txt",
+    ):
         write(ONE, name)
     write("def helper(): pass\n", "helper.py")
     write("import headway\n", "other.py")
     (tmp_path / "dangling.py").symlink_to("nowhere")
     found = [str(path.relative_to(tmp_path)) for path in scan(tmp_path)]
-    assert found == ["a.dag.json", "b.py", "below/c.py", "dangling.py"]
+    assert found == ["a.dag.json", "b.py", "below/c.py", "dangling.py", "e.dag.yaml", "f.dag.yml"]
 
 
 def test_a_folder_must_be_there(tmp_path):
@@ -356,3 +383,88 @@ def said_of(dag_id, other):
     """Return the problem of a DAG that another file has too."""
     text = f"DAG id {dag_id!r} is used in {other} too: give each DAG its own, nothing changes until then"
     return FileProblem(message=text, dag_id=dag_id)
+
+
+CALLS = """\
+from headway import DAG, python
+import beside
+from shop import jobs
+
+def report(day, rows=0):
+    return day
+
+with DAG("calls") as dag:
+    python("own", report, args=["today"])
+    python("beside", beside.work)
+    python("package", jobs.sell)
+    python("named", "shop.jobs:pid")
+    python("file", "deep/more.py:dig")
+    python("installed", "json:dumps", args=[1])
+    python("made_up", "beside:anything")
+"""
+
+
+def test_the_code_of_functions_is_found_and_hashed(write, tmp_path):
+    """By its path from the folder or, without one, its absolute path; a module in a package by its name."""
+    bodies = {
+        "beside.py": "def work(): ...\ndef __getattr__(name): ...\n",
+        "shop/__init__.py": "",
+        "shop/jobs.py": "def sell(): ...\nif True:\n    from os import getpid as pid\n",
+        "deep/more.py": "dig = lambda: 1\n",
+        "dags.py": CALLS,
+    }
+    paths = {name: write(text, name) for name, text in bodies.items()}
+    for folder in (tmp_path, None):
+        parsed = parse_file(paths["dags.py"], folder=folder)
+        assert parsed.problems == ()
+        found = {task.task_id: task.code for task in parsed.dags[0].dag.tasks}
+
+        def of(name, folder=folder):
+            """Return a file as code."""
+            ref = name if folder else str(paths[name])
+            return Code(kind="file", ref=ref, digest=digest_of(bodies[name].encode()))
+
+        shop = Code(kind="module", ref="shop.jobs", digest=digest_of(bodies["shop/jobs.py"].encode()))
+        installed = found.pop("installed")
+        assert (installed.kind, installed.ref) == ("module", "json")
+        assert found == {
+            "own": of("dags.py"),
+            "beside": of("beside.py"),
+            "package": shop,
+            "named": shop,
+            "file": of("deep/more.py"),
+            "made_up": of("beside.py"),
+        }
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("jobs.py:reprot", "task 't': jobs.py has no 'reprot' at its top (did you mean 'report'?)"),
+        ("jobs.py:inner", "task 't': jobs.py has no 'inner' at its top"),
+        ("no.py:f", "task 't': its code {folder}/no.py cannot be read: No such file or directory"),
+        ("bad.py:f", "task 't': its code {folder}/bad.py is no Python: invalid syntax (bad.py, line 1)"),
+        ("no.such:f", "task 't': module 'no.such' is not found: ModuleNotFoundError: No module named 'no'"),
+        ("nosuch:f", "task 't': module 'nosuch' is not found: install it for the Python of the scheduler"),
+        ("sys:exit", "task 't': module 'sys' has no file whose digest a worker could compare"),
+        ("shop.jobs:f", "task 't': module 'shop.jobs' is at sub/shop/jobs.py of the DAG folder, where no worker looks"),
+    ],
+)
+def test_a_function_that_cannot_be_found_is_a_problem(write, tmp_path, call, said):
+    """With its line, and what to do."""
+    write("def report():\n    def inner(): ...\n    key = lambda inner: inner\nclass Report: ...\n", "sub/jobs.py")
+    write("f = = 1\n", "sub/bad.py")
+    (tmp_path / "sub/shop").mkdir()
+    write("def f(): ...\n", "sub/shop/jobs.py")
+    path = write(f"from headway import DAG, python\nwith DAG('d') as dag:\n    python('t', {call!r})\n", "sub/d.py")
+    (problem,) = parse_file(path, folder=tmp_path).problems
+    assert problem.line == 3
+    assert problem.message.startswith(said.format(folder=tmp_path / "sub"))
+
+
+def test_a_document_names_functions_too(write, tmp_path):
+    """By the path from its own folder."""
+    write("def f(): ...\n", "sub/jobs.py")
+    path = write('{"dag_id": "d", "tasks": [{"task_id": "a", "python": "jobs.py:f"}]}', "sub/d.dag.json")
+    (parsed,) = parse_file(path, folder=tmp_path).dags
+    assert parsed.dag.tasks[0].code.ref == "sub/jobs.py"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pika
 import pytest
 
-from headway.protocol.topology import DEAD, EVENTS, EXCHANGES, TASKS, event_queue, task_queue
+from headway.protocol.topology import DEAD, EVENTS, EXCHANGES, LOG_QUEUE, LOGS, TASKS, event_queue, task_queue
 
 PAGE = Path(__file__).parents[2] / "docs/protocol.md"
 PASSWORD = "CHANGE-ME"
-WORKER, ALICE, SCHEDULER = "headway-db1", "headway-alice", "headway-scheduler"
+WORKER, ALICE, SCHEDULER, LOGKEEPER = "headway-db1", "headway-alice", "headway-scheduler", "headway-logkeeper"
 ACCESS_REFUSED = 403
 CONTROL = "headway.control.db1-1"
 
@@ -21,7 +21,7 @@ CONTROL = "headway.control.db1-1"
 def connect(rabbitmq):
     """Run the page's commands for a virtual host and users of this test, and give a way to connect as one of them."""
     vhost = rabbitmq.create_vhost()
-    users = {user: user.replace("headway", vhost) for user in (WORKER, ALICE, SCHEDULER)}
+    users = {user: user.replace("headway", vhost) for user in (WORKER, ALICE, SCHEDULER, LOGKEEPER)}
     for command in re.findall(r"^rabbitmqctl (.*)$", PAGE.read_text("utf-8"), re.MULTILINE):
         words = [users.get(word, vhost if word == "headway" else word) for word in shlex.split(command)]
         if words[0] != "add_vhost":
@@ -42,7 +42,7 @@ def _declare_all(channel):
     for exchange in EXCHANGES:
         arguments = {"alternate-exchange": exchange.alternate} if exchange.alternate else {}
         channel.exchange_declare(exchange.name, "topic", durable=True, arguments=arguments)
-    for queue in (event_queue(0), event_queue(16), task_queue("io"), task_queue("other")):
+    for queue in (event_queue(0), event_queue(16), task_queue("io"), task_queue("other"), LOG_QUEUE):
         arguments = {name: value for name, value in queue.arguments.items() if value != -1}
         channel.queue_declare(queue.name, durable=True, arguments=arguments)
         for binding in queue.bindings:
@@ -82,6 +82,14 @@ def consume(queue, **declare):
     return act
 
 
+def keep_logs(channel, _user):
+    """Declare the queue of output as a logkeeper does, and read it."""
+    channel.queue_declare(LOG_QUEUE.name, durable=True, arguments=LOG_QUEUE.arguments)
+    for binding in LOG_QUEUE.bindings:
+        channel.queue_bind(LOG_QUEUE.name, binding.exchange, binding.pattern)
+    channel.basic_consume(LOG_QUEUE.name, lambda *_: None)
+
+
 @pytest.mark.parametrize(
     ("user", "act"),
     [
@@ -93,6 +101,8 @@ def consume(queue, **declare):
         (WORKER, publish(EVENTS, "event.{}.online.workers")),
         (WORKER, publish(EVENTS, "event.{}.heartbeat.workers")),
         (WORKER, publish(EVENTS, "event.{}.offline.workers")),
+        (WORKER, publish(LOGS, "log.{}")),
+        (LOGKEEPER, keep_logs),
         (ALICE, publish(EVENTS, "event.{}.trigger.p00")),
         (ALICE, publish(EVENTS, "event.{}.cancel.p00")),
         (ALICE, publish(EVENTS, "event.{}.dag_version.p00")),
@@ -118,6 +128,8 @@ def test_each_role_can_do_its_work(connect, user, act):
         (WORKER, publish(DEAD, "task.io.p00")),
         (WORKER, publish(TASKS, "task.io.p00")),
         (WORKER, publish("", CONTROL)),
+        (WORKER, publish(LOGS, "log.headway-alice")),
+        (WORKER, consume(LOGS)),
         (WORKER, consume("headway.q.other")),
         (WORKER, consume("headway.events.p00")),
         (WORKER, consume("headway.control.db2-1", exclusive=True)),
@@ -125,6 +137,11 @@ def test_each_role_can_do_its_work(connect, user, act):
         (ALICE, publish(EVENTS, "event.{}.finished.p00")),
         (ALICE, publish(EVENTS, "event.{}.lease_timer.workers")),
         (ALICE, publish(TASKS, "task.io.p00")),
+        (ALICE, publish(LOGS, "log.{}")),
+        (LOGKEEPER, publish(LOGS, "log.{}")),
+        (LOGKEEPER, publish(LOGS, "log.headway-db1")),
+        (LOGKEEPER, publish(EVENTS, "event.{}.started.p00")),
+        (LOGKEEPER, consume("headway.events.p00")),
         (ALICE, publish("", "headway.q.io")),
         (ALICE, consume("headway.q.io")),
     ],

@@ -1,12 +1,23 @@
 """What the decider makes of events stands in the database, the same on PostgreSQL and on SQLite."""
 
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
 import msgspec
-from sqlalchemy import delete, func, select, update
+import pytest
+from sqlalchemy import Engine, delete, func, insert, select, update
 
 from headway.protocol.codec import decode_event
 from headway.protocol.messages import Cancel, Expired, Refused
 from headway.protocol.names import QueueName, RunId, TaskId, partition_of
+from headway.protocol.topology import QueueLimits
+from headway.scheduler.decider import Decider
 from headway.scheduler.store import tables as t
+from headway.scheduler.store.reads import list_queues
+from headway.scheduler.store.store import PUT_OFF, Batch, Store
 from stage import Stage, address, dag, orders_in, task, tasks_in
 
 CHAIN = dag(task("a"), task("b", "a"))
@@ -22,6 +33,15 @@ def test_a_dag_gets_a_version_for_each_value(stage: Stage):
     assert stage.rows(t.dags)[0]["version"] == 3
     assert [verdict for verdict, _ in stage.verdicts("dag_version")] == ["applied", "ignored", "applied", "applied"]
     assert len(stage.rows(t.dag_values)) == 2
+
+
+def test_a_run_may_begin_in_the_batch_that_learns_its_version(stage: Stage, caplog: pytest.LogCaptureFixture):
+    """Of a new DAG, and of one that has changed."""
+    for number, value in enumerate((dag(task("a")), CHAIN), start=1):
+        stage.give(stage.version(value), stage.trigger(f"r{number}"))
+    assert [row["version"] for row in stage.rows(t.runs)] == [1, 2]
+    assert (list(stage.states("r1")), list(stage.states("r2"))) == (["a"], ["a", "b"])
+    assert caplog.records == []
 
 
 def test_a_trigger_makes_a_run_and_queues_its_first_tasks(stage: Stage):
@@ -218,6 +238,21 @@ def test_only_a_window_of_a_flood_is_published(stage: Stage):
     assert stage.rows(t.queues) == [{"queue": "default", "queued": 100, "waiting": 49, "slots": 2}]
 
 
+def test_a_queue_may_have_limits_of_its_own(stage: Stage):
+    """Its window is kept to from batch to batch, and the audit, which knows no limits, finds no difference."""
+    stage.limits = {QueueName("default"): QueueLimits(ttl_seconds=5.0, window=3)}
+    stage.restart()
+    messages = tasks_in(stage.run(dag(*(task(f"t{number}") for number in range(5)))))
+    assert sorted(messages) == ["t0", "t1", "t2"]
+    stage.online()
+    assert list(tasks_in(stage.give(stage.started(messages["t0"])))) == ["t3"]
+    timers = stage.rows(t.timers, timer="queued_deadline")
+    queued = {row["task_id"]: row["queued_at"] for row in stage.rows(t.attempts, state="queued")}
+    assert all(row["due"] - queued[row["task_id"]] == timedelta(seconds=65) for row in timers)
+    (line,) = list_queues(stage.engine, stage.limits)
+    assert (line.queued, line.unpublished, line.window) == (3, 1, 3)
+
+
 def test_a_large_run_is_made_slice_by_slice(stage: Stage):
     """Each slice is an event of its own, and together they leave nothing out."""
     tasks = [task(f"t{number}") for number in range(2500)]
@@ -281,3 +316,66 @@ def test_a_row_changed_by_somebody_else_is_decided_on_anew(stage: Stage):
         connection.execute(update(t.attempts).values(state="lost"))
     stage.give(stage.finished(message))
     assert stage.verdicts("finished") == [("ignored", "the attempt is lost")]
+
+
+def test_a_timer_that_cannot_be_decided_is_put_off(stage: Stage):
+    """It is set aside once and is not lost: when it is due again, and the cause mended, it is decided."""
+    stage.run(CHAIN)
+    (version,) = stage.rows(t.dag_versions)
+    with stage.engine.begin() as connection:
+        connection.execute(delete(t.dag_versions))
+        connection.execute(update(t.timers).values(due=datetime(2026, 3, 1, tzinfo=UTC)))
+    stage.restart()
+    stage.ring()
+    stage.ring()
+    assert len(stage.rows(t.quarantine)) == 1
+    with stage.engine.begin() as connection:
+        connection.execute(insert(t.dag_versions).values(**version))
+        due = connection.execute(select(t.timers.c.due)).scalar_one()
+        connection.execute(update(t.timers).values(due=due - PUT_OFF))
+    assert tasks_in(stage.ring()).keys() == {"a"}
+    assert stage.verdicts("task_timer") == [("applied", "published again")]
+
+
+class MeddledStore(Store):
+    """A store after each of whose transactions, committed or not, another scheduler records something."""
+
+    def __init__(self, engine: Engine, meddle: Callable[[], object]) -> None:
+        super().__init__(engine)
+        self._meddle = meddle
+
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Open one transaction."""
+        try:
+            with super().batch() as batch:
+                yield batch
+        finally:
+            self._meddle()
+
+
+def test_an_event_that_is_stale_again_and_again_is_not_lost(stage: Stage):
+    """Another scheduler records something after each transaction: the event is decided as often as it takes."""
+    other = Decider(Store(stage.engine), user="other")
+    boots = (f"boot-{number}" for number in itertools.count(2))
+    stage.learn(CHAIN)
+    stage.store = MeddledStore(stage.engine, lambda: other.process([stage.arrival(stage.words(boot=next(boots)))]))
+    stage.decider = Decider(stage.store, user="scheduler")
+    stage.give(stage.trigger("r1"))  # and goes on from what it left
+    stage.give(stage.trigger("r2"), stage.trigger("r3"))
+    assert stage.rows(t.quarantine) == []
+    assert [stage.run_state(run_id) for run_id in ("r1", "r2", "r3")] == ["running"] * 3
+
+
+def test_two_schedulers_at_once_lose_nothing(stage: Stage):
+    """Each records what it can as fast as it can, upon the same partitions."""
+    stage.learn(CHAIN)
+    boots = [stage.arrival(stage.words(boot=f"boot-{number}")) for number in range(100)]
+    other = Decider(Store(stage.engine), user="other")
+    thread = threading.Thread(target=lambda: [other.process([boot]) for boot in boots])
+    thread.start()
+    for number in range(20):
+        stage.decider.process([stage.arrival(stage.trigger(f"r{number}-{one}")) for one in range(5)])
+    thread.join()
+    assert stage.rows(t.quarantine) == []
+    assert (len(stage.rows(t.runs)), len(stage.rows(t.workers))) == (100, 100)

@@ -2,20 +2,22 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import Engine, event, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from headway.protocol.errors import DatabaseRefused, DatabaseUnavailable, StaleDecision, WrongSettings
+from headway.protocol.names import QueueName
 from headway.scheduler.core.needs import Needs
 from headway.scheduler.core.rows import AttemptKey
 from headway.scheduler.core.snapshot import Changes
 from headway.scheduler.store import tables as t
-from headway.scheduler.store.engine import make_engine, translated
+from headway.scheduler.store.engine import WRITES, make_engine, translated
 from headway.scheduler.store.store import Store
 from servers import PostgreSQL
 from stage import Stage, dag, task, tasks_in
@@ -90,11 +92,29 @@ def save_publication(store: Store, key: AttemptKey) -> None:
 
 
 def test_a_second_batch_waits_for_the_first(stage: Stage):
-    """The partitions' rows are locked, so two schedulers never number or decide at once."""
+    """One that begins with nothing kept locks the partitions' rows, and reads nothing that is about to change."""
     engine = make_engine(stage.engine.url.render_as_string(hide_password=False), lock_timeout_ms=100)
     with stage.store.batch(), pytest.raises(DatabaseUnavailable), Store(engine).batch():
         pass
     engine.dispose()
+
+
+def test_of_two_batches_that_go_on_from_what_they_kept_the_later_is_stale(stage: Stage):
+    """They lock nothing, so both may be open at once; numbers that moved on tell the later one."""
+    if stage.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    other = Stage(stage.engine.url.render_as_string(hide_password=False))
+    other.online()
+    with pytest.raises(StaleDecision, match="rows of partitions"):
+        record_late(other, lambda: stage.online(boot="boot-2"))
+    other.engine.dispose()
+
+
+def record_late(stage: Stage, meanwhile: Callable[[], object]) -> None:
+    """Write nothing in a batch that was opened before something was recorded."""
+    with stage.store.batch() as batch:
+        meanwhile()
+        batch.save([], [])
 
 
 def test_times_come_back_in_utc_to_the_microsecond(stage: Stage):
@@ -130,10 +150,10 @@ def test_any_text_can_be_stored(stage: Stage):
     """A task's last lines may hold NUL, quotes, backslashes and what is no ASCII."""
     stage.online()
     first = tasks_in(stage.run(CHAIN))["a"]
-    stage.work(first, tail='a\0b "c" \\u0041 é 🛤 {}', detail=":x %s")
+    stage.work(first, tail='a\0b "c" \\u0041 é 🛤 {}', detail=":x %s \\u0000 \\\0\0")
     (attempt,) = stage.rows(t.attempts, task_id="a")
     assert attempt["tail"] == 'a\ufffdb "c" \\u0041 é 🛤 {}'
-    assert attempt["detail"] == ":x %s"
+    assert attempt["detail"] == ":x %s \\u0000 \\\ufffd\ufffd"
 
 
 def test_numbers_keep_their_size(stage: Stage):
@@ -157,13 +177,32 @@ def test_params_of_every_kind_come_back(stage: Stage):
 def test_due_timers_and_the_next_one_are_found(stage: Stage):
     """A queued task's deadline is not due, and is the next."""
     stage.run(CHAIN)
-    events, next_due = stage.store.due_timers(datetime.now(UTC))
+    events, next_due = stage.store.due_timers(stage.store.now(), listening_since=NOW)
     assert (events, next_due) == ([], stage.rows(t.timers)[0]["due"])
     with stage.engine.begin() as connection:
         connection.execute(update(t.timers).values(due=NOW))
-    events, next_due = stage.store.due_timers(datetime.now(UTC))
+    events, next_due = stage.store.due_timers(stage.store.now(), listening_since=NOW)
     assert [event.due for event in events] == [NOW]
     assert next_due is None
+
+
+def test_who_waits_is_read_in_the_order_of_an_index(stage: Stage):
+    """Of a backlog of a hundred thousand only those are read that there is room for."""
+    stage.run(CHAIN)
+    asked: list[tuple[str, Any]] = []
+    event.listen(stage.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    with stage.store.batch() as batch:
+        batch.waiting(QueueName("default"), 10)
+    statement, parameters = next(one for one in asked if "ORDER BY task_instances.priority" in one[0])
+    explain = "EXPLAIN QUERY PLAN " if stage.engine.dialect.name == "sqlite" else "EXPLAIN "
+    with stage.engine.connect() as connection:
+        if stage.engine.dialect.name == "postgresql":  # which reads a small table whole
+            connection.execute(text("SET enable_seqscan = off"))
+            connection.execute(text("SET enable_bitmapscan = off"))
+        plan = str(connection.exec_driver_sql(explain + statement, parameters).all())
+    assert "ix_task_instances_ready" in plan
+    assert "Sort" not in plan
+    assert "TEMP B-TREE" not in plan
 
 
 def test_a_silent_worker_is_found(stage: Stage):
@@ -171,8 +210,29 @@ def test_a_silent_worker_is_found(stage: Stage):
     stage.online()
     with stage.engine.begin() as connection:
         connection.execute(update(t.workers).values(lease_due=NOW))
-    events, _ = stage.store.due_timers(NOW)
+    events, _ = stage.store.due_timers(stage.store.now(), listening_since=NOW)
     assert [(event.worker, event.due) for event in events] == [("w1", NOW)]
+
+
+def test_two_who_store_the_same_value_at_once_take_no_harm(stage: Stage):
+    """The scheduler's look at the files and `dags sync` meet: the later one waits, and finds it stored."""
+    with stage.engine.execution_options(**{WRITES: True}).begin() as connection:
+        connection.execute(insert(t.dag_values).values(digest="d", value="v"))
+        with ThreadPoolExecutor(1) as second:
+            stored = second.submit(stage.store.add_dag_value, "d", b"v")
+            wait_for_waiting(stage.engine, stored)
+            connection.commit()
+            stored.result()
+    assert len(stage.rows(t.dag_values)) == 1
+
+
+def wait_for_waiting(engine: Engine, other: "Future[None]") -> None:
+    """Wait until the other one waits for a lock: PostgreSQL can be asked, SQLite lets nobody in before that."""
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    while engine.dialect.name == "postgresql" and not other.done():
+        with engine.connect() as connection:
+            if connection.execute(waiting).scalar_one():
+                return
 
 
 @pytest.mark.parametrize(

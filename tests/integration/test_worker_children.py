@@ -2,7 +2,6 @@
 
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -13,74 +12,15 @@ from pathlib import Path
 import pytest
 
 from headway.worker import children as module
-from headway.worker.attempt_files import AttemptFiles
 from headway.worker.children import (
-    ChildBegun,
     ChildExit,
-    ChildFault,
-    Children,
-    ChildReport,
-    Launch,
-    SpawnerGone,
     kill_processes_with,
 )
-from processes import SECONDS_MAX, assert_dead, wait_for_lines
+from nursery import Nursery
+from processes import assert_dead, wait_for_lines
+from shopfloor import make_files
 
 GUARD = 200
-
-
-class Nursery:
-    """Children, and what they report."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.output = folder / "output.log"
-        self.inbox: queue.SimpleQueue[ChildReport] = queue.SimpleQueue()
-        self.children = Children(self.inbox.put)
-
-    def start(self, *argv: str, token: str = "t1", **changed) -> None:
-        """Start a child."""
-        fields = {"env": {"PATH": "/usr/bin:/bin"}, "cwd": None, "output": self.output} | changed
-        fields["env"]["MARK"] = str(self.folder)
-        fields["marker"] = f"MARK={self.folder}"
-        self.children.start(Launch(token=token, program=argv[0], argv=argv, **fields))
-
-    def bash(self, script: str, **changed) -> None:
-        """Start a shell."""
-        self.start("/bin/bash", "-c", script, **changed)
-
-    def next(self) -> ChildReport:
-        """Return the next report."""
-        return self.inbox.get(timeout=SECONDS_MAX)
-
-    def end(self) -> ChildExit:
-        """Return how the only child ended."""
-        report = self.next()
-        assert isinstance(report, ChildBegun)
-        report = self.next()
-        assert isinstance(report, ChildExit)
-        return report
-
-    def fault(self) -> str:
-        """Return why the only child could not start."""
-        report = self.next()
-        assert isinstance(report, ChildFault)
-        assert report.token == "t1"
-        return report.detail
-
-    def wait_for_the_spawners_end(self) -> None:
-        """Wait until it is told; whether it could tell of its child before is a matter of moments."""
-        while self.next() != SpawnerGone():
-            pass
-
-    def lines(self, count: int) -> list[str]:
-        """Wait until the child has written this many lines, and return them."""
-        return wait_for_lines(self.output, count)
-
-    @property
-    def spawner(self) -> int:
-        """The spawner's process id."""
-        return self.children._process.pid  # noqa: SLF001 - the tests kill it
 
 
 @pytest.fixture
@@ -327,7 +267,7 @@ def test_what_an_earlier_boot_left_running_is_killed(tmp_path, caplog):
     tasks = tmp_path / "tasks"
     with subprocess.Popen(["/bin/sleep", "1000"], env={"HEADWAY_OUTPUT": f"{tasks}/t1.output"}) as left:
         wait_for_lines(Path(f"/proc/{left.pid}/environ"), 1)  # there is none before it has become `sleep`
-        AttemptFiles(tmp_path, tasks, {})
+        make_files(tmp_path)
         assert left.wait() == -signal.SIGKILL
     assert f"Process {left.pid} of an earlier boot was still running" in caplog.text
 

@@ -11,13 +11,13 @@ import pytest
 
 from brokers import Gate
 from director import Director, WorkerProcess
+from headway.broker.connecting import connect
 from headway.broker.port import Delivered
-from headway.broker.rabbitmq import connect
 from headway.protocol.dag import Argv, OutputRef, Shell
 from headway.protocol.messages import Drop, Finished, Grant, Heartbeat, Offline, Online, Refused, Started, Stop
 from headway.protocol.names import partition_of, task_key
 from headway.protocol.states import EndReason
-from headway.protocol.topology import DEAD, TASKS, control_queue_name, event_queue
+from headway.protocol.topology import DEAD, TASKS, Queue, control_queue_name, event_queue, task_queue_name
 from headway.worker.service import WorkerService
 from headway.worker.settings import WorkerSettings
 from processes import assert_dead, wait_for_files, wait_for_lines
@@ -66,6 +66,16 @@ def end(tmp_path: Path) -> Path:
     pipe = tmp_path / "end"
     os.mkfifo(pipe)
     return pipe
+
+
+def test_a_queue_that_somebody_else_made_stops_no_other(director: Director, start: Start):
+    """Its arguments cannot be changed from here: that is said, and the other queues are served."""
+    director.broker.declare(Queue(name=task_queue_name("alien"), arguments={"x-queue-type": "classic"}))
+    worker = start(queues=["alien", "default"])
+    director.hand_out("t1")
+    director.grant("t1")
+    assert director.expect(Finished, "t1").exit_code == 0
+    assert "'headway.q.alien' exists on the broker with other arguments" in worker.said()
 
 
 def log_of(home: Path, token: str = "t1") -> Path:
@@ -183,14 +193,15 @@ def test_a_malformed_task_goes_to_the_dead_letters(director: Director, start: St
     worker = start()
     director.expect(Online)
     message = director.hand_out(run_id="../../etc")
+    director.hand_out(secrets=["../../etc/shadow"])
     director.publish(b"{", exchange=TASKS, key=task_key("default", message.dag_id))
     partition = event_queue(partition_of(message.dag_id)).name
 
     def is_dead(signal: Delivered) -> bool:
         return (signal.delivery.queue, signal.delivery.exchange) == (partition, DEAD)
 
-    director.listener.wait_for(Delivered, count=2, where=is_dead)
-    assert worker.said().count("that cannot be read was rejected") == 2
+    director.listener.wait_for(Delivered, count=3, where=is_dead)
+    assert worker.said().count("that cannot be read was rejected") == 3
     director.hand_out()
     director.grant()
     assert director.expect(Finished).exit_code == 0

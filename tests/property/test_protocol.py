@@ -6,11 +6,12 @@ from datetime import timedelta, timezone
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from yaml.reader import Reader
 
 from headway.protocol.codec import decode_dag, decode_event, decode_order, decode_task, encode
-from headway.protocol.dag import Argv, Dag, OutputRef, Shell, Task
+from headway.protocol.dag import Argv, Code, Dag, OutputRef, Python, Shell, Task
 from headway.protocol.document import read_document, to_document
 from headway.protocol.durations import format_duration, parse_duration
 from headway.protocol.errors import InvalidDuration, MalformedMessage
@@ -19,6 +20,7 @@ from headway.protocol.limits import DURATION_SECONDS_MAX
 from headway.protocol.messages import Finished, Started, Trigger
 from headway.protocol.placeholders import fill_in, names_in
 from headway.protocol.validation import validate
+from headway.protocol.yaml_document import read_yaml_document
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 IDS = st.text("abcdefgh_.-0", min_size=1, max_size=8)
@@ -49,6 +51,23 @@ TASKS = st.builds(
     cwd=st.none() | TEXT,
     inputs=st.lists(IDS, max_size=3).map(tuple),
 )
+ARGUMENTS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(1 - 2**63, 2**63 - 1)
+    | FLOATS
+    | TEXT
+    | OUTPUTS.map(msgspec.json.encode).map(msgspec.json.decode),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+)
+CALLS = st.builds(
+    Python,
+    function=st.sampled_from("fgh"),
+    args=st.lists(ARGUMENTS, max_size=3).map(tuple),
+    kwargs=st.dictionaries(TEXT, ARGUMENTS, max_size=3),
+)
+CODES = st.sampled_from([Code(kind="file", ref="../a b.py"), Code(kind="module", ref="shop.jobs")])
+TASKS |= st.builds(lambda task, call, code: msgspec.structs.replace(task, command=call, code=code), TASKS, CALLS, CODES)
 DAGS = st.builds(
     Dag,
     dag_id=IDS,
@@ -117,6 +136,15 @@ def test_a_document_reads_back(dag):
 
 
 @given(DAGS)
+def test_json_reads_as_yaml(dag):
+    """And is the same value, but for characters that YAML does not take raw or takes as ends of lines."""
+    document = to_document(dag)
+    assume(not Reader.NON_PRINTABLE.search(document.decode()))
+    assume(not set("\x85\u2028\u2029") & set(document.decode()))
+    assert read_yaml_document(document) == read_document(document)
+
+
+@given(DAGS)
 def test_validation_says_something_or_nothing_of_every_dag(dag):
     """It raises nothing, and what it says is text about known tasks."""
     for problem in validate(dag):
@@ -138,10 +166,15 @@ def test_any_bytes_are_a_message_or_malformed(read, body):
         assert read(body)
 
 
-@given(st.binary(max_size=200) | JSON.map(msgspec.json.encode))
-def test_any_bytes_are_a_document_or_have_a_fault_with_a_line(body):
+@pytest.mark.parametrize("read", [read_document, read_yaml_document])
+@given(
+    body=st.binary(max_size=200)
+    | JSON.map(msgspec.json.encode)
+    | st.text("a:-[]{}&*!|>'\"#%, \n\t0", max_size=40).map(lambda text: f"dag_id: d\ntasks:\n{text}".encode())
+)
+def test_any_bytes_are_a_document_or_have_a_fault_with_a_line(read, body):
     """An author's file is never a traceback."""
-    document = read_document(body)
+    document = read(body)
     assert (document.dag is None) == bool(document.faults)
     assert all(1 <= fault.line <= body.count(b"\n") + 1 and fault.message for fault in document.faults)
 

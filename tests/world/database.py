@@ -64,6 +64,9 @@ class Database:
             for key in getattr(needs, name):
                 loaded.fill(key, table.get(key))
         for version in needs.versions:
+            decided = snapshot.changes.dags.get(version.dag_id)
+            if decided is not None and decided.version == version.version:
+                self.versions[version] = decided.digest
             snapshot.graphs[version] = self.graph(version)
         snapshot.digests.update({digest: digest in self.values for digest in needs.digests})
         snapshot.messages.update({message: message in self.messages for message in needs.messages})

@@ -18,6 +18,7 @@ from headway.protocol.states import (
 )
 from headway.scheduler.core import changes
 from headway.scheduler.core.admission import free_in_window
+from headway.scheduler.core.changes import TIMER_STATES
 from headway.scheduler.core.rows import (
     Attempt,
     AttemptKey,
@@ -29,7 +30,6 @@ from headway.scheduler.core.rows import (
     TimerKey,
     VersionKey,
 )
-from headway.scheduler.core.runs import TIMER_STATES
 from headway.scheduler.core.snapshot import Decision, QueueDelta, Snapshot
 
 if TYPE_CHECKING:

@@ -286,7 +286,9 @@ class Liars(Players):
         """Somebody says that an attempt is lost, refused or over."""
         attempt = self.random.choice([*self.world.db.attempts.values(), None])
         if attempt is not None:
-            say = self.random.choice(["worker_lost", "not_held", "refused", "finished", "rejected", "expired", "missing"])
+            say = self.random.choice(
+                ["worker_lost", "not_held", "refused", "finished", "rejected", "expired", "missing"]
+            )
             event = getattr(self.world, say)(attempt.task_id, run_id=attempt.run_id, try_number=attempt.try_number)
             self.fly(event)
 

@@ -1,6 +1,6 @@
 """One batch of events after the other, decided and saved as scheduler/decider.py does it, in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -9,8 +9,9 @@ import pytest
 
 from headway.protocol.dag import Dag
 from headway.protocol.messages import ROLE_OF_KIND, AttemptMessage, Event, Role, TimerKind
-from headway.protocol.names import RunId
+from headway.protocol.names import QueueName, RunId
 from headway.protocol.states import RunState, TaskState
+from headway.protocol.topology import NO_LIMITS, QueueLimits
 from headway.scheduler.core.admission import admit, free_in_window, touched_queues
 from headway.scheduler.core.decide import decide
 from headway.scheduler.core.needs import needs_of
@@ -50,8 +51,16 @@ class World(Speech):
     how many rounds of follow-ups a batch decides before the rest goes out to the broker.
     """
 
-    def __init__(self, value: Dag | None = None, *, settling: bool = True, rounds_max: int = 100) -> None:
+    def __init__(
+        self,
+        value: Dag | None = None,
+        *,
+        settling: bool = True,
+        rounds_max: int = 100,
+        limits: Mapping[QueueName, QueueLimits] = NO_LIMITS,
+    ) -> None:
         super().__init__()
+        self._limits = limits
         self.settling = settling
         self.checked = True  # whether invariants are: not where a test plants what no rule would leave
         self.rounds_max = rounds_max
@@ -62,7 +71,7 @@ class World(Speech):
         self.records: list[tuple[Envelope, Decision]] = []
         self.times: list[datetime] = []
         self._follow_ups: list[Event] = []
-        self._kept = Snapshot()
+        self._kept = Snapshot(limits)
         if value is not None:
             self.tell(self.version(value))
 
@@ -100,7 +109,7 @@ class World(Speech):
 
     def restart(self) -> None:
         """Remember nothing but the database, as after a crash."""
-        self._kept = Snapshot()
+        self._kept = Snapshot(self._limits)
 
     def settle(self) -> None:
         """Let everything that the scheduler said to itself come back, one by one."""
@@ -146,7 +155,7 @@ class World(Speech):
     def process(self, envelopes: Sequence[Envelope]) -> list[Decision]:
         """Decide and save one batch; return the decisions about what came in."""
         before = invariants.Before.of(self.db)
-        snapshot, self._kept = self._kept, Snapshot()
+        snapshot, self._kept = self._kept, Snapshot(self._limits)
         decisions = self._decide_round(snapshot, envelopes)
         pending = self._follow_ups
         for _ in range(self.rounds_max):
@@ -174,7 +183,13 @@ class World(Speech):
     def _decide_round(self, snapshot: Snapshot, envelopes: Sequence[Envelope]) -> list[Decision]:
         self._follow_ups = []
         self._load(snapshot, list(envelopes))
-        return [self._decide(snapshot, envelope) for envelope in envelopes]
+        return [self._decide_next(snapshot, envelopes, place) for place in range(len(envelopes))]
+
+    def _decide_next(self, snapshot: Snapshot, envelopes: Sequence[Envelope], place: int) -> Decision:
+        decision = self._decide(snapshot, envelopes[place])
+        if decision.changes.dags:
+            self._load(snapshot, list(envelopes))
+        return decision
 
     def _load(self, snapshot: Snapshot, envelopes: list[Envelope]) -> None:
         for _ in range(LOADS_MAX):

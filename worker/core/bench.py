@@ -95,6 +95,7 @@ class Bench:
 
     def remember(self, token: Token, past: Past) -> None:
         """Remember what became of a token, for as long as anybody may ask."""
+        self.past.pop(token, None)  # so that the newest is the last
         self.past[token] = past
         if len(self.past) > PAST_MAX:
             del self.past[next(iter(self.past))]

@@ -28,7 +28,7 @@ def child_ended(bench: Bench, child: ChildEnded, now: float) -> None:
     if attempt is None:
         return
     bench.starts_failed = 0
-    bench.forget(attempt)
+    bench.forget(attempt, Past.STARTED)
     bench.report(bench.reports.ran(attempt, child), now)
     bench.ack(attempt.tap)
 

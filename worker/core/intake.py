@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from headway.broker.port import Outcome
-from headway.protocol.messages import Refused, Task
+from headway.protocol.messages import Refused
 
 from .bench import Bench, Past
 from .timers import Timer
@@ -43,7 +43,7 @@ def _welcome(bench: Bench, arrived: TaskArrived, now: float) -> None:
     elif not bench.is_accepting:
         bench.consumers.release(arrived.tap, Outcome.REQUEUE)
     else:
-        bench.here[task.token] = Attempt(task=task, phase=Phase.PARKED, tap=arrived.tap)
+        bench.here[task.token] = Attempt(task=task, phase=Phase.PARKED, tap=arrived.tap, refusal=arrived.refusal)
         bench.parked[task.token] = None
         bench.timers.start(Timer.LONG, task.token, due=now + ACK_AFTER_SECONDS)
 
@@ -86,20 +86,11 @@ def _admit(bench: Bench, attempt: Attempt, now: float) -> None:
     """Give a slot to a parked attempt, and ask for it."""
     del bench.parked[attempt.task.token]
     bench.young.add(attempt.task.token)
-    fault = _cannot_run(attempt.task)
-    if fault:
+    if attempt.refusal:
         bench.put(attempt, phase=Phase.REFUSING)
-        bench.outbox.keep(bench.reports.refused(attempt.task, fault))
+        bench.outbox.keep(bench.reports.refused(attempt.task, attempt.refusal))
     else:
         ask(bench, bench.put(attempt, phase=Phase.ASKED), now)
-
-
-def _cannot_run(task: Task) -> str | None:
-    if task.code is not None:
-        return f"this worker runs commands, not code of kind {task.code.kind!r}"
-    if task.secrets:
-        return f"this worker has no secrets, and the task wants {', '.join(task.secrets)}"
-    return None
 
 
 def ask(bench: Bench, attempt: Attempt, now: float) -> None:

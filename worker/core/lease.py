@@ -45,6 +45,11 @@ class Lease:
         """When children are killed."""
         return self._renewed + self._seconds - min(KILL_MARGIN_SECONDS, KILL_MARGIN_SHARE * self._seconds)
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether a sign of life is on its way."""
+        return bool(self._sent)
+
     def holds(self, now: float) -> bool:
         """Say whether a child may be started."""
         return now < self.term_at

@@ -37,8 +37,10 @@ from .values import (
     Ticked,
 )
 
-RESEND_SECONDS: Final = 5.0
-"""Until an event that the broker returned or refused is published again: somebody has to declare a queue first."""
+RESEND_SECONDS: Final = 0.1
+RESEND_SECONDS_MAX: Final = 5.0
+"""Until an event that the broker returned or refused is published again, twice as long each time: a scheduler that
+starts with us declares its queues in a moment, and one that does not is not to be drowned."""
 
 FLUSH_SECONDS: Final = 10.0
 """How long the end waits for a broker that is away; what is in the spool by then is published by the next boot."""
@@ -73,6 +75,7 @@ class Worker:
         self._stage = Stage.SERVING
         self._is_online = False
         self._is_in_order = True
+        self._resend_seconds = RESEND_SECONDS
 
     def next_due(self) -> float | None:
         """Return when `handle` is to be called again, at the latest."""
@@ -221,6 +224,7 @@ class Worker:
 
     def _confirmed(self, message_id: str, now: float) -> None:
         bench = self._bench
+        self._resend_seconds = RESEND_SECONDS
         had_lease = bench.lease.holds(now)
         if bench.lease.confirmed(message_id):
             bench.emit(ExtendLease(until=bench.lease.kill_at))
@@ -235,6 +239,8 @@ class Worker:
             case Online():
                 bench.is_accepting = self._stage is Stage.SERVING
                 bench.young_until = now + intake.EARLY_SECONDS
+                if not bench.lease.is_asked_for:  # the heartbeat that went with it was returned, as it was at first
+                    self._beat(now)
             case _:
                 pass
 
@@ -242,7 +248,8 @@ class Worker:
         bench = self._bench
         bench.lease.unconfirmed(message_id)
         if bench.outbox.unconfirmed(message_id) and bench.timers.due_of(Timer.RESEND) is None:
-            bench.timers.start(Timer.RESEND, due=now + RESEND_SECONDS)
+            bench.timers.start(Timer.RESEND, due=now + self._resend_seconds)
+            self._resend_seconds = min(2 * self._resend_seconds, RESEND_SECONDS_MAX)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

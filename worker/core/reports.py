@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from headway.protocol.codec import address_of
 from headway.protocol.durations import format_duration
 from headway.protocol.messages import AttemptMessage, Finished, Heartbeat, Held, Offline, Online, Refused, Started
 from headway.protocol.states import EndReason
@@ -92,14 +93,7 @@ class Reports:
         }
 
     def _about(self, task: AttemptMessage) -> dict[str, Any]:
-        return {
-            "dag_id": task.dag_id,
-            "run_id": task.run_id,
-            "task_id": task.task_id,
-            "map_index": task.map_index,
-            "try_number": task.try_number,
-            "token": task.token,
-        } | self._boot()
+        return address_of(task) | self._boot()
 
 
 def held(about: AttemptMessage, state: Literal["asked", "running", "spooled"]) -> Held:

@@ -45,13 +45,14 @@ class Phase(StrEnum):
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt on this worker.
 
-    `tap` is the consumer whose delivery brought it, while that is unsettled. `ending` is set once the worker decided to
-    end the child.
+    `refusal` says why this worker cannot run it, if it cannot. `tap` is the consumer whose delivery brought it, while
+    that is unsettled. `ending` is set once the worker decided to end the child.
     """
 
     task: Task
     phase: Phase
     tap: Tap | None
+    refusal: str = ""
     ending: EndReason | None = None
     ending_detail: str = ""
 
@@ -60,11 +61,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskArrived(msgspec.Struct, frozen=True, kw_only=True):
-    """A consumer brought a well-formed task message."""
+    """A consumer brought a well-formed task message. `refusal`: why this worker cannot run it, if it cannot."""
 
     tap: Tap
     delivery: Delivery
     task: Task
+    refusal: str = ""
 
 
 class ConsumerEnded(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headway.broker.rabbitmq.address import Address, parse_url, redact
+from headway.broker.address import Address, parse_url, redact
 from headway.protocol.errors import WrongSettings
 
 
@@ -15,6 +15,8 @@ from headway.protocol.errors import WrongSettings
         ("amqps://u:p@h/team", ("h", 5671, "team", "u", "p", True)),
         ("amqp://u%40x:p%2F%3Aq@[::1]:1/a%2Fb", ("::1", 1, "a/b", "u@x", "p/:q", False)),
         ("amqp://u:@h", ("h", 5672, "/", "u", "", False)),
+        ("kombu+amqp://u:p@h/team", ("h", 5672, "team", "u", "p", False)),
+        ("kombu+amqps://u:p@h/team", ("h", 5671, "team", "u", "p", True)),
     ],
 )
 def test_a_url_is_read(url: str, expected: tuple[object, ...]):

@@ -1,6 +1,6 @@
 """How long to wait before the next try."""
 
-from headway.broker.rabbitmq.backoff import SECONDS_MAX, SECONDS_MIN, STEADY_SECONDS, Backoff
+from headway.broker.backoff import SECONDS_MAX, SECONDS_MIN, STEADY_SECONDS, Backoff
 
 
 def longest(backoff: Backoff, count: int) -> list[float]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headway.broker.rabbitmq.dialect import arguments_for, version_of
+from headway.broker.dialect import arguments_for, version_of
 from headway.protocol.topology import event_queue, task_queue
 
 

@@ -6,7 +6,7 @@ import pytest
 from pika import exceptions
 from pika.adapters.utils import connection_workflow as workflow
 
-from headway.broker.rabbitmq.failures import reply_of, translate
+from headway.broker.failures import reply_of, translate
 from headway.protocol.errors import BrokerRefused, BrokerUnavailable, QueueMismatch, WorkerNameTaken
 from headway.protocol.topology import Exchange, Queue, control_queue
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.broker.port import Confirmed, Unconfirmed
-from headway.broker.rabbitmq.windows import ConfirmWindow, TagWindow
+from headway.broker.windows import ConfirmWindow, TagWindow
 
 
 def window_of(count: int) -> ConfirmWindow:

@@ -24,7 +24,7 @@ def test_the_table_says_what_the_command_says(name: str):
 def test_help_imports_no_command():
     """Not even msgspec is imported for `headway --help`."""
     script = "import sys; from headway.cli.app import headway; headway.main(['--help'], standalone_mode=False); "
-    heavy = "{'msgspec', 'sqlalchemy', 'pika', 'alembic', 'rich', 'headway.cli.commands'}"
+    heavy = "{'msgspec', 'sqlalchemy', 'pika', 'kombu', 'alembic', 'yaml', 'rich', 'headway.cli.commands'}"
     done = subprocess.run(
         [sys.executable, "-c", f"{script}sys.exit(' '.join({heavy} & sys.modules.keys()) or 0)"],
         capture_output=True,
@@ -37,7 +37,7 @@ def test_help_imports_no_command():
 
 def test_an_unknown_command_is_no_command():
     """Click says the rest."""
-    group = LazyGroup("g", sections={})
+    group = LazyGroup("g", sections={}, examples=())
     assert group.get_command(click.Context(group), "x") is None
     assert group.list_commands(click.Context(group)) == []
 

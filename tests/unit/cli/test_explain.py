@@ -143,6 +143,13 @@ def test_a_queued_task_without_workers_says_how_to_start_one():
     assert "If nobody takes it by 2026-03-01 12:01:00Z, it is published again." in told.sentences
 
 
+def test_a_queued_task_says_who_refused_it_before():
+    """With the worker's own sentence."""
+    refused = {"state": AttemptState.REFUSED, "reason": EndReason.REFUSED, "detail": "module m is not on this worker"}
+    told = why(TaskState.QUEUED, refused, {}, servers=[SERVER])
+    assert "Attempt 1 was refused: module m is not on this worker." in told.sentences
+
+
 @pytest.mark.parametrize(("running", "reason"), [(2, "no_capacity"), (1, "queued")])
 def test_a_queued_task_says_whether_a_slot_is_free(running: int, reason: str):
     """Busy workers are another thing than none."""

@@ -7,7 +7,7 @@ import pytest
 from headway.cli.settings import SETTINGS, Settings, read_settings
 from headway.protocol.errors import WrongSettings
 
-HOME = {"HOME": "/users/somebody"}
+HOME = {"HOME": "/users/somebody", "HEADWAY_CONFIG": "/dev/null"}
 
 
 def read(**environment: str) -> Settings:
@@ -20,9 +20,16 @@ def test_without_any_variable_there_are_defaults():
     settings = read()
     assert settings.home == Path("/users/somebody/.local/share/headway")
     assert settings.database_url == "sqlite:////users/somebody/.local/share/headway/headway.db"
-    assert settings.broker_url == "amqp://guest:guest@localhost:5672/"
+    assert settings.broker_url == "memory://"
     assert settings.dags is None
     assert (settings.worker_lease, settings.worker_heartbeat, settings.worker_drain) == (300.0, 5.0, None)
+
+
+def test_secrets_are_in_a_folder_of_ones_own_or_in_that_of_systemd():
+    """The first wins; without either there are none."""
+    assert read().secrets is None
+    assert read(CREDENTIALS_DIRECTORY="/run/c").secrets == Path("/run/c")
+    assert read(CREDENTIALS_DIRECTORY="/run/c", HEADWAY_SECRETS="/s").secrets == Path("/s")
 
 
 def test_an_empty_variable_counts_as_absent():
@@ -45,7 +52,7 @@ def test_the_database_lies_in_the_home():
 def test_without_any_home_one_is_asked_for():
     """A process without HOME is told what to set."""
     with pytest.raises(WrongSettings, match="say where Headway may keep its files"):
-        read_settings({})
+        read_settings({"HEADWAY_CONFIG": "/dev/null"})
 
 
 @pytest.mark.parametrize(
@@ -55,6 +62,7 @@ def test_without_any_home_one_is_asked_for():
         ("HEADWAY_WORKER_LEASE", "45", "worker_lease", 45.0),
         ("HEADWAY_WORKER_HEARTBEAT", "0.5", "worker_heartbeat", 0.5),
         ("HEADWAY_WORKER_DRAIN", "10s", "worker_drain", 10.0),
+        ("HEADWAY_LOGS_KEEP", "90d", "logs_keep", 90 * 86400.0),
         ("HEADWAY_DAGS_MEMORY", "512M", "dags_memory", 512 * 1024**2),
         ("HEADWAY_DAGS_MEMORY", "3 GiB", "dags_memory", 3 * 1024**3),
         ("HEADWAY_DAGS_MEMORY", "1000000", "dags_memory", 1_000_000),

@@ -1,13 +1,16 @@
 """Authoring: what a DAG file in Python says becomes the DAG value; what it cannot mean is refused where it stands."""
 
 import inspect
+import sys
+from functools import partial
+from types import ModuleType
 from typing import get_type_hints
 
 import pytest
 
-from headway import DAG, argv, shell
+from headway import DAG, argv, python, shell
 from headway.protocol.authoring import DAGS_MADE, DagKeywords, Place, TaskKeywords
-from headway.protocol.dag import Argv, OutputRef, Shell
+from headway.protocol.dag import Argv, Code, OutputRef, Python, Shell, output_refs
 from headway.protocol.errors import InvalidDag
 from headway.protocol.keywords import DAG_KEYWORDS, TASK_KEYWORDS
 
@@ -183,3 +186,113 @@ def test_type_checkers_know_every_keyword():
     """The typed keywords are those that the values have."""
     assert set(get_type_hints(TaskKeywords)) == set(TASK_KEYWORDS)
     assert set(get_type_hints(DagKeywords)) == set(DAG_KEYWORDS)
+
+
+def count(rows, *, limit=10):
+    """Be a function at module level."""
+    return rows, limit
+
+
+async def wait():
+    """Be no function that python() takes."""
+
+
+class Shop:
+    """Hold a method."""
+
+    def sell(self):
+        """Be a method."""
+
+
+class Number(int):
+    """Be called as a function is."""
+
+
+double = lambda number: 2 * number  # noqa: E731 - what an author may write
+
+
+def test_a_function_becomes_a_call_of_its_code():
+    """By the module that has been imported; outputs within arguments are references, and imply the dependency."""
+    with DAG("d") as dag:
+        a, b = shell("a", "x"), shell("b", "x")
+        python("t", count, args=[[1, a.output["rows"][0]]], kwargs={"limit": b.output}, retries=1)
+        python("u", "shop.jobs:report", args=({"day": (1, None)},))
+        python("v", "../jobs.py:report")
+    t, u, v = (built(dag)[name] for name in "tuv")
+    assert t.command == Python(
+        function="count",
+        args=([1, {"kind": "output", "task_id": "a", "path": ["rows", 0]}],),
+        kwargs={"limit": {"kind": "output", "task_id": "b", "path": []}},
+    )
+    assert (t.code, t.upstream, t.retries) == (Code(kind="module", ref=__name__), ("a", "b"), 1)
+    assert output_refs(t.command) == [OutputRef(task_id="a", path=("rows", 0)), OutputRef(task_id="b")]
+    assert (u.code, u.command.args) == (Code(kind="module", ref="shop.jobs"), ({"day": [1, None]},))
+    assert (v.code, v.command.function) == (Code(kind="file", ref="../jobs.py"), "report")
+
+
+def test_a_function_of_a_file_that_was_run_is_named_by_the_file(monkeypatch):
+    """As DAG files are."""
+    module = ModuleType("run_by_hand")
+    module.__file__ = "/dags/d.py"
+    monkeypatch.setitem(sys.modules, "run_by_hand", module)
+    exec("def work(): pass", module.__dict__)  # noqa: S102 - a file that only exists here
+    with DAG("d") as dag:
+        python("t", module.work)
+    assert built(dag)["t"].code == Code(kind="file", ref="/dags/d.py")
+
+
+def test_a_function_written_in_c_is_taken_as_it_is():
+    """It does not say what it takes."""
+    with DAG("d") as dag:
+        python("t", Number, args=["1"])
+    assert built(dag)["t"].command == Python(function="Number", args=("1",))
+
+
+def nested(depth):
+    """Put lists into lists."""
+    return [nested(depth - 1)] if depth else []
+
+
+@pytest.mark.parametrize(
+    ("function", "words", "why"),
+    [
+        (double, {"args": [1]}, "task 't': no worker can find '<lambda>' by its name: python"),
+        (lambda: None, {}, "no lambda, no method and no function in a function"),
+        (Shop().sell, {}, "no worker can find 'Shop.sell'"),
+        (partial(count, []), {}, "no worker can find 'partial'"),
+        (len, {"args": [[]]}, "no worker can find 'len'"),
+        (wait, {}, r"wait\(\) is async: write a function that calls asyncio.run"),
+        (count, {}, r"task 't': count\(\): missing a required argument: 'rows'"),
+        (count, {"args": [1], "kwargs": {"limt": 1}}, r"count\(\): got an unexpected keyword argument 'limt'"),
+        (1, {}, "1 names no function: write 'package.module:function' or 'file.py:function'"),
+        ("jobs", {}, "'jobs' names no function"),
+        ("jobs:", {}, "'jobs:' names no function"),
+        ("job-s:f", {}, "'job-s:f' names no function"),
+        ("m:f", {"args": "x"}, "task 't': args: expected a list, got text"),
+        (count, {"args": 1}, "args: expected a list, got a whole number"),
+        ("m:f", {"kwargs": [1]}, "kwargs: expected a mapping, got a list"),
+        ("m:f", {"args": [{1}]}, r"its argument \{1\} is no JSON but set: use text, numbers"),
+        ("m:f", {"args": [{1: 2}]}, r"its argument \{1: 2\} is no JSON but dict: use .* dicts with text as keys"),
+        ("m:f", {"kwargs": {"a": {"b": print}}}, "is no JSON but builtin_function"),
+        ("m:f", {"args": [float("inf")]}, "its argument inf cannot be said in JSON"),
+        ("m:f", {"args": [2**63]}, "its argument 9223372036854775808 is beyond 64 bits: hand it over as text"),
+        ("m:f", {"args": nested(60)}, "is nested deeper than 50 lists"),
+        (
+            "m:f",
+            {"args": [{"kind": "output", "task_id": 1, "path": []}]},
+            "an output among its arguments: task_id: exp",
+        ),
+    ],
+)
+def test_what_no_worker_could_call_is_refused(function, words, why):
+    """With the value, and what to write instead."""
+    with pytest.raises(InvalidDag, match=why):
+        python("t", function, dag=DAG("d"), **words)
+
+
+def test_arguments_may_be_any_json():
+    """Each kind of value, and a dict that only looks a little like an output."""
+    args = [None, True, "x", 1, -1.5, [[]], {"kind": "output", "of": "mine"}, {"output": "x"}]
+    with DAG("d") as dag:
+        python("t", "m:f", args=args)
+    assert built(dag)["t"].command.args == tuple(args)

@@ -7,17 +7,27 @@ import pytest
 
 from golden import FOLDER, as_text
 from golden.messages_v1 import MESSAGES
-from headway.protocol.codec import decode_address, decode_dag, decode_event, decode_order, decode_task, encode
+from headway.protocol.codec import (
+    decode_address,
+    decode_dag,
+    decode_event,
+    decode_log_chunk,
+    decode_order,
+    decode_task,
+    encode,
+)
 from headway.protocol.dag import Dag, Shell
 from headway.protocol.dag import Task as TaskSpec
 from headway.protocol.errors import MalformedMessage
 from headway.protocol.limits import DAG_BYTES_MAX, MESSAGE_BYTES_MAX
+from headway.protocol.log_chunk import LogChunk
 from headway.protocol.messages import Event, Task, WorkerOrder, kind_of
 
 READERS = {
     **dict.fromkeys(get_args(Event), decode_event),
     **dict.fromkeys(get_args(WorkerOrder), decode_order),
     Task: decode_task,
+    LogChunk: decode_log_chunk,
 }
 DEEP = b"[" * 100_000 + b"]" * 100_000
 STARTED = encode(MESSAGES["started"])

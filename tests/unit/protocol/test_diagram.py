@@ -16,7 +16,7 @@ def test_the_page_is_drawn_from_the_tables():
 
 def test_changes_between_the_same_states_share_an_arrow():
     """What leads from queued back to scheduled stands on one line."""
-    assert "    queued --> scheduled: withhold, rerun\n" in draw_states()
+    assert "    queued --> scheduled: rerun\n" in draw_states()
 
 
 def test_the_command_in_its_header_draws_it():

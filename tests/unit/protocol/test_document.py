@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from headway import DAG, argv, shell
+from headway import DAG, argv, python, shell
 from headway.protocol.document import read_document, to_document
 from headway.protocol.validation import validate
 
@@ -96,8 +96,16 @@ def test_equal_tasks_have_lines_of_their_own():
         (b'{"dag_id": "d", "tags": "a", "tasks": []}', 1, "DAG 'd': tags: expected a list, got text"),
         (one_task("1"), 3, '1 is no task: write {"task_id": ..., "shell": ...}'),
         (one_task('{"shell": "x"}'), 3, "a task has no 'task_id'"),
-        (one_task('{"task_id": "a"}'), 3, "task 'a': say either \"shell\""),
-        (one_task('{"task_id": "a", "shell": "x", "argv": []}'), 3, "task 'a': say either \"shell\""),
+        (one_task('{"task_id": "a", "python": "m"}'), 3, "task 'a': 'm' names no function: write"),
+        (one_task('{"task_id": "a", "python": "m:f", "args": 1}'), 3, "task 'a': args: expected a list, got a whole"),
+        (
+            one_task('{"task_id": "a", "python": "m:f", "args": [{"output": 1}]}'),
+            3,
+            "among its arguments: task_id: exp",
+        ),
+        (one_task('{"task_id": "a", "shell": "x", "kwargs": {}}'), 3, "task 'a': 'kwargs' are for a \"python\" task"),
+        (one_task('{"task_id": "a"}'), 3, "task 'a': say one of \"shell\""),
+        (one_task('{"task_id": "a", "shell": "x", "argv": []}'), 3, "task 'a': say one of \"shell\""),
         (one_task('{"task_id": "a", "shel": "x"}'), 3, "task 'a': there is no keyword 'shel' (did you mean 'shell'?)"),
         (one_task('{"task_id": "a", "shell": "x",\n "env": {"A": "", "A": ""}}'), 3, "key 'A' stands twice"),
         (one_task('{"task_id": "a", "shell": 1}'), 3, "task 'a': script: expected text, got a whole number"),
@@ -123,3 +131,22 @@ def test_all_faults_are_told_at_once():
         b'{"dag_id": 1, "tasks": [\n{"task_id": "a"},\n{"task_id": "b", "shell": "x"},\n{"task_id": "c", "shell": 1}]}'
     )
     assert [line for line, _ in faults(body)] == [1, 2, 4]
+
+
+def test_a_call_in_a_document_is_the_same_call():
+    """Outputs stand anywhere in its arguments; what only looks like one a little is as it is written."""
+    text = """{"dag_id": "d", "tasks": [
+      {"task_id": "a", "shell": "x"},
+      {"task_id": "b", "python": "shop.jobs:report", "args": [{"rows": [{"output": "a", "path": ["n", 0]}]}, 1],
+       "kwargs": {"all": {"output": "a"}, "to": {"output": "x", "as": "csv"}}, "upstream": ["a"]},
+      {"task_id": "c", "python": "jobs.py:report"}]}"""
+    with DAG("d") as dag:
+        a = shell("a", "x")
+        kwargs = {"all": a.output, "to": {"output": "x", "as": "csv"}}
+        python("b", "shop.jobs:report", args=[{"rows": [a.output["n"][0]]}, 1], kwargs=kwargs)
+        python("c", "jobs.py:report")
+    document = read_document(text.encode())
+    assert document.faults == ()
+    assert document.dag == dag.build()[0]
+    assert read_document(to_document(document.dag)).dag == document.dag
+    assert validate(document.dag) == ()

@@ -3,7 +3,15 @@
 import pytest
 
 from headway.protocol.errors import InvalidName
-from headway.protocol.names import WORKERS_PARTITION, check_name, event_key, partition_label, partition_of, task_key
+from headway.protocol.names import (
+    WORKERS_PARTITION,
+    check_name,
+    event_key,
+    log_key,
+    partition_label,
+    partition_of,
+    task_key,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +69,11 @@ def test_other_names_are_refused_with_their_rule(what, value):
 def test_partitions_never_move(dag_id, partition):
     """The partition of a DAG is the crc32 of its id modulo 16, in every version."""
     assert partition_of(dag_id) == partition
+
+
+def test_the_key_of_output_names_its_user():
+    """The broker's topic permissions compare it."""
+    assert log_key("headway-db1") == "log.headway-db1"
 
 
 def test_keys_end_in_their_partition():

@@ -31,7 +31,6 @@ ROWS = {
         scheduled fail failed
         scheduled cancel cancelled
         queued grant running
-        queued withhold scheduled
         queued rerun scheduled
         queued fail failed
         queued cancel cancelled

@@ -9,7 +9,10 @@ from headway.protocol.topology import (
     EVENT_QUEUES,
     EVENTS,
     EXCHANGES,
+    LOG_QUEUE,
+    LOGS,
     TASKS,
+    QueueLimits,
     control_queue,
     event_queue,
     task_queue,
@@ -22,6 +25,7 @@ def test_what_no_queue_takes_goes_to_the_dead():
         (DEAD, None),
         (TASKS, DEAD),
         (EVENTS, None),
+        (LOGS, None),
     ]
 
 
@@ -70,7 +74,24 @@ def test_a_task_that_is_not_taken_comes_back():
     }
 
 
+def test_a_queue_may_have_a_ttl_of_its_own():
+    """And is else as all others."""
+    queue = task_queue("io", QueueLimits(ttl_seconds=1.5))
+    assert queue.arguments == task_queue("io").arguments | {"x-message-ttl": 1_500}
+
+
 def test_a_control_queue_belongs_to_one_connection():
     """So it is the lock on the worker's name, too."""
     queue = control_queue("db1-1")
     assert (queue.name, queue.exclusive, queue.bindings) == ("headway.control.db1-1", True, ())
+
+
+def test_output_may_be_dropped_and_nothing_else():
+    """The oldest goes first, and no journal is shared with events, whose queues are quorum queues."""
+    assert [(b.exchange, b.pattern) for b in LOG_QUEUE.bindings] == [(LOGS, "log.*")]
+    assert LOG_QUEUE.arguments == {
+        "x-queue-type": "classic",
+        "x-single-active-consumer": True,
+        "x-max-length-bytes": 256 << 20,
+        "x-overflow": "drop-head",
+    }

@@ -5,7 +5,7 @@ import time
 import msgspec
 import pytest
 
-from headway.protocol.dag import Argv, Dag, OutputRef, Shell, Task
+from headway.protocol.dag import Argv, Dag, OutputRef, Python, Shell, Task
 from headway.protocol.limits import COMMAND_BYTES_MAX, DAG_BYTES_MAX, TASKS_PER_DAG_MAX
 from headway.protocol.validation import PROBLEMS_MAX, Problem, validate
 
@@ -46,7 +46,8 @@ def test_a_legal_dag_has_no_problem():
 @pytest.mark.parametrize(
     ("dag", "message"),
     [
-        (dag_of(), "DAG 'd' has no task: make one with shell() or argv()"),
+        (dag_of(task("a", command=Python(function="f"))), "task 'a': it does not say where its function stands"),
+        (dag_of(), "DAG 'd' has no task: make one with shell(), argv() or python()"),
         (dag_of(task(), dag_id="a b"), "DAG id 'a b' is not a legal name: use letters"),
         (dag_of(task(), params={"a-b": 1}), "parameter 'a-b' is not a legal name"),
         (dag_of(task(), params={"p": float("nan")}), "parameter 'p' is nan, which JSON cannot say"),
@@ -100,6 +101,17 @@ def test_a_legal_dag_has_no_problem():
         (dag_of(task(env={"A-B": ""})), "task 'a': environment variable 'A-B' is not a legal name"),
         (dag_of(task(env={"HEADWAY_X": ""})), "task 'a': it sets 'HEADWAY_X', and names that start with HEADWAY_ are"),
         (dag_of(task(env={"A": "\0"})), "task 'a': its environment variable 'A' holds a NUL character"),
+        (dag_of(task(secrets=("A-B",))), "task 'a': secret 'A-B' is not a legal name"),
+        (
+            dag_of(task(secrets=("HEADWAY_X",))),
+            "task 'a': it names the secret 'HEADWAY_X', and this environment",
+        ),
+        (
+            dag_of(task(secrets=("PATH",))),
+            "task 'a': it names the secret 'PATH', and this environment variable",
+        ),
+        (dag_of(task(secrets=("A", "A"))), "task 'a': it sets the environment variable 'A' twice"),
+        (dag_of(task(secrets=("A",), env={"A": ""})), "task 'a': it sets the environment variable 'A' twice"),
         (dag_of(task(cwd="")), "task 'a': cwd '' is no folder"),
         (dag_of(task(cwd="/\0")), "task 'a': cwd '/\\x00' is no folder"),
         (dag_of(task(priority=1_001)), "task 'a': priority is 1001, and may be from -1000 to 1000"),

@@ -6,6 +6,7 @@ import pytest
 from headway.protocol.dag import Argv, OutputRef
 from headway.protocol.messages import Instance
 from headway.protocol.names import BootId, DagId, QueueName, TaskId, WorkerName
+from headway.protocol.topology import QueueLimits
 from headway.scheduler.core.admission import admit, free_in_window, touched_queues, window_of
 from headway.scheduler.core.rows import BootKey, QueueRow
 from headway.scheduler.core.snapshot import QueueDelta, Snapshot
@@ -18,6 +19,16 @@ DEFAULT = QueueName("default")
 def test_the_window_is_twice_the_slots_and_at_least_a_hundred(slots: int, window: int):
     """A new worker finds work at once, and a big one does not wait for it."""
     assert window_of(QueueRow(queue=DEFAULT, slots=slots)) == window
+    assert window_of(QueueRow(queue=DEFAULT, slots=slots, window=7)) == 7
+
+
+def test_an_operator_may_say_what_the_window_is():
+    """Of one queue; a batch that moves its counters goes on with it."""
+    limits = {DEFAULT: QueueLimits(window=3)}
+    row = QueueRow(queue=DEFAULT, queued=1, slots=50).limited(limits)
+    assert free_in_window(row, QueueDelta(queued=1)) == 1
+    other = QueueRow(queue=QueueName("io"))
+    assert other.limited(limits) is other
 
 
 def test_the_batch_counts_before_it_is_stored():

@@ -1,12 +1,17 @@
 """The task message: complete in itself, and refused where its inputs are not."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 
-from headway.protocol.dag import Argv, OutputRef, Shell
+from headway.protocol.dag import Argv, Code, OutputRef, Python, Shell
 from headway.protocol.limits import INPUT_BYTES_MAX
-from headway.protocol.names import TaskId
+from headway.protocol.names import QueueName, TaskId
+from headway.protocol.topology import QueueLimits
 from world import START, World, running
+from world.audit import audit
+from world.dags import dag
 
 
 def message_of(world: World, name: str):
@@ -51,6 +56,19 @@ def test_the_fence_rises_with_each_attempt():
     world.start("a")
     world.tell(world.worker_lost("a"))
     assert [one.message.fence for one in world.published] == [1, 2]
+
+
+def test_a_queue_with_a_ttl_of_its_own_is_waited_for_as_long():
+    """And a minute; an audit, which knows no limits, decides the same."""
+    limits = {QueueName("io"): QueueLimits(ttl_seconds=5.5)}
+    world = World(dag("a, b", a={"queue": "io"}), limits=limits)
+    world.tell(world.online())
+    world.tell(world.trigger())
+    assert world.timer("a", "queued_deadline").due == world.now + timedelta(seconds=65.5)
+    assert world.timer("b", "queued_deadline").due == world.now + timedelta(seconds=660)
+    world.ring("a", "queued_deadline")
+    assert [one.publication for one in world.published if one.message.task_id == "a"] == [1, 2]
+    assert audit(world) == []
 
 
 def test_inputs_travel_in_the_message():
@@ -115,3 +133,20 @@ def test_too_much_input_fails_the_task(letter: str):
     world = after(f'"{letter * size}"', inputs=("a",))
     assert world.task("b").detail.startswith("the outputs that it takes in have 2621")
     assert world.task("b").detail.endswith("bytes, and 262144 are allowed")
+
+
+def calls(*path: str | int) -> dict:
+    """Return a function that takes a part of the output of `a`."""
+    ref = {"kind": "output", "task_id": "a", "path": list(path)}
+    code = Code(kind="file", ref="jobs.py", digest="sha256:0")
+    return {"command": Python(function="f", kwargs={"rows": [ref]}), "code": code}
+
+
+def test_a_function_travels_with_its_code_and_what_it_takes():
+    """As the DAG version has it; an output that has no such part is told before anybody starts it."""
+    world = after('{"rows": [7]}', **calls("rows", 0))
+    message = message_of(world, "b")
+    assert (message.code, message.command) == (calls("rows", 0)["code"], calls("rows", 0)["command"])
+    assert message.inputs == {"a": msgspec.Raw(b'{"rows": [7]}')}
+    world = after('{"rows": [7]}', **calls("no"))
+    assert "has no part ['no']" in world.task("b").detail

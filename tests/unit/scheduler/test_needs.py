@@ -7,8 +7,9 @@ import pytest
 
 from headway.protocol.dag import Argv, OutputRef
 from headway.protocol.messages import Event
-from headway.protocol.names import RunId, TaskId
+from headway.protocol.names import BootId, RunId, TaskId
 from headway.scheduler.core.needs import Needs, needs_of
+from headway.scheduler.core.rows import BootKey
 from headway.scheduler.core.snapshot import Snapshot
 from world import BOOT, RUN, World, cut_slices, dag, running
 
@@ -70,12 +71,23 @@ def test_admission_needs_the_inputs_of_those_that_take_some():
 
 
 def test_a_timer_needs_its_task_the_attempt_and_the_queue():
-    """What rings may end the task, so those who wait for it are needed too."""
-    world = running("a >> b")
-    asked = rounds(world, world.due(world.timer("a", "queued_deadline")))
+    """Patience that is over may end the task, so those who wait for it are needed too."""
+    world = running("a >> b", a={"queued_timeout": 60.0})
+    asked = rounds(world, world.due(world.timer("a", "queued_timeout")))
     assert asked[0] == {"runs": {RUN}, "tasks": {"a"}, "timers": {"a"}}
     assert asked[1].keys() == {"versions", "attempts", "queues"}
     assert asked[2] == {"tasks": {"b"}}
+
+
+@pytest.mark.parametrize("kind", ["unroutable", "retry", "queued_deadline", "republish", "stop"])
+def test_what_ends_no_task_needs_nobody_downstream(kind: str):
+    """There may be thousands."""
+    world = running("a >> b >> c", b=TAKES)
+    stored = world.timer("a", "queued_deadline")
+    assert stored is not None
+    due = world.due(msgspec.structs.replace(stored, timer=kind))
+    asked = rounds(world, world.unroutable("a") if kind == "unroutable" else due)
+    assert set().union(*(round_.get("tasks", set()) for round_ in asked)) == {"a"}
 
 
 def test_a_cancel_needs_one_slice(monkeypatch: pytest.MonkeyPatch):
@@ -126,6 +138,14 @@ def test_a_worker_needs_what_its_boots_hold():
     world = running("a")
     for event in (world.heartbeat(), world.online(), world.offline(), world.lease_due()):
         assert rounds(world, event) == [{"workers": {"w"}}, {"held": {BOOT}}]
+
+
+def test_a_worker_needs_nothing_of_its_ended_boots():
+    """Boots are kept for ever, and what an ended one held was reported when it ended."""
+    world = running("a")
+    world.tell(world.online(later := BootKey(BOOT.worker, BootId("w-2"))))
+    (_, asked) = rounds(world, world.heartbeat(later))
+    assert asked == {"held": {later}}
 
 
 def test_a_trigger_needs_the_newest_version():

@@ -53,6 +53,13 @@ def test_a_run_stays_on_its_version():
 # --- trigger ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_run_begins_in_the_batch_that_learns_its_version():
+    """The graph is loaded once the version is decided."""
+    world = World(dag("a"))
+    world.tell_all(world.version(dag("a >> b")), world.trigger())
+    assert (world.run(RUN).version, world.states()) == (2, {"a": "queued", "b": "waiting"})
+
+
 def test_a_trigger_makes_the_run_and_readies_its_roots():
     """The dates are kept in UTC, whatever the operator's clock."""
     world = World(dag("a >> c", "b >> c", params={"region": "EU"}))

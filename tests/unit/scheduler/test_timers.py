@@ -69,11 +69,20 @@ def test_patience_that_is_over_fails_the_task(online: bool, reason: EndReason): 
     world.tell(world.trigger())
     decision = world.ring("a", "queued_timeout")
     assert decision.reason == "nobody took it from queue default for 60 s"
-    assert decision.facts == {"slots": int(online)}
+    assert decision.facts["slots"] == int(online)
     assert (world.task("a").reason, world.task("a").detail) == (reason, decision.reason)
     assert (world.attempt("a").state, world.attempt("a").reason) == ("withdrawn", reason)
     assert world.states() == {"a": "failed", "b": "upstream_failed"}
     assert world.now == START + timedelta(seconds=60)
+
+
+def test_patience_that_is_over_names_a_queue_that_cannot_be_made():
+    """Its message is still about to be published again: workers had nothing to do with it."""
+    world = running("a", a={"queued_timeout": 60.0, "on_queued_timeout": "fail"})
+    world.later(59.5)
+    world.tell(world.unroutable("a"))
+    world.ring("a", "queued_timeout")
+    assert world.task("a").reason is EndReason.UNROUTABLE
 
 
 def test_patience_may_go_on():

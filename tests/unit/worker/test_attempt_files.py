@@ -7,25 +7,33 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headway.protocol.dag import Argv, Shell
+from headway.protocol.calls import digest_of
+from headway.protocol.dag import Argv, Code, Python, Shell
 from headway.protocol.states import EndReason
 from headway.worker import attempt_files
-from headway.worker.attempt_files import AttemptFiles
 from headway.worker.children import ChildExit, Launch
 from headway.worker.core.values import ChildNotStarted
-from shopfloor import task
+from shopfloor import Followed, make_files, task
 
 
 @pytest.fixture
-def files(tmp_path):
+def followed():
+    """Give what was said of logs."""
+    return Followed()
+
+
+@pytest.fixture
+def files(tmp_path, followed):
     """Give the files of one worker."""
-    return AttemptFiles(tmp_path, tmp_path / "tasks", {"PATH": "/usr/bin:/bin", "HEADWAY_BROKER_URL": "secret"})
+    (tmp_path / "secrets").mkdir()
+    inherited = {"PATH": "/usr/bin:/bin", "HEADWAY_BROKER_URL": "secret"}
+    return make_files(tmp_path, inherited, secrets=tmp_path / "secrets", shipper=followed)
 
 
 def exited(code=0, **changed):
     """Return the end of a child."""
     fields = {"ran_seconds": 1.0, "cpu_seconds": 0.5, "memory_peak_bytes": 9, "oom": False, "lease_ended": False}
-    return ChildExit(token="t1", pid=5, code=code, **fields | changed)
+    return ChildExit(**{"token": "t1", "pid": 5, "code": code} | fields | changed)
 
 
 def test_a_task_becomes_a_launch(files, tmp_path):
@@ -95,7 +103,7 @@ def test_a_bad_input_is_the_tasks_fault(files):
 def test_what_cannot_be_written_is_a_fault(tmp_path):
     """A disk that is full, or a file where the folder should be."""
     (tmp_path / "logs").write_text("")
-    fault = AttemptFiles(tmp_path, tmp_path / "tasks", {}).prepare(task())
+    fault = make_files(tmp_path).prepare(task())
     assert fault.reason is EndReason.NOT_STARTED
     assert fault.detail.endswith("logs/r: Not a directory")
 
@@ -132,11 +140,83 @@ def test_what_a_killed_worker_left_is_removed(tmp_path):
     folder = tmp_path / "tasks"
     folder.mkdir()
     (folder / "t1.inputs").write_text("")
-    AttemptFiles(tmp_path, folder, {})
+    make_files(tmp_path)
     assert not any(folder.iterdir())
 
 
 def test_a_shell_needs_no_path(tmp_path):
     """A worker without a PATH runs it all the same."""
-    files = AttemptFiles(tmp_path, tmp_path / "tasks", {})
+    files = make_files(tmp_path)
     assert isinstance(files.prepare(task(command=Shell(script="true"))), Launch)
+
+
+def test_a_secret_is_a_variable_of_the_child_and_hidden_in_its_tail(files, followed, tmp_path):
+    """And of nobody else; what is shipped is masked alike."""
+    (tmp_path / "secrets/db_password").write_text("hunter-twelve\n")
+    message = task(secrets=("db_password",), env={"A": "1"})
+    assert files.refusal(message) == ""
+    launch = files.prepare(message)
+    assert (launch.env["db_password"], launch.env["A"]) == ("hunter-twelve", "1")
+    assert followed.masks["t1"].hide(b"is hunter-twelve!") == b"is ***!"
+    launch.output.write_text("password hunter-twelve\n")
+    assert files.collect(exited()).tail == "password ***\n"
+
+
+def test_a_secret_overrides_nothing(files, tmp_path):
+    """The scheduler checks that; a worker believes nobody."""
+    for name in ("HEADWAY_TRY", "PATH"):
+        (tmp_path / "secrets" / name).write_text("nonsense")
+    launch = files.prepare(task(secrets=("HEADWAY_TRY", "PATH")))
+    assert (launch.env["HEADWAY_TRY"], launch.env["PATH"]) == ("1", "/usr/bin:/bin")
+
+
+def test_a_secret_that_is_missing_is_a_refusal_before_and_a_fault_after_the_grant(files, tmp_path):
+    """With its name and the folder; nothing of it is followed."""
+    message = task(secrets=("gone",))
+    assert files.refusal(message) == (
+        f"the secret 'gone' cannot be read from {tmp_path}/secrets/gone: No such file or directory"
+    )
+    assert files.prepare(message) == ChildNotStarted(
+        token="t1", reason=EndReason.NOT_STARTED, detail=files.refusal(message)
+    )
+
+
+def test_an_end_says_whether_there_is_something_to_ship(files, followed):
+    """An empty log is nothing, and so is a child that never was."""
+    for token, text in (("t1", ""), ("t2", "x")):
+        files.prepare(task(token)).output.write_text(text)
+        files.collect(exited(token=token))
+    files.prepare(task("t3"))
+    files.forget("t3")
+    assert followed.wrote == {"t1": False, "t2": True, "t3": False}
+
+
+def test_a_function_becomes_a_launch_of_its_code(files, tmp_path):
+    """What a template must know is one argument, the call is a file while the child runs."""
+    jobs = tmp_path / "jobs.py"
+    jobs.write_text("def f(): ...")
+    code = Code(kind="file", ref=str(jobs), digest=digest_of(jobs.read_bytes()))
+    launch = files.prepare(task(command=Python(function="f", args=(1,)), code=code))
+    assert isinstance(launch, Launch)
+    assert launch.kind == "function"
+    *_, about, call = launch.argv
+    assert json.loads(Path(call).read_text()) == {"function": "f", "args": [1], "kwargs": {}}
+    told = json.loads(about)
+    assert (told["kind"], told["path"], told["digest"]) == ("file", str(jobs), code.digest)
+    assert told["env"] == {"PATH": "/usr/bin:/bin"}
+    files.collect(exited())
+    assert not any(files._folder.iterdir())  # noqa: SLF001 - what is left behind
+
+
+def test_a_function_that_cannot_be_called_has_no_launch(files, tmp_path):
+    """Its code has changed since the worker asked, or what it takes in is not there."""
+    jobs = tmp_path / "jobs.py"
+    jobs.write_text("")
+    code = Code(kind="file", ref=str(jobs), digest=digest_of(b""))
+    ref = {"kind": "output", "task_id": "up", "path": []}
+    fault = files.prepare(task(command=Python(function="f", args=(ref,)), code=code))
+    assert fault.reason is EndReason.BAD_INPUT
+    jobs.write_text("pass")
+    fault = files.prepare(task(command=Python(function="f"), code=code))
+    assert fault.reason is EndReason.NOT_STARTED
+    assert "is not on this worker as the DAG version wants it" in fault.detail

@@ -104,18 +104,41 @@ def test_a_result_of_the_time_without_a_connection_is_published_with_the_next():
 
 
 def test_what_is_returned_is_published_again_later():
-    """A queue was missing or full: after five seconds it may be there; two results wait for the same time."""
+    """A queue was missing or full: in a moment it may be there, or twice as long later; two results wait together."""
     floor = Floor(slots=2).connect()
     for token in ("t1", "t2"):
         floor.run(token)
         floor.end(token)
+    for times, seconds in enumerate((0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0), start=1):
+        for message_id in list(floor.in_flight):
+            del floor.in_flight[message_id]
+            floor.do(Unconfirmed(message_id, "returned"))
+        floor.wait(seconds - 0.01)
+        assert len(floor.said(Finished, latest=False)) == 2 * times
+        floor.wait(0.01)
+        assert len(floor.said(Finished, latest=False)) == 2 * times + 2
+    floor.confirm()
+    floor.run("t3")
+    floor.end("t3")
+    floor.do(Unconfirmed(floor.in_flight.popitem()[0], "returned"))
+    floor.wait(0.1)
+    assert len(floor.said(Finished)) == 20
+
+
+def test_whoever_comes_before_the_scheduler_has_a_lease_with_the_scheduler():
+    """All that is said at first is returned; then a heartbeat goes with it, and a grant is obeyed."""
+    floor = Floor()
+    floor.connect_only()
     for message_id in list(floor.in_flight):
         del floor.in_flight[message_id]
         floor.do(Unconfirmed(message_id, "returned"))
-    floor.live(4)
-    assert len(floor.said(Finished)) == 2
-    floor.live(2)
-    assert len(floor.said(Finished)) == 4
+    floor.wait(0.1)
+    assert [len(floor.said(kind)) for kind in (Online, Heartbeat)] == [2, 1]
+    floor.confirm().confirm()
+    assert len(floor.said(Heartbeat)) == 2
+    floor.deliver()
+    floor.grant("t1")
+    assert floor.children.keys() == {"t1"}
 
 
 def test_a_returned_heartbeat_is_not_repeated():

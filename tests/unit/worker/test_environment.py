@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headway.protocol.dag import Argv, OutputRef, Shell
+from headway.protocol.dag import Argv, OutputRef, Python, Shell
 from headway.protocol.messages import RunContext
 from headway.protocol.placeholders import CONTEXT_NAMES
-from headway.worker.environment import BadInput, command_of, environment_of
+from headway.worker.environment import BadInput, call_of, command_of, environment_of
 from shopfloor import task
 
 OUTPUT = Path("/tasks/t1.output")
@@ -28,7 +28,8 @@ def placeholder(name):
 
 def argv(*args, **changed):
     """Return the command of an argv task."""
-    return command_of(task(command=Argv(args=args), context=CONTEXT, **changed))
+    made = task(command=Argv(args=args), context=CONTEXT, **changed)
+    return command_of(made, made.command)
 
 
 def test_the_environment_is_exactly_the_contract():
@@ -74,7 +75,7 @@ def test_inputs_are_named_where_there_are_any():
 def test_a_script_is_not_rendered():
     """It is handed to bash as it is."""
     script = "echo '{{ ds }}' $HEADWAY_DS"
-    assert command_of(task(command=Shell(script=script))) == ["/bin/bash", "-euo", "pipefail", "-c", script]
+    assert command_of(task(), Shell(script=script)) == ["/bin/bash", "-euo", "pipefail", "-c", script]
 
 
 def test_placeholders_are_filled_in():
@@ -135,3 +136,16 @@ def test_a_part_that_is_not_there_is_a_bad_input(path):
 def test_an_output_that_was_not_written_is_a_bad_input():
     """The scheduler checks that; a worker believes nobody."""
     assert argv("x", OutputRef(task_id="up")) == BadInput("it takes in the output of task 'up', which wrote none")
+
+
+def test_a_call_gets_outputs_as_they_are():
+    """JSON stays JSON; placeholders are no more than text."""
+    ref = {"kind": "output", "task_id": "up", "path": ["rows", 1]}
+    command = Python(function="f", args=(1, [ref], "{{ ds }}"), kwargs={"all": {"of": ref | {"path": []}}})
+    inputs = {"up": msgspec.Raw(b'{"rows": [1, null]}')}
+    assert msgspec.json.decode(call_of(task(inputs=inputs), command)) == {
+        "function": "f",
+        "args": [1, [None], "{{ ds }}"],
+        "kwargs": {"all": {"of": {"rows": [1, None]}}},
+    }
+    assert call_of(task(), command) == BadInput("it takes in the output of task 'up', which wrote none")

@@ -1,7 +1,7 @@
 """What becomes of task messages: which consumers there are, who is asked for, what is acked when."""
 
 from headway.broker.port import Outcome
-from headway.protocol.messages import Code, Drop, Grant, Refused, Started
+from headway.protocol.messages import Drop, Grant, Refused, Started
 from headway.worker.core.values import CancelConsumer, Consume, ConsumerEnded, Settle, StartChild
 from shopfloor import Floor, task
 
@@ -274,29 +274,22 @@ def test_busy_slots_have_no_consumer_after_a_reconnect():
     assert floor.idle() == 2
 
 
-def test_code_is_refused():
-    """A task with code is refused with a reason, and its message acked when the broker has that."""
+def test_what_the_machine_lacks_is_refused():
+    """Code or a secret, say: with the reason, before it is asked for; the message is acked when the broker has that."""
     floor = Floor().connect()
-    tag = floor.deliver(task(code=Code(kind="python", ref="m:f", digest="0")))
+    tag = floor.deliver(refusal="module m is not on this worker")
     (refused,) = floor.said(Refused)
-    assert "python" in refused.detail
+    assert refused.detail == "module m is not on this worker"
     assert (floor.said(Started), floor.outcomes()) == ([], [])
     floor.confirm()
     assert floor.outcomes() == [(tag, Outcome.ACK)]
     assert floor.idle() == 1
 
 
-def test_secrets_are_refused():
-    """This worker resolves none, and says which are wanted."""
-    floor = Floor().connect()
-    floor.deliver(task(secrets=("db", "api")))
-    assert "db, api" in floor.said(Refused)[0].detail
-
-
 def test_a_refusal_outlives_its_connection():
     """It is published again; a redelivered message waits for its confirm; long or not makes no difference."""
     floor = Floor().connect()
-    floor.deliver(task(secrets=("db",)))
+    floor.deliver(refusal="no")
     floor.wait(2.0)
     floor.disconnect()
     floor.connect()
@@ -307,9 +300,9 @@ def test_a_refusal_outlives_its_connection():
 def test_a_redelivered_message_joins_its_refusal():
     """The message comes back before the refusal is confirmed: acked with it."""
     floor = Floor(slots=2).connect()
-    message = task(secrets=("db",))
-    floor.deliver(message)
+    message = task()
+    floor.deliver(message, refusal="no")
     floor.disconnect()
-    tag = floor.deliver(message)
+    tag = floor.deliver(message, refusal="no")
     floor.connect()
     assert floor.outcomes() == [(tag, Outcome.ACK)]

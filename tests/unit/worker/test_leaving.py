@@ -4,7 +4,7 @@ from headway.broker.port import Outcome
 from headway.protocol.messages import Finished, Grant, Heartbeat, Offline, Online
 from headway.protocol.states import EndReason
 from headway.worker.core.values import Exit, Remark, SignalChild
-from shopfloor import Floor, task
+from shopfloor import Floor
 
 
 def test_an_idle_worker_leaves_at_once():
@@ -24,7 +24,7 @@ def test_what_is_not_granted_goes_back():
     """Asked for, parked or refused: requeued when all consumers are gone, and held no more."""
     floor = Floor(slots=2, queues=("io", "cpu")).connect()
     asked = floor.deliver("t1", queue="io")
-    refused = floor.deliver(task("t2", secrets=("db",)), queue="io")
+    refused = floor.deliver("t2", queue="io", refusal="no")
     parked = floor.deliver("t3", queue="cpu")
     floor.stop()
     assert floor.outcomes() == []

@@ -33,6 +33,19 @@ def test_the_memory_of_started_tokens_is_bounded(monkeypatch):
     assert [event.token for event in floor.said(Started)] == ["t1", "t2", "t3", "t1"]
 
 
+def test_an_attempt_that_has_just_ended_is_not_started_again(monkeypatch):
+    """However many were started while it ran: its message or its grant may still come for the second time."""
+    monkeypatch.setattr(bench, "PAST_MAX", 2)
+    floor = Floor(slots=4).connect()
+    for token in ("t1", "t2", "t3"):
+        floor.run(token)
+    floor.end("t1")
+    floor.run("t4")
+    floor.deliver("t1")
+    floor.order(Grant, "t1")
+    assert [effect.task.token for effect in floor.all(StartChild)] == ["t1", "t2", "t3", "t4"]
+
+
 @pytest.mark.parametrize("kind", [Grant, Drop, Stop])
 def test_an_order_for_another_boot_changes_nothing(kind):
     """It is remarked upon, and that is all."""

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from headway.protocol.limits import OUTPUT_BYTES_MAX, TAIL_BYTES_MAX
+from headway.worker.masking import Mask
 from headway.worker.output import BadOutput, log_path, read_tail, take_output
 from shopfloor import task
 
@@ -20,15 +21,30 @@ def test_the_tail_is_the_last_bytes_as_text(tmp_path):
     """Cut at four kilobytes; what is no text is replaced."""
     path = tmp_path / "log"
     path.write_bytes(b"x" * TAIL_BYTES_MAX + b"end \xff\0 \xc3\xa4\n")
-    tail = read_tail(path)
+    tail = read_tail(path, Mask())
     assert tail.endswith("x" * 10 + "end \ufffd\ufffd ä\n")
     assert len(tail.encode()) <= TAIL_BYTES_MAX + 4
 
 
+@pytest.mark.parametrize("beyond", range(1, 13))
+def test_no_part_of_a_secret_is_in_the_tail(tmp_path, beyond):
+    """Wherever the tail begins: of a secret that stands there nothing is left."""
+    path = tmp_path / "log"
+    path.write_bytes(b"x" * 100 + b"hunter-twelve" + b"y" * (TAIL_BYTES_MAX - beyond))
+    assert read_tail(path, Mask([b"hunter-twelve"])) == "y" * (TAIL_BYTES_MAX - beyond)
+
+
+def test_a_secret_within_the_tail_is_hidden(tmp_path):
+    """All of it."""
+    path = tmp_path / "log"
+    path.write_bytes(b"the password is hunter-twelve\n")
+    assert read_tail(path, Mask([b"hunter-twelve"])) == "the password is ***\n"
+
+
 def test_a_log_that_is_not_there_has_no_tail(tmp_path):
     """Nor has what is no file."""
-    assert read_tail(tmp_path / "no") == ""
-    assert read_tail(tmp_path) == ""
+    assert read_tail(tmp_path / "no", Mask()) == ""
+    assert read_tail(tmp_path, Mask()) == ""
 
 
 def test_an_output_is_taken(tmp_path):

@@ -47,11 +47,20 @@ def test_what_cannot_be_read_is_set_aside(tmp_path, caplog):
     (tmp_path / "00000000000000000002-m3.json").write_text('{"kind":"online"}')
     (tmp_path / "nonsense.json").write_bytes(next(tmp_path.glob("*-m1.json")).read_bytes())
     (tmp_path / "m4.half").write_text("{")
-    (tmp_path / "00000000000000000003-m5.json").mkdir()
     assert [message_id for message_id, _ in Spool(tmp_path).load()] == ["m1"]
-    assert len(list(tmp_path.glob("*.bad"))) == 4
+    assert len(list(tmp_path.glob("*.bad"))) == 3
     assert not (tmp_path / "m4.half").exists()
-    assert caplog.text.count("is unreadable") == 4
+    assert caplog.text.count("is unreadable") == 3
+
+
+def test_what_the_disk_does_not_give_is_kept_for_a_later_boot(tmp_path, caplog):
+    """Its content may be whole: a failing disk or a missing right says nothing about it."""
+    Spool(tmp_path).write("m1", finished())
+    entry = tmp_path / "00000000000000000003-m2.json"
+    entry.mkdir()
+    assert [message_id for message_id, _ in Spool(tmp_path).load()] == ["m1"]
+    assert entry.exists()
+    assert "m2.json cannot be read (Is a directory)" in caplog.text
 
 
 def test_a_full_disk_is_a_sentence(tmp_path, caplog):

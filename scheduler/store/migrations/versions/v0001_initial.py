@@ -68,7 +68,7 @@ def _create_partitions() -> None:
             sa.BigInteger(),
             server_default="0",
             nullable=False,
-            comment="rises when another scheduler takes the partition",
+            comment="for several schedulers, to number their turns; not used yet",
         ),
         sa.Column(
             "seq",
@@ -170,7 +170,7 @@ def _create_task_instances() -> None:
     op.create_index(
         "ix_task_instances_ready",
         "task_instances",
-        ["queue", sa.text("priority DESC"), "since"],
+        ["queue", sa.text("priority DESC"), "since", "run_id", "position"],
         **_where("state = 'scheduled'"),
     )
 

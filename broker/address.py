@@ -1,7 +1,7 @@
 """Broker URLs: read, checked, and shown without their password."""
 
 import re
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from headway.protocol.errors import WrongSettings
 
 SETTING: Final = "HEADWAY_BROKER_URL"
-_PORTS: Final = {"amqp": 5672, "amqps": 5671}
+_PORTS: Final = {"amqp": 5672, "amqps": 5671, "kombu+amqp": 5672, "kombu+amqps": 5671}
 _USER: Final = "guest"  # user and password where the URL names none, as RabbitMQ's specification of its URLs has it
 _SECRET: Final = re.compile(
     r"""(?<=://)(?P<user>[^:/@]*):(?:
@@ -30,6 +30,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     password: str
     tls: bool
+    library: Literal["pika", "kombu"]
 
 
 def redact(url: str) -> str:
@@ -38,7 +39,10 @@ def redact(url: str) -> str:
 
 
 def parse_url(url: str) -> Address:
-    """Read `amqp://USER:PASSWORD@HOST:PORT/VHOST`, or `amqps://` for TLS; raise WrongSettings for anything else."""
+    """Read `amqp://USER:PASSWORD@HOST:PORT/VHOST`, or `amqps://` for TLS; raise WrongSettings for anything else.
+
+    With `kombu+` before it, kombu is to be used instead of pika.
+    """
     parts = _split(url)
     if parts.scheme not in _PORTS:
         raise _wrong(url, "write amqp://USER:PASSWORD@HOST/VHOST, or amqps:// for TLS")
@@ -56,7 +60,8 @@ def parse_url(url: str) -> Address:
         vhost=unquote(vhost) or "/",
         user=unquote(parts.username or _USER),
         password=unquote(_USER if parts.password is None else parts.password),
-        tls=parts.scheme == "amqps",
+        tls=parts.scheme.endswith("s"),
+        library="kombu" if parts.scheme.startswith("kombu") else "pika",
     )
 
 

@@ -8,10 +8,9 @@ from typing import Final
 
 from headway.protocol.errors import BrokerUnavailable
 
-from .. import port
-from ..port import Blocked, Confirmed, Connected, Disconnected, Failed, Outgoing, QueueDepth, Unconfirmed
-from .adapter import RabbitBroker
-from .address import parse_url
+from . import port
+from .connecting import Transport
+from .port import Blocked, Confirmed, Connected, Disconnected, Failed, Outgoing, QueueDepth, Unconfirmed
 
 _NAME: Final = "headway command"
 _UNCONFIRMED: Final = {
@@ -23,13 +22,12 @@ _UNCONFIRMED: Final = {
 class _Conversation:
     """A broker and what it says, up to a deadline."""
 
-    def __init__(self, url: str, *, timeout_seconds: float) -> None:
-        address = parse_url(url)
+    def __init__(self, transport: Transport, *, timeout_seconds: float) -> None:
         self._signals: queue.SimpleQueue[port.Signal] = queue.SimpleQueue()
         self._deadline = time.monotonic() + timeout_seconds
-        self._url = address.url
+        self._url = transport.url
         self._trouble = "it did not answer in time"
-        self.broker: port.Broker = RabbitBroker(address, name=_NAME, sink=self._signals.put)
+        self.broker: port.Broker = transport.connect(_NAME, self._signals.put)
 
     def signals(self) -> Iterator[port.Signal]:
         """Yield what the broker says; raise what it failed of, or BrokerUnavailable at the deadline."""
@@ -53,8 +51,8 @@ class _Conversation:
 
 
 @contextmanager
-def _conversation(url: str, *, timeout_seconds: float) -> Iterator[_Conversation]:
-    conversation = _Conversation(url, timeout_seconds=timeout_seconds)
+def _conversation(transport: Transport, *, timeout_seconds: float) -> Iterator[_Conversation]:
+    conversation = _Conversation(transport, timeout_seconds=timeout_seconds)
     conversation.broker.open()
     try:
         yield conversation
@@ -62,13 +60,13 @@ def _conversation(url: str, *, timeout_seconds: float) -> Iterator[_Conversation
         conversation.broker.close(timeout_seconds=0.0)
 
 
-def publish_once(url: str, message: Outgoing, *, timeout_seconds: float) -> None:
+def publish_once(transport: Transport, message: Outgoing, *, timeout_seconds: float) -> None:
     """Publish one message and return when the broker has it.
 
     A message that was lost on the way is published again, under the same id, until the time is over. Raises
-    BrokerUnavailable, BrokerRefused, or WrongSettings for the URL.
+    BrokerUnavailable or BrokerRefused.
     """
-    with _conversation(url, timeout_seconds=timeout_seconds) as conversation:
+    with _conversation(transport, timeout_seconds=timeout_seconds) as conversation:
         for signal in conversation.signals():
             match signal:
                 case Connected():
@@ -81,11 +79,11 @@ def publish_once(url: str, message: Outgoing, *, timeout_seconds: float) -> None
                     pass
 
 
-def measure_once(url: str, queues: Iterable[str], *, timeout_seconds: float) -> list[QueueDepth]:
+def measure_once(transport: Transport, queues: Iterable[str], *, timeout_seconds: float) -> list[QueueDepth]:
     """Return how deep these queues are (broker's names), in their order; raises as `publish_once` does."""
     names = list(queues)
     depths: dict[str, QueueDepth] = {}
-    with _conversation(url, timeout_seconds=timeout_seconds) as conversation:
+    with _conversation(transport, timeout_seconds=timeout_seconds) as conversation:
         for signal in conversation.signals():
             match signal:
                 case Connected():

@@ -7,7 +7,7 @@ the channel of a client that settles twice, so the second time ends here.
 from collections import OrderedDict
 from typing import Generic, Literal, TypeVar
 
-from ..port import Confirmed, Unconfirmed
+from .port import Confirmed, Unconfirmed
 
 T = TypeVar("T")
 

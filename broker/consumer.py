@@ -1,24 +1,64 @@
-"""What a service consumes, whatever becomes of the connections: each session takes it up again (consuming.py)."""
+"""What a service consumes, whatever becomes of the connections: each session takes it up again."""
 
 import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from headway.protocol.topology import Queue
 
-from ..port import ConsumerGone, ConsumerId, Delivery, Outcome, Sink
 from .address import Address
-from .connection import Connection
-from .consuming import ConsumeSession, Consumption, Consumptions
-from .halves import Half, Reports
-from .link import Link
+from .halves import Half, Link, Reports, Session
+from .port import ConsumerGone, ConsumerId, Delivery, Outcome, Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Consumption:
+    """What a service asked for by `consume`."""
+
+    consumer: ConsumerId
+    queue: Queue
+    prefetch: int
+
+
+Consumptions = dict[ConsumerId, Consumption]
+
+
+class ConsumeSession(Session, Protocol):
+    """One connection that consumes. All of it runs on the link's thread.
+
+    Every delivery carries the session's generation. One of an earlier session belongs to a channel that is gone: the
+    broker hands it out again, and settling it does nothing.
+    """
+
+    @property
+    def generation(self) -> int:
+        """The number of the session."""
+
+    def start(self, consumption: Consumption) -> None:
+        """Declare a queue and consume from it, if that is still wanted."""
+
+    def cancel(self, consumer: ConsumerId) -> None:
+        """End a consumer; `ConsumerGone` follows."""
+
+    def settle(self, tag: int, outcome: Outcome) -> None:
+        """End one delivery, unless it was settled before."""
+
+    def ack_through(self, tag: int) -> None:
+        """Ack all open deliveries up to this one."""
+
+    def measure(self, queue: str) -> None:
+        """Ask for a queue's depth. One that may not be looked at counts as one that does not exist."""
 
 
 class Consumer:
     """What outlives a consuming connection. Its methods may be called from any thread and take effect in order."""
 
-    def __init__(self, link: Link, address: Address, sink: Sink) -> None:
+    def __init__(self, link: Link, address: Address, sink: Sink, *, make: Callable[..., ConsumeSession]) -> None:
         self.half = Half(link, address, sink, make=self._make_session)
         self._address = address
+        self._make = make
         self._sink = sink
         self._ids = itertools.count(1)
         self._generations = itertools.count(1)
@@ -50,9 +90,9 @@ class Consumer:
         """Ask for a queue's depth, if there is a session."""
         self.half.link.post(partial(self._measure, queue))
 
-    def _make_session(self, connection: Connection, reports: Reports) -> ConsumeSession:
+    def _make_session(self, connection: object, reports: Reports) -> ConsumeSession:
         generation = next(self._generations)
-        return ConsumeSession(connection, self._address, generation=generation, wanted=self._wanted, reports=reports)
+        return self._make(connection, self._address, generation=generation, wanted=self._wanted, reports=reports)
 
     def _consume(self, consumption: Consumption) -> None:
         self._wanted[consumption.consumer] = consumption

@@ -4,9 +4,11 @@ from typing import Final
 
 import msgspec
 
-from headway.protocol.topology import Queue
+from headway.protocol.topology import Exchange, Queue
 
 Version = tuple[int, ...]
+
+EXCHANGE_KIND: Final = "topic"
 
 
 class Omission(msgspec.Struct, frozen=True):
@@ -30,7 +32,9 @@ def version_of(text: str) -> Version:
     return tuple(int(number) for number in numbers if number.isdecimal())
 
 
-def arguments_for(queue: Queue, version: Version) -> dict[str, str | int | bool]:
+def arguments_for(wanted: Exchange | Queue, version: Version) -> dict[str, str | int | bool]:
     """Return the arguments that mean to this broker what the topology means."""
+    if isinstance(wanted, Exchange):
+        return {"alternate-exchange": wanted.alternate} if wanted.alternate else {}
     omitted = {(row.argument, row.value) for row in OMISSIONS if version < row.below}
-    return {name: value for name, value in queue.arguments.items() if (name, value) not in omitted}
+    return {name: value for name, value in wanted.arguments.items() if (name, value) not in omitted}

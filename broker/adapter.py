@@ -1,4 +1,4 @@
-"""The port on RabbitMQ: both halves, and who decides when they begin, end, and begin again.
+"""The port over any client library: both halves, and who decides when they begin, end, and begin again.
 
 All decisions are taken on the thread of the consuming link, one after the other; the publishing link posts to it what
 happens there. So there is no lock, and signals of both halves stand in one order. A try to connect goes
@@ -15,37 +15,44 @@ about an earlier one is not heard.
 """
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from headway.protocol.errors import BrokerUnavailable, HeadwayError, WorkerNameTaken
 from headway.protocol.topology import Queue
 
-from ..port import Connected, ConsumerId, Delivery, Disconnected, Failed, Outcome, Outgoing, Sink
 from .address import Address
 from .backoff import Backoff
-from .connection import HEARTBEAT_SECONDS, parameters
-from .consumer import Consumer
-from .link import Action, Link
-from .publishing import Publisher
-
-NAME_HELD_SECONDS_MAX: Final = 3.5 * HEARTBEAT_SECONDS
-"""How long a dead connection may hold an exclusive queue: RabbitMQ closes a silent one after three heartbeats."""
+from .consumer import Consumer, ConsumeSession
+from .halves import Action, Crashed, Link
+from .port import Capabilities, Connected, ConsumerId, Delivery, Disconnected, Failed, Outcome, Outgoing, Sink
+from .publisher import Publisher, PublishSession
+from .timing import NAME_HELD_SECONDS_MAX
 
 
-class RabbitBroker:
-    """A `Broker` on RabbitMQ. Its signals come from its two I/O threads; `close` may not be called on one of them."""
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What a client library contributes: links, the sessions on their connections, and what its transport can do."""
 
-    def __init__(
-        self, address: Address, *, name: str, sink: Sink, name_held_seconds: float = NAME_HELD_SECONDS_MAX
-    ) -> None:
-        publishing = parameters(address, name=f"{name} publish", publishes=True)
-        consuming = parameters(address, name=f"{name} consume", publishes=False)
+    publishing_link: Callable[[Crashed], Link]
+    consuming_link: Callable[[Crashed], Link]
+    publish_session: Callable[..., PublishSession]
+    consume_session: Callable[..., ConsumeSession]
+    capabilities: Capabilities
+    name_held_seconds: float = NAME_HELD_SECONDS_MAX
+
+
+class TwoHalves:
+    """A `Broker` of two halves. Its signals come from their I/O threads; `close` may not be called on one of them."""
+
+    def __init__(self, address: Address, client: Client, *, sink: Sink) -> None:
         self._address = address
+        self._client = client
         self._sink = sink
-        self._name_held_seconds = name_held_seconds
-        self._publisher = Publisher(Link(publishing, crashed=self._report_crash), address, sink)
-        self._consumer = Consumer(Link(consuming, crashed=self._report_crash), address, sink)
+        publishing, consuming = (make(self._report_crash) for make in (client.publishing_link, client.consuming_link))
+        self._publisher = Publisher(publishing, address, sink, make=client.publish_session)
+        self._consumer = Consumer(consuming, address, sink, make=client.consume_session)
         self._is_open = False
         self._is_closing = False
         # On the consuming link's thread, from here on.
@@ -59,6 +66,11 @@ class RabbitBroker:
     def user(self) -> str:
         """The user of the URL."""
         return self._address.user
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the transport can do."""
+        return self._client.capabilities
 
     def open(self) -> None:
         """Begin to connect."""
@@ -103,7 +115,8 @@ class RabbitBroker:
         self._is_closing = True
         if self._is_open:
             self._consumer.stop()
-            self._publisher.flush(timeout_seconds=timeout_seconds)
+            if self.capabilities.confirms_events == "stored":
+                self._publisher.flush(timeout_seconds=timeout_seconds)
         for half in (self._publisher.half, self._consumer.half):
             half.finish(timeout_seconds=deadline - time.monotonic())
 
@@ -163,4 +176,4 @@ class RabbitBroker:
         """Whether a taken name may still be that of a dead connection, ours for one."""
         now = time.monotonic()
         self._name_taken_at = self._name_taken_at or now
-        return now - self._name_taken_at < self._name_held_seconds
+        return now - self._name_taken_at < self._client.name_held_seconds

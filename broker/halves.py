@@ -1,4 +1,4 @@
-"""One half of the adapter: a link, and the session that lives on its connection.
+"""One half of an adapter: a link, and the session that lives on its connection.
 
 A session is the life of one connection: what it knows goes with it, so nothing has to be put back after a failure. It
 says `ready` at most once, then `lost` at most once. It is ended by its own failure, by that of its connection, or
@@ -8,15 +8,38 @@ from above, and reports what it leaves behind before anybody is told that it is 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from headway.protocol.errors import HeadwayError
 
-from ..port import Sink
 from .address import Address
-from .connection import Connection
 from .failures import translate
-from .link import Action, Link
+from .port import Sink
+
+Action = Callable[[], None]
+Crashed = Callable[[Exception], None]
+
+
+class Link(Protocol):
+    """What has a thread and makes connections on it, of whatever kind its client library has."""
+
+    def start(self) -> None:
+        """Start the thread; what was posted before is done now."""
+
+    def post(self, action: Action) -> None:
+        """Do this on the I/O thread, after all that was posted before; where that is over, here and now."""
+
+    def finish(self, *, timeout_seconds: float) -> None:
+        """End the connection, waiting at most so long for the broker's goodbye, and the thread. From outside it."""
+
+    def connect(self, *, opened: Callable[[Any], None], lost: Callable[[Exception], None]) -> None:
+        """Begin to connect: one call of `opened`, or one of `lost`, or later both. I/O thread only, as all below."""
+
+    def abandon(self) -> None:
+        """Give the connection up: `lost` is not called any more."""
+
+    def call_later(self, seconds: float, action: Action) -> None:
+        """Do this after so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +55,7 @@ class Session(Protocol):
     """The life of one connection."""
 
     def begin(self) -> None:
-        """Set up what is needed on the connection that just opened."""
+        """Set up what is needed on the connection that just opened; `ready` follows, or `lost`."""
 
     def end(self) -> None:
         """Report what is left behind, and say nothing more."""
@@ -44,7 +67,7 @@ S = TypeVar("S", bound=Session)
 class Half(Generic[S]):
     """A link with at most one session. `session` is for the link's thread; the other methods may be called from any."""
 
-    def __init__(self, link: Link, address: Address, sink: Sink, *, make: Callable[[Connection, Reports], S]) -> None:
+    def __init__(self, link: Link, address: Address, sink: Sink, *, make: Callable[[Any, Reports], S]) -> None:
         self.link = link
         self.session: S | None = None
         self._address = address
@@ -75,7 +98,7 @@ class Half(Generic[S]):
     def _connect(self, reports: Reports) -> None:
         self.link.connect(opened=partial(self._opened, reports), lost=partial(self._lost, reports))
 
-    def _opened(self, reports: Reports, connection: Connection) -> None:
+    def _opened(self, reports: Reports, connection: object) -> None:
         self.session = self._make(connection, reports)
         self.session.begin()
 

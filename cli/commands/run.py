@@ -1,0 +1,63 @@
+"""`headway run`: one DAG to its end, right here."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..helping import Command
+from ..printing import json_option
+from .services import slots_option
+from .trigger import date_option, params_option
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "headway run sales.py",
+        "headway run sales.py --date 2026-01-31 --param region=EU",
+        "headway run sales.py --json",
+    ),
+    exits={0: "the run has succeeded", 1: "it has not", 2: "the file or the command has a fault"},
+)
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--dag", "dag_id", metavar="ID", help="Which DAG of the file; needed where it holds several.")
+@date_option
+@params_option
+@slots_option
+@json_option
+def run(file: Path, *, dag_id: str | None, slots: int | None, as_json: bool, **typed: Any) -> int:  # noqa: ANN401 - date, params
+    """Run a DAG to its end, right here.
+
+    Needs no broker and no database: everything is in this process and in HEADWAY_HOME. Ctrl-C cancels the run, a
+    second one ends it at once.
+    """
+    from rich.console import Console
+
+    from ..addressing import join_index
+    from ..printing import between, print_json
+    from ..progress import count_states
+    from ..running import HereAndNow, read_dag
+    from ..secrecy import hide_environment
+    from ..service_log import log_to_stderr
+    from ..settings import read_settings
+    from .trigger import make_trigger
+
+    hide_environment()
+    settings = read_settings()
+    log_to_stderr("warning", with_time=False)
+    parsed = read_dag(file, dag_id, settings)
+    event = make_trigger(parsed.dag, **typed)
+    console = Console(stderr=as_json, highlight=False, quiet=as_json and not Console(stderr=True).is_terminal)
+    console.print(f"Run {event.run_id} of DAG {event.dag_id}, {parsed.task_count} tasks", soft_wrap=True)
+    ended = HereAndNow(settings, slots=slots, console=console).run(file, parsed, event)
+    if as_json:
+        print_json(ended)
+    took = between(ended.started_at, ended.finished_at)
+    counts = count_states(task.state for task in ended.tasks)
+    console.print(f"[bold]{ended.state}[/] in {took}: {counts}", soft_wrap=True)
+    failed = next((task for task in ended.tasks if task.state == "failed"), None)
+    if failed is not None:
+        name = join_index(failed.task_id, failed.map_index)
+        console.print(f"Why: headway why {ended.run_id} {name}    Output: headway logs {ended.run_id} {name}")
+    return int(ended.state != "success")

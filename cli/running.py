@@ -1,0 +1,131 @@
+"""`headway run`: one DAG to its end, right here, with everything in this process and its home."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import msgspec
+from rich.console import Console
+
+from headway.broker.connecting import transport_of
+from headway.protocol.errors import UserError
+from headway.protocol.messages import Cancel, DagVersion, Trigger
+from headway.protocol.names import DagId, QueueName
+from headway.protocol.states import FINAL_RUN_STATES
+from headway.scheduler.parser.process import parse_file
+from headway.scheduler.parser.report import ParsedDag
+from headway.scheduler.store.engine import Engine
+from headway.scheduler.store.progress import Progress
+from headway.scheduler.store.reads import RunDetail, RunSummary, show_run
+from headway.scheduler.store.store import Store
+
+from .composing import limits_of, make_logkeeper, make_scheduler, make_worker
+from .home import hold_home
+from .operating import BrokerPost, Post, operate
+from .progress import follow
+from .settings import MEMORY, Settings
+from .system import System, open_embedded_database
+
+LOOK_SECONDS: Final = 0.1
+"""How often the run is looked at: a person sees no difference to sooner."""
+
+CANCELLED: Final = 130
+"""The exit code of a command that Ctrl-C ended, as in every shell."""
+
+
+def read_dag(file: Path, dag_id: str | None, settings: Settings) -> ParsedDag:
+    """Return the DAG that a file holds, or that one of them which is meant; raise UserError with all faults."""
+    limits = limits_of(settings)
+    parsed = parse_file(file, timeout_seconds=limits.timeout_seconds, memory_bytes=limits.memory_bytes)
+    if parsed.problems:
+        raise UserError(detail="\n".join(f"{file}:{one.line}: {one.message}" for one in parsed.problems))
+    found = {one.dag.dag_id: one for one in parsed.dags}
+    names = ", ".join(found)
+    if dag_id is None and len(found) > 1:
+        raise UserError(detail=f"{file} holds several DAGs: say which one with --dag, of {names}.")
+    if dag_id is not None and dag_id not in found:
+        raise UserError(detail=f"{file} holds no DAG {dag_id!r}, but {names}.")
+    return found[DagId(dag_id)] if dag_id is not None else parsed.dags[0]
+
+
+class HereAndNow:
+    """A scheduler, a worker and a broker in this process, for the time of one run. Needs the main thread."""
+
+    def __init__(self, settings: Settings, *, slots: int | None, console: Console) -> None:
+        """Start nothing yet; the run is shown on `console`."""
+        database = f"sqlite:///{settings.home}/headway.db"
+        self._settings = msgspec.structs.replace(settings, broker_url=MEMORY, database_url=database, dags=None)
+        self._slots = slots
+        self._console = console
+        self._interrupts = 0
+        self._woken = threading.Event()
+
+    def run(self, file: Path, parsed: ParsedDag, event: Trigger) -> RunDetail:
+        """Run a DAG version until the run that `event` asks for has ended, and return that.
+
+        Raises HomeTaken, and whatever a service fails of.
+        """
+        with hold_home(self._settings.home, doing="`headway run`"):
+            engine = open_embedded_database(self._settings)
+            Store(engine).add_dag_value(parsed.digest, parsed.body)
+            version = DagVersion(
+                dag_id=parsed.dag.dag_id, digest=parsed.digest, file=str(file), task_count=parsed.task_count
+            )
+            with self._interruptible(), self._started(engine, file, parsed) as (system, post):
+                post.send(version)
+                operate(engine, post, event)
+                self._follow(engine, system, post, event)
+            return show_run(engine, event.run_id)
+
+    @contextmanager
+    def _started(self, engine: Engine, file: Path, parsed: ParsedDag) -> Iterator[tuple[System, Post]]:
+        transport = transport_of(self._settings.broker_url)
+        beside = msgspec.structs.replace(self._settings, dags=file.parent.absolute())  # where its packages are
+        queues = dict.fromkeys((QueueName("default"), *(task.queue for task in parsed.dag.tasks)))
+        system = System(
+            worker=make_worker(beside, transport, queues=queues, slots=self._slots),
+            logkeeper=make_logkeeper(self._settings, engine, transport),
+            scheduler=make_scheduler(self._settings, engine, transport),
+        )
+        system.start()
+        try:
+            yield system, BrokerPost(transport)
+        finally:
+            system.stop()
+            system.wait()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Note Ctrl-C; one that comes again is meant at once."""
+
+        def interrupt(_number: int, _frame: FrameType | None) -> None:
+            self._interrupts += 1
+            if self._interrupts > 1:
+                os._exit(CANCELLED)  # children die with us, and that we asked for the end is recorded
+            self._woken.set()
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _follow(self, engine: Engine, system: System, post: Post, event: Trigger) -> None:
+        is_cancelled = False
+
+        def ended(run: RunSummary) -> bool:
+            nonlocal is_cancelled
+            system.check()
+            if self._interrupts and not is_cancelled:
+                is_cancelled = True
+                self._console.print("Cancelling: what runs is told to stop. Ctrl-C again ends it at once.")
+                post.send(Cancel(dag_id=event.dag_id, run_id=event.run_id))
+            return run.state in FINAL_RUN_STATES
+
+        look = Progress(engine, event.run_id).look
+        follow(look, ended, console=self._console, woken=self._woken, seconds=LOOK_SECONDS)

@@ -1,0 +1,149 @@
+"""The JSON Schema of a DAG document, made of the code that reads one: `python -m headway.protocol.schema`.
+
+Keywords, types and defaults come from the values in `dag.py`, bounds from `task_rules.py`, forms of names from
+`names.py`; here are the words that only a document has, and a sentence for each. It serves editors: what the code
+accepts, the schema accepts, and a misspelt key it does not. Whether tasks fit together only `headway check` says.
+"""
+
+import sys
+from typing import Any, Final
+
+import msgspec
+
+from .dag import Dag, Task
+from .durations import DURATION_PATTERN, format_duration
+from .keywords import DAG_KEYWORDS, DURATIONS, TASK_KEYWORDS
+from .names import name_pattern
+from .task_rules import RANGES
+
+Schema = dict[str, Any]
+
+DESCRIPTIONS: Final = {
+    "dag_id": "The DAG's name, unique among all DAG files.",
+    "description": "What the DAG is for, in a sentence for people.",
+    "owner": "Who answers for the DAG.",
+    "tags": "Words to find the DAG by.",
+    "params": "Parameters of a run with their defaults; tasks get each as HEADWAY_PARAM_<name>.",
+    "defaults": "Keywords of every task that does not say otherwise.",
+    "tasks": "What is to be done.",
+    "task_id": "The task's name, unique within the DAG.",
+    "shell": "A script for /bin/bash -euo pipefail -c. It is never rendered: values arrive as environment variables.",
+    "argv": "A program and its arguments, with {{ name }} placeholders and outputs of tasks; no shell reads it.",
+    "python": "A function, as `module:function` or `file.py:function` beside the document; its result is the output.",
+    "args": "Positional arguments of the function: JSON, in which outputs of tasks may stand anywhere.",
+    "kwargs": "Keyword arguments of the function, like `args`.",
+    "upstream": "The tasks that must have succeeded before this one begins.",
+    "queue": "Where workers fetch the task: `headway worker -q QUEUE`.",
+    "priority": "Of ready tasks of one queue, those with more go first.",
+    "retries": "How often the task is tried again after it failed.",
+    "retry_delay": "How long to wait before the first retry.",
+    "retry_backoff": "By how much each further wait is longer than the one before it.",
+    "retry_delay_max": "The longest wait before a retry.",
+    "infra_retries": "How often the task is tried again after an attempt was lost through no fault of its own.",
+    "on_lost": "Whether a task whose worker was lost may run again.",
+    "queued_timeout": "How long the task may wait for a worker; without it, for ever.",
+    "on_queued_timeout": "Whether it then goes on waiting or fails.",
+    "timeout": "How long an attempt may run; without it, for ever.",
+    "env": "Environment variables of the task.",
+    "cwd": "The folder that the task begins in; without it, one of its own.",
+    "inputs": "Upstream tasks whose outputs the task reads from the file HEADWAY_INPUTS.",
+    "secrets": "Names of secrets, each of which the worker hands to the task as an environment variable.",
+}
+"""One sentence for each word of a document."""
+
+_BOUNDS: Final = {name: (low, high) for name, low, high in RANGES}
+_TASK_NAMES: Final = {"type": "array", "items": {"$ref": "#/$defs/task_id"}}
+_OUTPUT: Final = {
+    "type": "object",
+    "description": "A part of the output of an upstream task; `path` leads to it, and without one it is the whole.",
+    "properties": {
+        "output": {"$ref": "#/$defs/task_id"},
+        "path": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]}},
+    },
+    "required": ["output"],
+    "additionalProperties": False,
+}
+
+COMMANDS: Final[dict[str, Schema]] = {
+    "shell": {"type": "string", "minLength": 1},
+    "argv": {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, _OUTPUT]}},
+    "python": {"type": "string", "pattern": "^.+:.+$"},
+}
+"""What a task does: it says exactly one of these words."""
+
+_BY_HAND: Final[dict[str, Schema]] = {
+    **COMMANDS,
+    "args": {"type": "array"},
+    "kwargs": {"type": "object"},
+    "dag_id": {"type": "string", "pattern": name_pattern("DAG id")},
+    "task_id": {"$ref": "#/$defs/task_id"},
+    "upstream": _TASK_NAMES,
+    "inputs": _TASK_NAMES,
+    "defaults": {"$ref": "#/$defs/defaults"},
+    "tasks": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/task"}},
+}
+"""What the types of a value do not say."""
+
+_NAMES: Final = {"queue": {"pattern": name_pattern("queue")}}
+_KEYS: Final = {"env": name_pattern("environment variable"), "params": name_pattern("parameter")}
+
+
+def build_schema() -> Schema:
+    """Return the schema, as JSON values."""
+    types = msgspec.json.schema_components([Dag, Task])[1]
+    keywords = {name: _describe(name, types["Task"]["properties"].get(name, {})) for name in TASK_KEYWORDS}
+    own = {name: _describe(name, {}) for name in ("task_id", *COMMANDS, "args", "kwargs", "upstream")}
+    head = {name: _describe(name, types["Dag"]["properties"].get(name, {})) for name in ("dag_id", *DAG_KEYWORDS)}
+    task: Schema = _object({**own, **keywords}, required=["task_id"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A DAG of Headway",
+        "description": "The document of *.dag.json and *.dag.yaml files.",
+        **_object({**head, "tasks": _describe("tasks", {})}, required=["dag_id", "tasks"]),
+        "$defs": {
+            "task_id": {"type": "string", "pattern": name_pattern("task id")},
+            "task": task
+            | {
+                "oneOf": [{"required": [word]} for word in COMMANDS],
+                "dependentRequired": {"args": ["python"], "kwargs": ["python"]},
+            },
+            "defaults": _object(keywords, required=[]),
+        },
+    }
+
+
+def write_schema() -> str:
+    """Return docs/reference/dag.schema.json."""
+    return msgspec.json.format(msgspec.json.encode(build_schema()), indent=2).decode() + "\n"
+
+
+def _object(properties: Schema, *, required: list[str]) -> Schema:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _describe(name: str, typed: Schema) -> Schema:
+    """Return the schema of one word: what the type says, as an author may write it."""
+    found = {**typed, **_BY_HAND.get(name, {}), **_NAMES.get(name, {})}
+    if name in DURATIONS:
+        found = _duration(name, typed)
+    elif name in _BOUNDS:
+        found["minimum"], found["maximum"] = _BOUNDS[name]
+    if name in _KEYS:
+        found["propertyNames"] = {"pattern": _KEYS[name]}
+    return {"description": DESCRIPTIONS[name], **found}
+
+
+def _duration(name: str, typed: Schema) -> Schema:
+    low, high = _BOUNDS[name]
+    kinds: list[Schema] = [
+        {"type": "string", "pattern": DURATION_PATTERN},
+        {"type": "number", "minimum": low, "maximum": high, "description": "Seconds."},
+    ]
+    default = typed["default"]
+    if default is None:
+        return {"anyOf": [*kinds, {"type": "null"}], "default": None}
+    return {"anyOf": kinds, "default": format_duration(default)}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(write_schema())

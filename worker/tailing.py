@@ -1,0 +1,87 @@
+"""How far the shipping of one log is, and which piece of it comes next. Reads the file; publishes nothing."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from headway.protocol.limits import LOG_CHUNK_BYTES_MAX
+from headway.protocol.log_chunk import LogChunk
+from headway.protocol.messages import AttemptMessage
+
+from .masking import Mask
+from .output import NO_WAIT
+
+LOG_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of one attempt's output that is shipped: what anybody reads, and no flood of the database. The file has the rest."""
+
+_NOTE: Final = f"\n[Only the first {LOG_BYTES_MAX} bytes are stored: all is in {{}} on the worker's machine]\n"
+
+_CONTINUED: Final = 0b10
+"""How a byte begins that goes on with a character of UTF-8, in its upper two bits; those of other bytes say how long
+their character is."""
+
+
+_CHARACTER_BYTES_MAX: Final = 4
+
+
+class LogTail:
+    """A log of a running attempt, or (`is_complete`) of one that has ended. `is_behind`: more is there."""
+
+    def __init__(self, attempt: AttemptMessage, log: Path, mask: Mask) -> None:
+        self.token = attempt.token
+        self.is_complete = False
+        self.is_behind = False
+        self._about = {name: getattr(attempt, name) for name in AttemptMessage.__struct_fields__ if name != "v"}
+        self._log = log
+        self._mask = mask
+        self._offset = 0
+
+    def next_chunk(self) -> LogChunk | None:
+        """Return the next piece, if there is any by now, and take it as read."""
+        is_complete = self.is_complete  # as of before the look: what is written after it is not missed
+        if self._offset >= LOG_BYTES_MAX:
+            return self._chunk(0, _NOTE.format(self._log).encode(), eof=True)
+        wanted = min(LOG_CHUNK_BYTES_MAX, LOG_BYTES_MAX - self._offset)
+        data = _read(self._log, self._offset, wanted)
+        self.is_behind = len(data) == wanted
+        eof = is_complete and not self.is_behind
+        size = len(data) if eof else cut(data, self._mask)
+        return self._chunk(size, self._mask.hide(data[:size]), eof=eof) if size or eof else None
+
+    def _chunk(self, size: int, shown: bytes, *, eof: bool) -> LogChunk:
+        chunk = LogChunk(**self._about, offset=self._offset, size=size, data=shown.decode(errors="replace"), eof=eof)
+        self._offset += size
+        return chunk
+
+
+def cut(data: bytes, mask: Mask) -> int:
+    """Return how much of what was written so far is a piece: whole lines, or else whole characters; no half secret."""
+    limit = mask.settle(data, len(data))
+    lines = mask.step_back(data, data.rfind(b"\n", 0, limit) + 1)
+    return lines or mask.step_back(data, _whole_characters(data, limit))
+
+
+def _whole_characters(data: bytes, end: int) -> int:
+    """Return `end`, or where the character of UTF-8 begins that goes on behind it. What is no text is left as it is."""
+    for place in range(end - 1, max(-1, end - _CHARACTER_BYTES_MAX), -1):
+        if data[place] >> 6 != _CONTINUED:
+            length = 8 - (data[place] ^ 0xFF).bit_length()
+            return place if length <= _CHARACTER_BYTES_MAX and place + length > end else end
+    return end
+
+
+def _read(path: Path, offset: int, size: int) -> bytes:
+    """Return what stands there; nothing where there is no file, or what a child made of it is none."""
+    try:
+        if os.stat(path).st_size <= offset:  # noqa: PTH116 - twice as fast, for each running attempt twice a second
+            return b""
+        file = os.open(path, NO_WAIT)
+    except OSError:
+        return b""
+    try:
+        return os.pread(file, size, offset) if stat.S_ISREG(os.fstat(file).st_mode) else b""
+    except OSError:
+        return b""
+    finally:
+        os.close(file)
