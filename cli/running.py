@@ -34,6 +34,9 @@ from .system import System, open_embedded_database
 LOOK_SECONDS: Final = 0.1
 """How often the run is looked at: a person sees no difference to sooner."""
 
+DRAIN_SECONDS: Final = 1.0
+"""How long the end may take before it is said what is waited for."""
+
 CANCELLED: Final = 130
 """The exit code of a command that Ctrl-C ended, as in every shell."""
 
@@ -64,6 +67,7 @@ class HereAndNow:
         self._console = console
         self._interrupts = 0
         self._woken = threading.Event()
+        self._when_interrupted = self._woken.set
 
     def run(self, file: Path, parsed: ParsedDag, event: Trigger) -> RunDetail:
         """Run a DAG version until the run that `event` asks for has ended, and return that.
@@ -97,6 +101,11 @@ class HereAndNow:
             yield system, BrokerPost(transport)
         finally:
             system.stop()
+            self._when_interrupted = system.stop
+            if not system.ends_within(DRAIN_SECONDS):
+                self._console.print(
+                    "Tasks of earlier runs go on here and are waited for; Ctrl-C ends them until later."
+                )
             system.wait()
 
     @contextmanager
@@ -107,7 +116,7 @@ class HereAndNow:
             self._interrupts += 1
             if self._interrupts > 1:
                 os._exit(CANCELLED)  # children die with us, and that we asked for the end is recorded
-            self._woken.set()
+            self._when_interrupted()
 
         before = signal.signal(signal.SIGINT, interrupt)
         try:
@@ -123,8 +132,8 @@ class HereAndNow:
             system.check()
             if self._interrupts and not is_cancelled:
                 is_cancelled = True
-                self._console.print("Cancelling: what runs is told to stop. Ctrl-C again ends it at once.")
                 post.send(Cancel(dag_id=event.dag_id, run_id=event.run_id))
+                self._console.print("Cancelling: what runs is told to stop. Ctrl-C again ends it at once.")
             return run.state in FINAL_RUN_STATES
 
         look = Progress(engine, event.run_id).look

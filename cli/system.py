@@ -39,6 +39,7 @@ class System:
         """Take the services, in the order in which they end."""
         self._services = services
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
+        self._has_ended = threading.Event()
         self._threads = {
             name: threading.Thread(target=self._run_one, args=(name, service), name=f"headway {name}", daemon=True)
             for name, service in services.items()
@@ -55,8 +56,12 @@ class System:
 
     def check(self) -> None:
         """Raise the error of a service that has failed meanwhile."""
-        if not self._ended.empty():
+        if self.ends_within(0.0):
             self.wait()
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait at most so long for a service to end; say whether one has."""
+        return self._has_ended.wait(seconds)
 
     def wait(self) -> None:
         """Return when all have ended; raise the error of one that failed."""
@@ -83,6 +88,8 @@ class System:
             self._ended.put(Ended(name, error))
         else:
             self._ended.put(Ended(name, None))
+        finally:
+            self._has_ended.set()
 
 
 def open_embedded_database(settings: Settings) -> Engine:

@@ -17,8 +17,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from tenacity import Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
-
 from headway.broker.port import Broker, Connected, Delivered, Delivery, Disconnected, Failed, Signal, Sink
 from headway.protocol.codec import decode_log_chunk
 from headway.protocol.errors import InvalidName, MalformedMessage, Unavailable
@@ -26,6 +24,7 @@ from headway.protocol.log_chunk import LogChunk
 from headway.protocol.names import check_name, log_key
 from headway.protocol.topology import LOG_QUEUE
 
+from .patience import try_patiently
 from .store.engine import Engine
 from .store.logs import add_chunks, remove_chunks
 
@@ -83,10 +82,10 @@ class Logkeeper:
     def _step(self) -> None:
         deliveries = self._take()
         if deliveries:
-            self._patiently(lambda: self._store(deliveries))
+            try_patiently(lambda: self._store(deliveries), stopping=self._stopping)
             self._broker.ack_through(deliveries[-1])
         if time.monotonic() >= self._remove_at:
-            self._patiently(self._remove_old)
+            try_patiently(self._remove_old, stopping=self._stopping)
             self._remove_at = time.monotonic() + REMOVE_SECONDS
 
     def _take(self) -> list[Delivery]:
@@ -131,17 +130,6 @@ class Logkeeper:
                 break
         if removed:
             log.info("removed %d pieces of output, older than %s", removed, self._keep)
-
-    def _patiently(self, attempt: Callable[[], None]) -> None:
-        """Try again with backoff for as long as the database is away, or until we are to stop."""
-        retrying = Retrying(
-            retry=retry_if_exception_type(Unavailable),
-            wait=wait_random_exponential(multiplier=0.2, max=5.0),
-            stop=stop_when_event_set(self._stopping),
-            before_sleep=lambda state: log.warning("trying again: %s", state.outcome and state.outcome.exception()),
-            reraise=True,
-        )
-        retrying(attempt)
 
 
 def read(delivery: Delivery) -> LogChunk:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 import msgspec
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
 
 from headway.broker.port import (
     Blocked,
@@ -43,6 +42,7 @@ from headway.protocol.topology import ANY_QUEUE, EVENT_QUEUES, task_queue, task_
 from .clock import Clock
 from .decider import Committed, Decider
 from .intake import Arrival, Unreadable, read
+from .patience import try_patiently
 from .relay import Relay, event_message
 from .scanner import Scanner
 from .store.store import Store
@@ -165,11 +165,16 @@ class Scheduler:
         self._in_doubt, self._next_look = False, now + OUTBOX_SECONDS
 
     def _ack(self, taken: _Taken) -> None:
-        """Ack what is committed: many at once, or when it is quiet, since each ack is a command to a quorum queue."""
+        """Ack what is committed: many at once, or when it is quiet, since each ack is a command to a quorum queue.
+
+        At once where somebody waits for it.
+        """
         if taken.last is not None:
             self._to_ack = taken.last
             self._unacked += len(taken.arrivals) + len(taken.unreadable)
-        if self._to_ack is not None and (taken.idle or self._unacked >= ACK_MIN):
+        if self._to_ack is not None and (
+            taken.idle or self._unacked >= ACK_MIN or self._broker.capabilities.confirms_events == "acked"
+        ):
             self._broker.ack_through(self._to_ack)
             self._to_ack, self._unacked = None, 0
 
@@ -239,20 +244,16 @@ class Scheduler:
         self._broker.declare(*(task_queue(queue, limits.get(queue, ANY_QUEUE)) for queue in queues))
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
-        """Try again with backoff for as long as the database is away, or until we are to stop."""
-        retrying = Retrying(
-            retry=retry_if_exception_type(Unavailable),
-            wait=wait_random_exponential(multiplier=0.2, max=5.0),
-            stop=stop_when_event_set(self._stopping),
-            before_sleep=self._doubt,
-            reraise=True,
-        )
-        return retrying(attempt)
+        """Try again for as long as the database is away, or until we are to stop."""
 
-    def _doubt(self, state: RetryCallState) -> None:
-        """Note that a transaction may have been committed all the same: tried again, it comes to nothing."""
-        self._in_doubt = True
-        log.warning("trying again: %s", state.outcome and state.outcome.exception())
+        def attempt_in_doubt() -> T:
+            try:
+                return attempt()
+            except Unavailable:
+                self._in_doubt = True  # it may have been committed all the same: tried again, it comes to nothing
+                raise
+
+        return try_patiently(attempt_in_doubt, stopping=self._stopping)
 
 
 def _do_without(error: Exception) -> None:
