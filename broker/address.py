@@ -45,7 +45,7 @@ def parse_url(url: str) -> Address:
     """
     parts = _split(url)
     if parts.scheme not in _PORTS:
-        raise _wrong(url, "write amqp://USER:PASSWORD@HOST/VHOST, or amqps:// for TLS")
+        raise _wrong(url, "write amqp://USER:PASSWORD@HOST/VHOST, amqps:// for TLS, or memory:// for one process")
     if not parts.hostname:
         raise _wrong(url, "it names no host")
     if parts.query or parts.fragment:

@@ -18,7 +18,7 @@ MEMORY: Final = "memory://"
 
 def is_memory(url: str) -> bool:
     """Return whether this URL means a broker within the process."""
-    return url.rstrip("/") == MEMORY.rstrip("/")
+    return url.lower().rstrip("/") == MEMORY.rstrip("/")
 
 
 def connect(url: str, *, name: str, sink: Sink, name_held_seconds: float = NAME_HELD_SECONDS_MAX) -> Broker:

@@ -124,9 +124,18 @@ def main() -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone; what Python would flush at exit has nowhere to go either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
+        return 1
+    except OSError as error:
+        _write_no_more()
+        what = "the output cannot be written" if error.filename is None else str(error.filename)
+        click.echo(f"{what[0].upper()}{what[1:]}: {error.strerror}.", err=True)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _write_no_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _sentence(error: click.ClickException | HeadwayError) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from rich.console import Console
 
-from headway.broker.connecting import transport_of
+from headway.broker.connecting import MEMORY, transport_of
 from headway.protocol.errors import UserError
 from headway.protocol.messages import Cancel, DagVersion, Trigger
 from headway.protocol.names import DagId, QueueName
@@ -28,7 +28,7 @@ from .composing import limits_of, make_logkeeper, make_scheduler, make_worker
 from .home import hold_home
 from .operating import BrokerPost, Post, operate
 from .progress import follow
-from .settings import MEMORY, Settings
+from .settings import Settings
 from .system import System, open_embedded_database
 
 LOOK_SECONDS: Final = 0.1
@@ -36,6 +36,9 @@ LOOK_SECONDS: Final = 0.1
 
 DRAIN_SECONDS: Final = 1.0
 """How long the end may take before it is said what is waited for."""
+
+INTERRUPTS_MAX: Final = 2
+"""Signals to end after which nothing is waited for, not even that the cancelling is recorded."""
 
 CANCELLED: Final = 130
 """The exit code of a command that Ctrl-C ended, as in every shell."""
@@ -56,16 +59,22 @@ def read_dag(file: Path, dag_id: str | None, settings: Settings) -> ParsedDag:
     return found[DagId(dag_id)] if dag_id is not None else parsed.dags[0]
 
 
+def own_database(settings: Settings) -> str:
+    """Return the URL of the database in the home."""
+    return f"sqlite:///{settings.home}/headway.db"
+
+
 class HereAndNow:
     """A scheduler, a worker and a broker in this process, for the time of one run. Needs the main thread."""
 
     def __init__(self, settings: Settings, *, slots: int | None, console: Console) -> None:
         """Start nothing yet; the run is shown on `console`."""
-        database = f"sqlite:///{settings.home}/headway.db"
-        self._settings = msgspec.structs.replace(settings, broker_url=MEMORY, database_url=database, dags=None)
+        own = {"broker_url": MEMORY, "database_url": own_database(settings), "dags": None}
+        self._settings = msgspec.structs.replace(settings, **own)
         self._slots = slots
         self._console = console
         self._interrupts = 0
+        self._is_cancelled = False
         self._woken = threading.Event()
         self._when_interrupted = self._woken.set
 
@@ -110,29 +119,28 @@ class HereAndNow:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Note Ctrl-C; one that comes again is meant at once."""
+        """Let signals that mean the end cancel the run, and end all at once when they come again."""
 
         def interrupt(_number: int, _frame: FrameType | None) -> None:
             self._interrupts += 1
-            if self._interrupts > 1:
-                os._exit(CANCELLED)  # children die with us, and that we asked for the end is recorded
+            if self._is_cancelled or self._interrupts > INTERRUPTS_MAX:
+                self._console.show_cursor()
+                os._exit(CANCELLED)  # children die with us; that the run is cancelled is recorded
             self._when_interrupted()
 
-        before = signal.signal(signal.SIGINT, interrupt)
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _follow(self, engine: Engine, system: System, post: Post, event: Trigger) -> None:
-        is_cancelled = False
-
         def ended(run: RunSummary) -> bool:
-            nonlocal is_cancelled
             system.check()
-            if self._interrupts and not is_cancelled:
-                is_cancelled = True
+            if self._interrupts and not self._is_cancelled:
                 post.send(Cancel(dag_id=event.dag_id, run_id=event.run_id))
+                self._is_cancelled = True
                 self._console.print("Cancelling: what runs is told to stop. Ctrl-C again ends it at once.")
             return run.state in FINAL_RUN_STATES
 

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from headway.broker.connecting import MEMORY, is_memory
 from headway.protocol.durations import parse_duration
 from headway.protocol.errors import InvalidDuration, WrongConfig, WrongSettings
 from headway.protocol.names import QueueName
@@ -26,9 +27,6 @@ from .config_file import NO_CONFIG, Config, read_config
 LEVELS: Final = ("debug", "info", "warning", "error")
 INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
 """What children of a worker get of its environment, and nothing else."""
-
-MEMORY: Final = "memory://"
-"""The broker of the embedded mode: it lives in a process, and ends with it."""
 
 HEARTBEATS_PER_LEASE_MIN: Final = 3
 """A lease must outlast two heartbeats that get lost."""
@@ -73,7 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_embedded(self) -> bool:
         """Whether the broker is within one process."""
-        return self.broker_url == MEMORY
+        return is_memory(self.broker_url)
 
 
 class Setting(NamedTuple):

@@ -18,7 +18,12 @@ from .trigger import date_option, params_option
         "headway run sales.py --date 2026-01-31 --param region=EU",
         "headway run sales.py --json",
     ),
-    exits={0: "the run has succeeded", 1: "it has not", 2: "the file or the command has a fault"},
+    exits={
+        0: "the run has succeeded",
+        1: "it has not",
+        2: "the file or the command has a fault",
+        130: "a second Ctrl-C ended it at once",
+    },
 )
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--dag", "dag_id", metavar="ID", help="Which DAG of the file; needed where it holds several.")
@@ -29,15 +34,15 @@ from .trigger import date_option, params_option
 def run(file: Path, *, dag_id: str | None, slots: int | None, as_json: bool, **typed: Any) -> int:  # noqa: ANN401 - date, params
     """Run a DAG to its end, right here.
 
-    Needs no broker and no database: everything is in this process and in HEADWAY_HOME. Ctrl-C cancels the run, a
-    second one ends it at once.
+    Needs no broker and no database, whatever HEADWAY_BROKER_URL and HEADWAY_DATABASE_URL say: everything is in this
+    process and in HEADWAY_HOME. Ctrl-C cancels the run, a second one ends it at once.
     """
     from rich.console import Console
 
     from ..addressing import join_index
     from ..printing import between, print_json
     from ..progress import count_states
-    from ..running import HereAndNow, read_dag
+    from ..running import HereAndNow, own_database, read_dag
     from ..secrecy import hide_environment
     from ..service_log import log_to_stderr
     from ..settings import read_settings
@@ -56,8 +61,12 @@ def run(file: Path, *, dag_id: str | None, slots: int | None, as_json: bool, **t
     took = between(ended.started_at, ended.finished_at)
     counts = count_states(task.state for task in ended.tasks)
     console.print(f"[bold]{ended.state}[/] in {took}: {counts}", soft_wrap=True)
-    failed = next((task for task in ended.tasks if task.state == "failed"), None)
-    if failed is not None:
-        name = join_index(failed.task_id, failed.map_index)
-        console.print(f"Why: headway why {ended.run_id} {name}    Output: headway logs {ended.run_id} {name}")
+    failed = [join_index(task.task_id, task.map_index) for task in ended.tasks if task.state == "failed"]
+    if failed:
+        more = f", and {len(failed) - 1} more tasks that failed" if len(failed) > 1 else ""
+        database = own_database(settings)
+        elsewhere = f"HEADWAY_DATABASE_URL={database} " if settings.database_url != database else ""
+        console.print(f"Why it failed, and all that it wrote ({failed[0]}{more}):")
+        for command in ("why", "logs"):
+            console.print(f"  {elsewhere}headway {command} {ended.run_id} {failed[0]}", soft_wrap=True)
     return int(ended.state != "success")

@@ -1,7 +1,9 @@
 """Everything in one process: `headway run` and `headway standalone`, with nothing installed but Headway."""
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -16,6 +18,7 @@ from cluster import HEADWAY, Cluster
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TRACES = Path(os.environ.get("HEADWAY_WFINSTANCES", Path(__file__).parents[3] / "shared" / "wfinstances"))
 MONTAGE = TRACES / "montage-chameleon-dss-075d-001.json"
+HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
 NOTE = 'echo "$HEADWAY_TASK_ID $HEADWAY_TRY" >> "$NOTES"; sleep 0.1'
 
 
@@ -88,12 +91,13 @@ def test_a_production_trace_runs_embedded(home: Cluster) -> None:
     home.headway("audit")
 
 
-def test_ctrl_c_cancels_the_run(home: Cluster) -> None:
-    """What runs is told to stop, the run ends as cancelled, and the command exits 1."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_cancels_the_run(home: Cluster, number: signal.Signals) -> None:
+    """Ctrl-C, `timeout`, a closed terminal: what runs is told to stop, and the command exits 1 with the run's end."""
     file = write(home, "slow", {"task_id": "a", "shell": f"touch {home.home}/begun; sleep 60"})
     command = subprocess.Popen([HEADWAY, "run", file, "--json"], env=home.env, stdout=subprocess.PIPE, text=True)
     home.wait_for((home.home / "begun").exists)
-    command.send_signal(signal.SIGINT)
+    command.send_signal(number)
     printed, _ = command.communicate(timeout=30)
     assert (command.returncode, json.loads(printed)["state"]) == (1, "cancelled")
 
@@ -118,6 +122,56 @@ def test_a_second_ctrl_c_ends_it_at_once(home: Cluster) -> None:
     home.headway("run", str(EXAMPLES / "hello.dag.yaml"))
 
 
+def test_a_run_goes_on_with_those_that_were_killed(home: Cluster) -> None:
+    """It says that it waits for their tasks, and Ctrl-C ends those."""
+    script = f'echo "try $HEADWAY_TRY" >>{home.home}/begun; sleep 60'
+    killed = subprocess.Popen([HEADWAY, "run", write(home, "slow", {"task_id": "a", "shell": script})], env=home.env)
+    home.wait_for((home.home / "begun").exists)
+    killed.kill()
+    killed.wait()
+    words = [HEADWAY, "run", str(EXAMPLES / "hello.dag.yaml")]
+    with subprocess.Popen(words, env=home.env, stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        while "Tasks of earlier runs go on here" not in command.stdout.readline():
+            pass
+        assert (home.home / "begun").read_text() == "try 1\ntry 2\n"
+        command.send_signal(signal.SIGINT)
+        assert command.wait(timeout=20) == 0
+    assert {run["dag_id"]: run["state"] for run in home.json("runs")}["hello"] == "success"
+
+
+def test_a_terminal_has_its_cursor_back(home: Cluster) -> None:
+    """After a second Ctrl-C, right behind the first, too; and the cancelling is recorded."""
+    terminal, inside = pty.openpty()
+    file = write(home, "slow", {"task_id": "a", "shell": f"trap '' TERM; touch {home.home}/begun; sleep 60"})
+    env = home.env | {"TERM": "xterm"}
+    with subprocess.Popen([HEADWAY, "run", file], env=env, stdin=inside, stdout=inside, stderr=inside) as command:
+        os.close(inside)
+        home.wait_for((home.home / "begun").exists)
+        command.send_signal(signal.SIGINT)
+        shown = read_until(terminal, b"Ctrl-C again")
+        command.send_signal(signal.SIGINT)
+        shown += read_until(terminal, b"")
+        assert command.wait(timeout=10) == 130
+    os.close(terminal)
+    assert shown.rfind(SHOW_CURSOR) > shown.rfind(HIDE_CURSOR) > 0
+    (run,) = home.json("runs")
+    home.headway("run", str(EXAMPLES / "hello.dag.yaml"))
+    assert home.json("runs", "show", run["run_id"])["state"] == "cancelled"
+
+
+def read_until(terminal: int, mark: bytes) -> bytes:
+    """Read what is shown until a mark, or until the other end is closed."""
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: it is closed
+        while not mark or mark not in shown:
+            data = os.read(terminal, 4096)
+            if not data:
+                break
+            shown += data
+    return shown
+
+
 def test_standalone_takes_commands_of_other_shells(home: Cluster) -> None:
     """Sync, trigger, cancel, queues: as with a scheduler of one's own."""
     standalone = home.start_standalone()
@@ -128,7 +182,7 @@ def test_standalone_takes_commands_of_other_shells(home: Cluster) -> None:
     assert (queue["queue"], queue["ready"]) == ("default", 0)
     home.headway("cancel", run_id)
     assert home.wait_for_run(run_id)["state"] == "cancelled"
-    assert "no DAG" not in home.headway("trigger", "unknown", exit_code=2)
+    assert sentence(home, "trigger", "unknown").startswith("DAG 'unknown' is not known here")
     assert standalone.terminate() == 0
     home.headway("audit")
 
@@ -170,10 +224,12 @@ def sentence(home: Cluster, *words: str, exit_code: int = 2) -> str:
     return said
 
 
-@pytest.mark.parametrize("service", ["scheduler", "worker"])
-def test_a_service_of_its_own_needs_a_broker_of_its_own(home: Cluster, service: str) -> None:
-    """memory:// is within one process."""
-    assert sentence(home, service).startswith("memory:// joins the services of one process: run `headway standalone`")
+@pytest.mark.parametrize("url", ["memory://", "memory:", "Memory:///"])
+@pytest.mark.parametrize("service", ["scheduler", "worker", "logkeeper"])
+def test_a_service_of_its_own_needs_a_broker_of_its_own(home: Cluster, service: str, url: str) -> None:
+    """memory:// is within one process, however it is written."""
+    home.env["HEADWAY_BROKER_URL"] = url
+    assert "joins the services of one process: run `headway standalone`" in sentence(home, service)
 
 
 def test_a_home_serves_one_at_a_time(home: Cluster) -> None:

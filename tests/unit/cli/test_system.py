@@ -50,9 +50,24 @@ def test_a_service_that_fails_ends_the_others(failing: str):
 
 
 def test_whoever_waits_for_something_else_learns_of_a_failure():
-    """`check` raises it."""
+    """`check` says nothing while all run, and raises the error of one that failed; the others have ended then."""
+    ends: list[str] = []
+    failing = Job("scheduler", ends, error=HeadwayError("it broke"))
+    system = System(worker=Job("worker", ends), scheduler=failing)
+    system.check()
+    system.start()
+    assert system.ends_within(10.0)
+    with pytest.raises(HeadwayError, match="it broke"):
+        system.check()
+    assert sorted(ends) == ["scheduler", "worker"]
+
+
+def test_a_failure_that_was_told_ends_a_second_wait_too():
+    """Whoever leaves because of it stops and waits as always."""
     ends: list[str] = []
     system = System(worker=Job("worker", ends), scheduler=Job("scheduler", ends, error=HeadwayError("it broke")))
-    system.check()
-    with pytest.raises(HeadwayError, match="it broke"):
-        system.run()
+    system.start()
+    with pytest.raises(HeadwayError):
+        system.wait()
+    system.stop()
+    system.wait()
