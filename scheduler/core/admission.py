@@ -101,6 +101,7 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
         queue=task.queue,
         publications=1,
         queued_at=draft.now,
+        published_at=draft.now,
     )
     draft.changes.attempts[attempt.key] = attempt
     draft.transitions.append(

@@ -137,7 +137,9 @@ def _end(draft: Draft, worker: Worker, state: WorkerState, detail: str) -> None:
 
 def _count_slots(draft: Draft, worker: Worker, sign: int) -> None:
     for queue in worker.queues:
-        draft.queue(queue).slots += sign * worker.slots
+        delta = draft.queue(queue)
+        delta.slots += sign * worker.slots
+        delta.workers += sign
 
 
 def _miss_what_is_not_held(draft: Draft, worker: Worker, event: Heartbeat) -> None:

@@ -46,6 +46,7 @@ ATTEMPT = Attempt(
     queue=QueueName("io"),
     publications=1,
     queued_at=EARLIER,
+    published_at=EARLIER,
 )
 RAN = {"worker": "w1", "boot": "b1", "started_at": EARLIER}
 ENDED = {**RAN, "finished_at": NOW, "host": "h1", "ran_seconds": 1.5, "decided_by": "p03/7", "tail": "one\ntwo\n"}
