@@ -241,7 +241,7 @@ def test_only_a_window_of_a_flood_is_published(stage: Stage):
     stage.online()
     committed = stage.give(stage.started(messages["t001"]))
     assert list(tasks_in(committed)) == ["t050"]
-    assert stage.rows(t.queues) == [{"queue": "default", "queued": 100, "waiting": 49, "slots": 2}]
+    assert queues_of(stage) == [("default", 100, 49, 2, 1)]
 
 
 def test_a_queue_may_have_limits_of_its_own(stage: Stage):
