@@ -67,6 +67,7 @@ class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     env: dict[str, str] = {}
     cwd: str | None = None
     timeout_seconds: float | None = None
+    on_partition: Literal["kill", "keep"] = "kill"
     inputs: dict[TaskId, msgspec.Raw] = {}
     code: Code | None = None
     secrets: tuple[str, ...] = ()

@@ -38,6 +38,7 @@ def publish(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> Non
         cwd=spec.cwd,
         code=spec.code,
         timeout_seconds=spec.timeout,
+        on_partition=spec.on_partition,
         inputs=_inputs(draft, run, spec),
         secrets=spec.secrets,
     )

@@ -118,11 +118,11 @@ def decide_loss(draft: Draft, event: WorkerLost | NotHeld) -> Decision:
         finished_at=draft.now,
         decided_by=draft.envelope.ref,
     )
-    if isinstance(event, WorkerLost):
+    if isinstance(event, NotHeld):
+        draft.queue(task.queue).mended += 1
+    elif draft.graph(run).task(task.task_id).on_partition == "kill":
         order = Stop(**address_of(event), boot=event.boot, reason=EndReason.LOST)
         draft.effects.append(SendOrder(event.worker, order))
-    else:
-        draft.queue(task.queue).mended += 1
     if task.intent is Intent.CANCEL:
         end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=task.detail)
     else:

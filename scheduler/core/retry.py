@@ -75,5 +75,5 @@ def rerun_or_fail(draft: Draft, run: Run, task: TaskInstance, *, reason: EndReas
 
 
 def _must_not_rerun(spec: Task, reason: EndReason) -> bool:
-    """`on_lost="fail"` forbids a second start of what may have started once."""
-    return spec.on_lost == "fail" and reason not in NEVER_STARTED
+    """`on_lost="fail"` forbids a second start of what may have started once; a child that is kept may still run."""
+    return (spec.on_lost == "fail" or spec.on_partition == "keep") and reason not in NEVER_STARTED

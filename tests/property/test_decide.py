@@ -46,6 +46,7 @@ def dags(draw: st.DrawFn, **fields: st.SearchStrategy[Any]) -> Dag:
             retry_delay=draw(st.sampled_from([0.0, 60.0])),
             infra_retries=draw(st.integers(0, 2)),
             on_lost=draw(st.sampled_from(["retry", "retry", "fail"])),
+            on_partition=draw(st.sampled_from(["kill", "kill", "keep"])),
             queued_timeout=draw(st.sampled_from([None, None, 30.0])),
             **{field: draw(strategy) for field, strategy in fields.items()},
         )

@@ -77,6 +77,15 @@ def test_inputs_travel_in_the_message():
     assert message_of(world, "b").inputs == {"a": msgspec.Raw(b'{"rows": [7]}')}
 
 
+def test_the_fence_rises_with_each_attempt_and_not_with_a_publication():
+    """A system that checks it lets an older child do nothing."""
+    world = running("a")
+    world.tell(world.expired("a"))
+    world.start("a")
+    world.tell(world.worker_lost("a"))
+    assert [one.message.fence for one in world.published] == [1, 1, 2]
+
+
 @pytest.mark.parametrize("again", ["expired", "delivery_limit", "missing", "queued_deadline", "republish"])
 def test_inputs_travel_with_every_publication(again: str):
     """A message that is published again is the same message."""

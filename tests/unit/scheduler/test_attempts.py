@@ -283,6 +283,15 @@ def test_what_may_have_run_is_not_run_again_where_the_author_forbids_it():
     assert world.states() == {"a": "failed"}
 
 
+def test_a_child_that_is_kept_in_a_partition_is_neither_stopped_nor_run_again():
+    """It may be alive where nobody hears it: its loss is the end, whatever on_lost and the budget say."""
+    world = running("a", a={"on_partition": "keep", "infra_retries": 5})
+    assert world.published[0].message.on_partition == "keep"
+    world.start("a")
+    world.tell(world.worker_lost("a"))
+    assert (world.states(), isinstance(last_order(world), Grant)) == ({"a": "failed"}, True)
+
+
 def test_a_lost_child_that_was_to_be_cancelled_is_cancelled():
     """Nobody wants it again."""
     world = running("a")
