@@ -98,7 +98,7 @@ class WorkerState(StrEnum):
 
     ONLINE = "online"
     LOST = "lost"  # silent for longer than its lease; speaks again: online again
-    ENDED = "ended"  # it said so, or a later boot of its name began; never online again
+    ENDED = "ended"  # it said so, or a later boot of its name began; speaks when none is online: online again
 
 
 class Intent(StrEnum):

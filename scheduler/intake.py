@@ -95,7 +95,7 @@ def _returned(delivery: Delivery) -> Event:
     """Return what became of a task message of ours."""
     address = decode_address(delivery.body)
     if delivery.exchange == topology.TASKS:
-        return Unroutable(**address_of(address), queue=_queue_of(delivery.routing_key))
+        return Unroutable(**address_of(address), queue=queue_of_key(delivery.routing_key))
     reason, queue = _last_death(delivery.headers)
     kind = _RETURNS.get(reason)
     if kind is None or delivery.exchange != topology.DEAD:
@@ -103,7 +103,8 @@ def _returned(delivery: Delivery) -> Event:
     return kind(**address_of(address), queue=QueueName(queue.removeprefix(task_queue_name(""))))
 
 
-def _queue_of(routing_key: str) -> QueueName:
+def queue_of_key(routing_key: str) -> QueueName:
+    """Return the queue that a task is published to; raise MalformedMessage for a key of anything else."""
     words = routing_key.split(".")
     if len(words) != len(("task", "queue", "partition")):
         raise MalformedMessage(detail=f"its routing key {routing_key!r} is not that of a task")

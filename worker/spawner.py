@@ -35,7 +35,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -328,16 +328,16 @@ class Spawner:
             self._children[pid].is_killed = True
         _signal_group(pid, number)
 
-    def _kill_all(self) -> None:
-        self._kill(lambda _: True)
-
-    def _kill(self, is_meant: Callable[[Child], bool]) -> None:
+    def _kill_all(self, *, lease_ended: bool = False) -> None:
+        """Kill all children; at the end of a lease all but those to keep."""
         for pid, child in self._children.items():
-            if is_meant(child):
+            if not (lease_ended and child.is_kept):
+                child.lease_ended = lease_ended
                 self._kill_group(pid, signal.SIGKILL)
-        for waiting in self._waiting.values():
-            if is_meant(waiting.child):
-                waiting.signals.append(signal.SIGKILL)
+        for child, _, signals in self._waiting.values():
+            if not (lease_ended and child.is_kept):
+                child.lease_ended = lease_ended
+                signals.append(signal.SIGKILL)
 
     def _patience(self) -> float | None:
         """Return how long there is nothing to do unless something happens."""
@@ -350,9 +350,7 @@ class Spawner:
     def _end_lease(self) -> None:
         if self._lease is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= self._lease:
             self._lease = None
-            for child in (*self._children.values(), *(waiting.child for waiting in self._waiting.values())):
-                child.lease_ended = not child.is_kept
-            self._kill(lambda child: child.lease_ended)
+            self._kill_all(lease_ended=True)
 
     def _reap(self) -> None:
         """Bury all that have ended; before each, while its number is still its own, kill what is left of its group."""
