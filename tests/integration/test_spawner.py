@@ -30,7 +30,7 @@ class LimitedSpawner:
 
     def start(self, job: str, output: Path, *argv: str) -> int:
         """Start a child and return its process id."""
-        self.tell("start", job, str(output), "", "", argv[0], str(len(argv)), *argv)
+        self.tell("start", job, str(output), "", "", "", argv[0], str(len(argv)), *argv)
         verb, _, pid = self.hear()
         assert verb == b"started"
         return int(pid)
