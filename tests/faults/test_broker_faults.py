@@ -25,6 +25,12 @@ def said(trial: Trial, run_id: str, kind: str, verdict: str = "applied") -> list
     return [event for event in events if (event["kind"], event["verdict"]) == (kind, verdict)]
 
 
+def depth_of(trial: Trial, queue: str) -> tuple[int, int, int | None]:
+    """Return how many tasks of a queue are queued and held as the database has it, and ready as the broker has it."""
+    rows = [row for row in trial.cluster.json("queues") if row["queue"] == queue]
+    return next(((row["queued"], row["unpublished"], row["ready"]) for row in rows), (0, 0, None))
+
+
 @contextlib.contextmanager
 def alarm(rabbitmq: RabbitMQ) -> Iterator[None]:
     """Let the broker believe that it is out of memory."""
@@ -65,12 +71,14 @@ def test_an_alarm_holds_up_and_fails_nothing(trial: Trial, rabbitmq: RabbitMQ) -
 def test_dead_letters_that_go_nowhere_are_not_lost(trial: Trial, rabbitmq: RabbitMQ, vhost: str) -> None:
     """F17: without headway.dead the broker keeps what expired, and the deadline in the database finds it missing."""
     rabbitmq.api("DELETE", f"/exchanges/{vhost}/{DEAD}")
-    run_id = trial.run("undead", 1, queue="brief")
-    queue = f"/queues/{vhost}/{task_queue_name('brief')}"
-    trial.cluster.wait_for(lambda: rabbitmq.api("GET", queue).get("messages_ready") == 0)
-    trial.cluster.start_worker("late", queue="brief")
-    assert trial.judge("F17", run_id, seconds=90).recovered == 0
-    trial.cluster.services["scheduler"].terminate()  # the next one declares what is missing
+    try:
+        run_id = trial.run("undead", 1, queue="brief")
+        trial.cluster.wait_for(lambda: depth_of(trial, "brief") == (1, 0, 0))
+        trial.cluster.start_worker("late", queue="brief")
+        assert trial.judge("F17", run_id, seconds=90).recovered == 0
+        assert not said(trial, run_id, "expired")
+    finally:
+        trial.cluster.services["scheduler"].terminate()  # the next one declares what is missing
 
 
 def test_what_expires_without_a_worker_never_runs(trial: Trial) -> None:
@@ -106,11 +114,9 @@ def test_a_full_queue_is_waited_for(trial: Trial, rabbitmq: RabbitMQ, vhost: str
     rabbitmq.api("PUT", f"/policies/{vhost}/narrow", policy | {"apply-to": "queues"})
     run_id = trial.run("narrow", 8, queue="narrow", work="true")
 
-    def is_full() -> bool:
-        (row,) = [row for row in trial.cluster.json("queues") if row["queue"] == "narrow"]
-        return bool(row["ready"] and row["unpublished"])
-
-    trial.cluster.wait_for(is_full)
+    trial.cluster.wait_for(lambda: (depth_of(trial, "narrow")[2] or 0) >= NARROW_LENGTH)
+    queued, _, ready = depth_of(trial, "narrow")
+    assert (queued, ready) != (8, 8), "the broker has refused none"
     trial.cluster.start_worker("narrow", slots=1, queue="narrow")
     assert trial.judge("F21", run_id).recovered == 0
 
@@ -127,9 +133,7 @@ def return_messages(url: str, queue: str, times: int) -> None:
 def test_a_message_that_is_returned_too_often_comes_back_as_an_event(trial: Trial) -> None:
     """F23: the broker says `delivery_limit`, the message is published again, and no budget of the task is spent."""
     run_id = trial.run("returned", 1, queue="deadly")
-    trial.cluster.wait_for(
-        lambda: any(row["queue"] == "deadly" and row["ready"] for row in trial.cluster.json("queues"))
-    )
+    trial.cluster.wait_for(lambda: depth_of(trial, "deadly") == (1, 0, 1))
     return_messages(trial.cluster.env["HEADWAY_BROKER_URL"], task_queue_name("deadly"), DELIVERY_LIMIT + 1)
     trial.cluster.wait_for(lambda: bool(said(trial, run_id, "delivery_limit")))
     trial.cluster.start_worker("brave", queue="deadly")
