@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
 
 from headway.broker.connecting import Transport
-from headway.broker.port import Broker
+from headway.broker.port import Broker, Sink
 from headway.protocol.errors import UserError
 from headway.protocol.limits import SLOTS_MAX
 from headway.protocol.messages import DagVersion
@@ -34,7 +34,7 @@ def make_scheduler(settings: Settings, engine: Engine, transport: Transport) -> 
     if settings.dags is None:
         log.info("HEADWAY_DAGS is not set, so no DAG files are read")
     scanner = partial(_make_scanner, settings, engine) if settings.dags is not None else None
-    return Scheduler(Store(engine, settings.limits), partial(transport.connect, "headway scheduler"), scanner)
+    return Scheduler(_store_of(settings, engine), _connection_of(settings, transport, "headway scheduler"), scanner)
 
 
 def make_worker(
@@ -56,7 +56,7 @@ def make_worker(
         secrets=settings.secrets,
         dags=settings.dags,
     )
-    return WorkerService(own, partial(transport.connect, f"headway worker {name or ''}".rstrip()))
+    return WorkerService(own, _connection_of(settings, transport, f"headway worker {name or ''}".rstrip()))
 
 
 def make_logkeeper(settings: Settings, engine: Engine, transport: Transport) -> Logkeeper:
@@ -69,6 +69,23 @@ def make_logkeeper(settings: Settings, engine: Engine, transport: Transport) -> 
 def limits_of(settings: Settings) -> Limits:
     """Return what reading one DAG file may take."""
     return Limits(timeout_seconds=settings.dags_timeout, memory_bytes=settings.dags_memory)
+
+
+def _store_of(settings: Settings, engine: Engine) -> Store:
+    if settings.crash_at is None:
+        return Store(engine, settings.limits)
+    from .crashing import CrashingStore
+
+    return CrashingStore(engine, settings.limits, settings.crash_at)
+
+
+def _connection_of(settings: Settings, transport: Transport, name: str) -> Callable[[Sink], Broker]:
+    connect = partial(transport.connect, name)
+    if settings.crash_at is None:
+        return connect
+    from .crashing import crashing
+
+    return crashing(connect, settings.crash_at)
 
 
 def _make_scanner(settings: Settings, engine: Engine, broker: Broker) -> Scanner:

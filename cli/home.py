@@ -36,8 +36,11 @@ def hold_home(home: Path, *, doing: str) -> Iterator[None]:
         except BlockingIOError:
             other = os.pread(lock, os.fstat(lock)[stat.ST_SIZE], 0).decode(errors="replace")
             raise HomeTaken(home=home, other=other or "another process") from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{doing} (process {os.getpid()})".encode(), 0)
+        try:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{doing} (process {os.getpid()})".encode(), 0)
+        except OSError as error:  # the disk is full
+            raise WrongSettings(name="HEADWAY_HOME", value=str(home), detail=error.strerror) from error
         yield
     finally:
         os.close(lock)

@@ -23,6 +23,8 @@ from headway.protocol.names import QueueName
 from headway.protocol.topology import QueueLimits
 
 from .config_file import NO_CONFIG, Config, read_config
+from .crash_points import VARIABLE as CRASH_AT
+from .crash_points import CrashAt, read_crash_at
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
@@ -62,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queues: dict[QueueName, QueueLimits] | None
     pools: dict[str, int]
     remarks: tuple[str, ...]
+    crash_at: CrashAt | None
 
     @property
     def limits(self) -> dict[QueueName, QueueLimits]:
@@ -192,6 +195,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         queues=config.queues,
         pools=config.pools,
         remarks=config.remarks,
+        crash_at=read_crash_at(environment.get(CRASH_AT)),  # of the environment alone: no file makes services crash
     )
 
 

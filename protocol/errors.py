@@ -102,6 +102,10 @@ class DatabaseUnavailable(Unavailable):
     """The database at {url} cannot be reached ({detail}): start it, or set HEADWAY_DATABASE_URL."""
 
 
+class DatabaseFull(Unavailable):
+    """There is no space left for the database at {url} ({detail}): free some, and what waits goes on by itself."""
+
+
 class DatabaseRefused(UserError):
     """The database at {url} refuses us ({detail}): check user, password and database in HEADWAY_DATABASE_URL."""
 

@@ -12,7 +12,14 @@ import sqlalchemy
 from sqlalchemy import Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from headway.protocol.errors import Corrupt, DatabaseRefused, DatabaseUnavailable, HeadwayError, WrongSettings
+from headway.protocol.errors import (
+    Corrupt,
+    DatabaseFull,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    HeadwayError,
+    WrongSettings,
+)
 
 __all__ = ["WRITES", "Engine", "make_engine", "redact", "translate", "translated"]
 
@@ -52,6 +59,9 @@ _PASSWORD: Final = re.compile(r":(?!//).*@")
 """What may be a password in a URL that cannot be read: up to the last @, whatever was forgotten to be quoted in it."""
 
 _CORRUPT: Final = ("malformed", "not a database")
+_FULL: Final = "database or disk is full"
+_FULL_STATE: Final = "53100"
+"""No space left, as SQLite and PostgreSQL say it."""
 
 
 def make_engine(url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
@@ -103,6 +113,8 @@ def translate(error: BaseException, url: str) -> HeadwayError | None:
     if any(mark in detail for mark in _CORRUPT):
         return Corrupt(detail=f"{url}: {detail}")
     state = getattr(error, "sqlstate", None) or ""
+    if state == _FULL_STATE or (isinstance(error, sqlite3.OperationalError) and _FULL in detail):
+        return DatabaseFull(url=url, detail=detail)
     if state.startswith(_REFUSED_STATES) or (not state and isinstance(error, _AWAY) and _REFUSALS.search(text)):
         return DatabaseRefused(url=url, detail=detail)
     if state.startswith(_AWAY_STATES) or isinstance(error, _AWAY):

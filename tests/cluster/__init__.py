@@ -23,6 +23,9 @@ from typing import Any, Self
 STOP_SECONDS_MAX = 30
 """A service that was asked to end has ended by then, or is killed."""
 
+CRASH_SECONDS_MAX = 30
+"""A process that is to crash has passed its crash point by then."""
+
 HEADWAY = str(Path(sys.executable).with_name("headway"))
 
 
@@ -43,10 +46,10 @@ class Service:
         self.name, self._command, self._env, self.log = name, command, env, log
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Run it, again if it ran before."""
+    def start(self, **settings: str) -> None:
+        """Run it, again if it ran before, this time with these variables too."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, env=self._env, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command, env=self._env | settings, stdout=log, stderr=log)
 
     @property
     def pid(self) -> int:
@@ -57,6 +60,12 @@ class Service:
         """End it with SIGKILL, with everything it was doing."""
         self._running().kill()
         self._running().wait()
+
+    def wait_for_crash(self) -> None:
+        """Wait until it has killed itself at its crash point."""
+        code = self._running().wait(timeout=CRASH_SECONDS_MAX)
+        if code != -signal.SIGKILL:
+            raise CommandFailed(f"{self.name} exited {code} instead of crashing:\n{self.log.read_text()}")
 
     def terminate(self) -> int:
         """Ask it to end, and return its exit code."""
@@ -129,6 +138,12 @@ class Cluster:
         """Start a worker, with environment variables of its own."""
         return self._start(name, "worker", "-q", queue, "--slots", str(slots), "--name", name, **settings)
 
+    def retire(self, *names: str) -> None:
+        """End services that no other test needs."""
+        for service in map(self.services.pop, names):
+            if service.is_running():
+                service.terminate()
+
     def start_logkeeper(self, name: str = "logkeeper") -> Service:
         """Start a logkeeper."""
         return self._start(name, "logkeeper")
@@ -136,7 +151,7 @@ class Cluster:
     def start_standalone(self, *, slots: int = 4) -> Service:
         """Start everything in one process, and wait until it takes commands."""
         service = self._start("standalone", "standalone", "--slots", str(slots))
-        self.wait_for((self.home / "embedded.sock").exists, seconds=30)
+        self.wait_for((Path(self.env["HEADWAY_HOME"]) / "embedded.sock").exists, seconds=30)
         self.wait_for(lambda: bool(self.json("workers")), seconds=30)
         return service
 
@@ -150,6 +165,10 @@ class Cluster:
                 f"headway {' '.join(args)} exited {run.returncode}:\n{run.stdout}{run.stderr}{self.logs()}"
             )
         return run.stdout
+
+    def begin(self, *args: str) -> "subprocess.Popen[bytes]":
+        """Begin a command, for faults that come while it waits."""
+        return subprocess.Popen([HEADWAY, *args], env=self.env, stdout=subprocess.DEVNULL)
 
     def json(self, *args: str) -> Any:
         """Run a command with --json and return its document."""

@@ -3,6 +3,7 @@
 import os
 import select
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, insert, make_url, text
 
-from headway.protocol.errors import DatabaseRefused, DatabaseUnavailable
+from headway.protocol.errors import DatabaseFull, DatabaseRefused, DatabaseUnavailable
 from headway.scheduler.store import tables as t
 from headway.scheduler.store.engine import make_engine, translate, translated
 from servers import PostgreSQL
@@ -54,6 +55,15 @@ def test_a_server_with_no_connection_left_is_away(engine: Engine, postgresql: Po
 def test_a_login_that_fails_is_told_apart_by_its_words(said: str, error: type[Exception]):
     """The driver has nothing else there."""
     assert type(translate(psycopg.OperationalError(f"connection failed: {said}"), "url")) is error
+
+
+@pytest.mark.parametrize(
+    "said", [psycopg.errors.DiskFull("could not extend file"), sqlite3.OperationalError("database or disk is full")]
+)
+def test_a_full_disk_is_waited_for_in_its_own_words(said: Exception):
+    """Nothing is wrong with the address, which the sentence for a database that is away would doubt."""
+    assert str(translate(said, "url")).startswith("There is no space left for the database at url (")
+    assert isinstance(translate(said, "url"), DatabaseFull)
 
 
 def test_a_standby_is_away(engine: Engine):
