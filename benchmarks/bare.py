@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 
 import psycopg
 
+from headway.broker.connecting import connect
 from headway.broker.port import Connected, Delivered, Delivery, Outgoing, Signal
-from headway.broker.rabbitmq import connect
 from headway.protocol.codec import decode_event, encode
 from headway.protocol.dag import Argv
 from headway.protocol.messages import Event, Finished, Grant, RunContext, Started, Task, kind_of

@@ -11,8 +11,8 @@ import signal
 import sys
 import uuid
 
+from headway.broker.connecting import connect
 from headway.broker.port import Connected, Delivered, Delivery, Outcome, Outgoing, Signal
-from headway.broker.rabbitmq import connect
 from headway.protocol.codec import decode_order, decode_task, encode
 from headway.protocol.messages import Finished, Grant, Heartbeat, Message, Offline, Online, Started, Task, kind_of
 from headway.protocol.names import WORKERS_PARTITION, BootId, QueueName, WorkerName, event_key, partition_of

@@ -102,15 +102,7 @@ class Children:
         self._link, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    "-c",
-                    _SPAWNER,
-                    str(Path(spawner.__file__).parents[2]),
-                    str(theirs.fileno()),
-                ],
+                spawner_command(theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env={},
@@ -189,6 +181,11 @@ class Children:
         for _ in range(_SEARCHES if self._launched else 0):
             kill_processes_with(self._launched.values())
             select.select([], [], [], _SEARCH_SECONDS)
+
+
+def spawner_command(link: int) -> list[str]:
+    """Return what runs a spawner at the other end of a socket that it inherits under this number."""
+    return [sys.executable, "-I", "-S", "-c", _SPAWNER, str(Path(spawner.__file__).parents[2]), str(link)]
 
 
 def kill_processes_with(markers: Iterable[str]) -> list[int]:

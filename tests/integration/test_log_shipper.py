@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from brokers import Gate, Listener
+from headway.broker.connecting import connect
 from headway.broker.port import Outcome
-from headway.broker.rabbitmq import connect
 from headway.protocol.codec import decode_log_chunk
 from headway.protocol.limits import LOG_CHUNK_BYTES_MAX
 from headway.protocol.log_chunk import LogChunk

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import update
 
 from brokers import Gate, Listener
+from headway.broker.connecting import connect
 from headway.broker.port import Confirmed, Outgoing
-from headway.broker.rabbitmq import connect
 from headway.protocol.codec import encode
 from headway.protocol.errors import BrokerRefused
 from headway.protocol.log_chunk import LogChunk
