@@ -1,17 +1,20 @@
 """The servers as fixtures. What is asked for is started once per test run and ended with it.
 
 `broker_url` and `database_url` are for tests that only use a server; `fresh_vhost` and `fresh_database` for those that
-want it empty; `rabbitmq` and `postgresql` for those that stop, kill or freeze it.
+want it empty; `rabbitmq` and `postgresql` for those that stop, kill or freeze it. What a test leaves in a database is
+audited (auditing.py): on PostgreSQL before the database is dropped, on SQLite for each `headway.db` in `tmp_path`.
 """
 
 import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from auditing import assert_audited
 from servers import PostgreSQL, RabbitMQ, Unavailable, start_postgresql, start_rabbitmq
 
 AnyServer = TypeVar("AnyServer", RabbitMQ, PostgreSQL)
@@ -53,6 +56,7 @@ def rabbitmq(pytestconfig: pytest.Config) -> Iterator[RabbitMQ]:
 def postgresql(pytestconfig: pytest.Config) -> Iterator[PostgreSQL]:
     """Give the PostgreSQL server of this test run."""
     with closing(opened(start_postgresql, pytestconfig)) as server:
+        server.before_drop = assert_audited
         yield server
 
 
@@ -79,10 +83,25 @@ def fresh_vhost(rabbitmq: RabbitMQ) -> Iterator[str]:
 
 
 @pytest.fixture
-def fresh_database(postgresql: PostgreSQL) -> Iterator[str]:
+def fresh_database(request: pytest.FixtureRequest, postgresql: PostgreSQL) -> Iterator[str]:
     """Give the SQLAlchemy URL of a database that is new and goes after the test."""
     postgresql.start()  # a test before this one may have left it stopped or frozen
     name = postgresql.create_database()
     yield postgresql.url(name)
     postgresql.start()
-    postgresql.drop_database(name)
+    postgresql.drop_database(name, tampered=tampers(request))
+
+
+@pytest.fixture(autouse=True)
+def audited_files(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Audit the SQLite databases that a test leaves in its folder."""
+    folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if folder is not None and not tampers(request):
+        for file in folder.rglob("headway.db"):
+            assert_audited(f"sqlite:///{file}")
+
+
+def tampers(request: pytest.FixtureRequest) -> bool:
+    """Whether the test changes rows by itself, so that no record accounts for them."""
+    return request.node.get_closest_marker("tampers") is not None

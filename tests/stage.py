@@ -39,8 +39,6 @@ def dag(*tasks: Task, name: str = "d", **keywords: Any) -> Dag:
 class Stage:
     """A decider on a database, with a worker's and an operator's part played by the test."""
 
-    audited = True  # whether the record must give the state at the end: not where a test changes rows by itself
-
     def __init__(self, url: str) -> None:
         self.engine: Engine = make_engine(url)
         self.limits: Mapping[QueueName, QueueLimits] = NO_LIMITS

@@ -247,6 +247,7 @@ def test_commands_say_that_nothing_runs(home: Cluster) -> None:
     assert sentence(home, "trigger", "hello").startswith(f"Nothing runs in {home.home}: start `headway standalone`")
 
 
+@pytest.mark.tampers
 def test_a_corrupt_database_is_said_and_kept(home: Cluster) -> None:
     """Nothing is written over it."""
     file = home.home / "headway.db"

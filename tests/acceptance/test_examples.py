@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from auditing import assert_audited
 from cluster import Cluster
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -20,6 +21,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Give a home without servers."""
     with Cluster(tmp_path_factory.mktemp("embedded")) as cluster:
         yield cluster
+    assert_audited(f"sqlite:///{cluster.home}/headway.db")
 
 
 @pytest.fixture

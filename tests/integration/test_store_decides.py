@@ -297,9 +297,9 @@ def test_numbers_of_events_have_no_gaps(stage: Stage):
         assert (first, highest, last[partition]) == (1, count, count)
 
 
+@pytest.mark.tampers
 def test_a_bad_event_is_set_aside_and_the_others_are_decided(stage: Stage):
     """An event that cannot be decided is kept with its reason; its batch goes on without it."""
-    stage.audited = False
     stage.run(CHAIN)
     stage.learn(dag(task("x"), name="other"))
     with stage.engine.begin() as connection:
@@ -311,9 +311,9 @@ def test_a_bad_event_is_set_aside_and_the_others_are_decided(stage: Stage):
     assert "version 1 of DAG d is not stored" in set_aside["reason"]
 
 
+@pytest.mark.tampers
 def test_a_row_changed_by_somebody_else_is_decided_on_anew(stage: Stage):
     """The batch notices, and its second look finds what is true now."""
-    stage.audited = False
     message = tasks_in(stage.run(CHAIN))["a"]
     stage.online()
     stage.give(stage.started(message))

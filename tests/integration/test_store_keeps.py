@@ -43,9 +43,9 @@ CHAIN = dag(task("a"), task("b", "a"))
     ],
     ids=str,
 )
+@pytest.mark.tampers
 def test_an_illegal_row_is_refused(stage: Stage, table: Any, values: dict[str, object]):
     """A CHECK stops what no decision would write."""
-    stage.audited = False
     stage.online()
     stage.run(CHAIN)
     with pytest.raises(IntegrityError), stage.engine.begin() as connection:
@@ -68,9 +68,9 @@ def test_an_operators_message_is_recorded_once(stage: Stage):
         connection.execute(insert(t.events).values(**{**trigger, "seq": 99}))
 
 
+@pytest.mark.tampers
 def test_what_changed_since_it_was_loaded_is_not_overwritten(stage: Stage):
     """Compare-and-set finds another state than the one decided upon: nothing of the batch is kept."""
-    stage.audited = False
     message = tasks_in(stage.run(CHAIN))["a"]
     key = AttemptKey(message.run_id, message.task_id, message.map_index, message.try_number)
     with stage.store.batch() as batch:

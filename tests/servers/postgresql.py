@@ -8,6 +8,7 @@ import pwd
 import secrets
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -29,6 +30,7 @@ class PostgreSQL(Server):
         super().__init__(runner, origin)
         self._address = address.set(drivername="postgresql+psycopg")
         self.host, self.port = address.host, address.port
+        self.before_drop: Callable[[str], None] = lambda _url: None
 
     def url(self, database: str | None = None) -> str:
         """Return the SQLAlchemy URL of a database."""
@@ -55,10 +57,14 @@ class PostgreSQL(Server):
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return name
 
-    def drop_database(self, name: str) -> None:
-        """Drop a database; its sessions are ended."""
-        with self.connect() as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    def drop_database(self, name: str, *, tampered: bool = False) -> None:
+        """Drop a database, after a last look at it unless a test tampered with it; its sessions are ended."""
+        try:
+            if not tampered:
+                self.before_drop(self.url(name))
+        finally:
+            with self.connect() as connection:
+                connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def given(url: str) -> PostgreSQL:
