@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from brokers import Listener
+from headway.broker.connecting import connect
 from headway.broker.port import Broker, Delivered, Delivery, Outgoing
-from headway.broker.rabbitmq import connect
 from headway.protocol.codec import encode
 from headway.protocol.errors import DatabaseUnavailable
 from headway.protocol.messages import Event, kind_of
