@@ -2,7 +2,8 @@
 # Installs what Debian or Ubuntu packages a target needs, where it may (root and apt-get); elsewhere says what to install.
 #
 #   install.sh venv PYTHON    PYTHON is 3.11 or newer and can make virtual environments; else exit 1
-#   install.sh servers        RabbitMQ and PostgreSQL programs for the tests; always exit 0, the tests judge what is missing
+#   install.sh servers        RabbitMQ and PostgreSQL programs for the tests, and the library that sets clocks for them;
+#                             always exit 0, the tests judge what is missing
 #
 # It starts no system service: the tests run private servers of their own, on free ports.
 set -euo pipefail
@@ -52,10 +53,15 @@ venv() {
 
 servers() {
   local missing=()
+  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
   # Given servers, or a Docker engine that brings its own, need no programs here.
-  case ${HEADWAY_TEST_SERVERS:-auto} in env | docker) return ;; esac
-  [[ -n ${HEADWAY_TEST_BROKER_URL:-} || -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || missing+=(rabbitmq-server)
-  [[ -n ${HEADWAY_TEST_DATABASE_URL:-} ]] || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+  case ${HEADWAY_TEST_SERVERS:-auto} in
+    env | docker) ;;
+    *)
+      [[ -n ${HEADWAY_TEST_BROKER_URL:-} || -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || missing+=(rabbitmq-server)
+      [[ -n ${HEADWAY_TEST_DATABASE_URL:-} ]] || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+      ;;
+  esac
   [[ ${#missing[@]} == 0 ]] || install "the tests" "${missing[@]}" || true
 }
 
@@ -63,6 +69,6 @@ log=$(mktemp)
 case ${1:-} in
   venv) venv "${2:?which python}" ;;
   servers) servers ;;
-  *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 rm -f "$log"
