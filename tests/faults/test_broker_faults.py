@@ -15,6 +15,8 @@ SETTINGS = {"HEADWAY_WORKER_LEASE": "60s"}
 CONFIG = """
 [queues.brief]
 ttl = "1s"
+[queues.undead]
+ttl = "1s"
 """
 NARROW_LENGTH = 2
 
@@ -72,9 +74,9 @@ def test_dead_letters_that_go_nowhere_are_not_lost(trial: Trial, rabbitmq: Rabbi
     """F17: without headway.dead the broker keeps what expired, and the deadline in the database finds it missing."""
     rabbitmq.api("DELETE", f"/exchanges/{vhost}/{DEAD}")
     try:
-        run_id = trial.run("undead", 1, queue="brief")
-        trial.cluster.wait_for(lambda: depth_of(trial, "brief") == (1, 0, 0))
-        trial.cluster.start_worker("late", queue="brief")
+        run_id = trial.run("undead", 1, queue="undead")
+        trial.cluster.wait_for(lambda: depth_of(trial, "undead") == (1, 0, 0))
+        trial.cluster.start_worker("late", queue="undead")
         assert trial.judge("F17", run_id, seconds=90).recovered == 0
         assert not said(trial, run_id, "expired")
     finally:
@@ -112,13 +114,13 @@ def test_a_full_queue_is_waited_for(trial: Trial, rabbitmq: RabbitMQ, vhost: str
     """F21: what the broker refuses stays in the outbox until a worker has made room."""
     policy = {"pattern": f"^{task_queue_name('narrow')}$", "definition": {"max-length": NARROW_LENGTH}}
     rabbitmq.api("PUT", f"/policies/{vhost}/narrow", policy | {"apply-to": "queues"})
-    run_id = trial.run("narrow", 8, queue="narrow", work="true")
-
+    first = trial.run("narrow_1", 8, queue="narrow", work="true")
     trial.cluster.wait_for(lambda: (depth_of(trial, "narrow")[2] or 0) >= NARROW_LENGTH)
+    second = trial.run("narrow_2", 8, queue="narrow", work="true")
     queued, _, ready = depth_of(trial, "narrow")
-    assert (queued, ready) != (8, 8), "the broker has refused none"
+    assert (queued, ready) != (16, 16), "the broker has refused none"
     trial.cluster.start_worker("narrow", slots=1, queue="narrow")
-    assert trial.judge("F21", run_id).recovered == 0
+    assert trial.judge("F21", first, second).recovered == 0
 
 
 def return_messages(url: str, queue: str, times: int) -> None:
