@@ -19,7 +19,7 @@ from headway.protocol.states import (
     RunState,
     TaskState,
 )
-from headway.scheduler.core.admission import window_of
+from headway.scheduler.core.admission import hold_of, window_of
 from headway.scheduler.core.rows import Attempt, TaskInstance
 from headway.scheduler.store.evidence import Evidence
 
@@ -80,21 +80,21 @@ def _waiting(evidence: Evidence, _task: TaskInstance, _now: datetime) -> Told:
 
 def _scheduled(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
     queue, window = evidence.queue, window_of(evidence.queue)
+    held_by = hold_of(queue, now)
 
     def tell() -> Iterator[str]:
-        yield f"It is ready {_since(task.since, now)} and held back until queue {queue.queue!r} has room."
+        yield f"It is ready {_since(task.since, now)} and held back until {_HOLDS[held_by].format(queue=queue.queue)}."
         yield f"{queue.queued} of at most {window} tasks are published there, and {evidence.ahead} go before this one."
         yield _capacity(evidence)
         if evidence.attempt is not None:
             yield f"{_ending(evidence.attempt)}, and it will be tried again."
 
-    return task.hold or HoldReason.WINDOW, tell()
+    return held_by, tell()
 
 
-def _queued(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
+def _queued(evidence: Evidence, _task: TaskInstance, now: datetime) -> Told:
     attempt, timers = evidence.attempt, evidence.timers
-    slots = sum(server.slots for server in evidence.servers)
-    running = sum(server.running for server in evidence.servers)
+    reason = _why_queued(evidence, now)
 
     def tell() -> Iterator[str]:
         if attempt is not None:
@@ -104,20 +104,42 @@ def _queued(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
             if number > 1:
                 yield f"{_ending(evidence.attempts[-2])}."
         yield _capacity(evidence)
-        if "republish" in timers:
-            yield f"The broker had no such queue; it is published again at {show_time(timers['republish'])}."
-        elif "queued_deadline" in timers:
-            yield f"If nobody takes it by {show_time(timers['queued_deadline'])}, it is published again."
+        yield from _whereabouts(evidence, reason)
         if "queued_timeout" in timers:
             act = "it fails" if evidence.spec.on_queued_timeout == "fail" else "it is said, and it goes on waiting"
             yield f"Its queued_timeout is over at {show_time(timers['queued_timeout'])}: then {act}."
 
-    del task
-    if not evidence.servers:
-        return EndReason.NO_WORKERS, tell()
-    if "republish" in timers:
-        return EndReason.UNROUTABLE, tell()
-    return EndReason.NO_CAPACITY if running >= slots else "queued", tell()
+    return reason, tell()
+
+
+def _why_queued(evidence: Evidence, now: datetime) -> str:
+    """Return what it waits for, the first of these that is true: its message, a worker, a free slot, its turn."""
+    attempt, servers = evidence.attempt, evidence.servers
+    if "republish" in evidence.timers:
+        return (attempt.reason if attempt is not None else None) or EndReason.UNROUTABLE
+    if evidence.unsent:
+        full = hold_of(evidence.queue, now) is HoldReason.BROKER_FULL
+        return HoldReason.BROKER_FULL if full else "unpublished"
+    if not servers:
+        return EndReason.NO_WORKERS
+    is_busy = all(one.running >= one.slots for one in servers)
+    return EndReason.NO_CAPACITY if is_busy else "queued"
+
+
+def _whereabouts(evidence: Evidence, reason: str) -> Iterator[str]:
+    """Say where the newest message of a queued attempt is, and when it is looked after."""
+    attempt, timers = evidence.attempt, evidence.timers
+    if evidence.queue.fault:
+        yield f"The broker could not make the queue: {evidence.queue.fault}"
+    if "republish" in timers and attempt is not None:
+        happened = _RETURNS[attempt.reason or EndReason.UNROUTABLE]
+        times = f" {attempt.returns} times in a row" if attempt.returns > 1 else ""
+        yield f"{happened}{times}: {attempt.detail or 'nobody says why'}."
+        yield f"It is published again at {show_time(timers['republish'])}."
+    elif evidence.unsent:
+        yield _UNSENT[reason == HoldReason.BROKER_FULL]
+    elif "queued_deadline" in timers:
+        yield f"If nobody takes it by {show_time(timers['queued_deadline'])}, it is published again."
 
 
 def _running(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
@@ -138,6 +160,10 @@ def _running(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
             )
         if task.intent is Intent.CANCEL:
             yield f"It was {task.detail or 'cancelled'}: its worker is told to stop it, again and again until it has."
+            if "unkillable" in evidence.timers:
+                yield f"If it has not by {show_time(evidence.timers['unkillable'])}, nobody waits for it any more."
+        if evidence.spec.on_partition == "keep":
+            yield "Should its worker be cut off for its lease, it runs on there, and counts as lost here."
         if evidence.spec.timeout is not None:
             yield f"Its timeout ends it after {show_duration(evidence.spec.timeout)}."
         if attempt.try_number > 1:
@@ -243,19 +269,58 @@ def _ending(attempt: Attempt) -> str:
     text = f"Attempt {attempt.try_number} {_ENDINGS.get(attempt.state, 'ended')}"
     match attempt:
         case Attempt(state=AttemptState.SUCCESS | AttemptState.REFUSED):
-            pass
+            pass  # it was, and the worker says why
         case Attempt(reason=EndReason.EXIT_CODE, exit_code=int(code)):
             text += f" with exit code {code}"
         case Attempt(reason=EndReason.SIGNAL, signal=str(name)):
             text += f" by {name}, which Headway did not send"
-        case Attempt(reason=EndReason.OUT_OF_MEMORY):
-            text += " because its host ran out of memory"
         case Attempt(reason=EndReason() as reason):
-            text += f" ({reason.replace('_', ' ')})"
+            text += f" {BECAUSE[reason]}"
         case _:
             pass
     return f"{text}: {attempt.detail}" if attempt.detail else text
 
+
+BECAUSE: Final[Mapping[EndReason, str]] = {
+    EndReason.EXIT_CODE: "with an exit code that means failure",
+    EndReason.SIGNAL: "by a signal that Headway did not send",
+    EndReason.OUT_OF_MEMORY: "because its host ran out of memory",
+    EndReason.TIMEOUT: "because its timeout was over",
+    EndReason.NOT_STARTED: "because its command could not be started",
+    EndReason.BAD_OUTPUT: "because its output could not be used",
+    EndReason.BAD_INPUT: "because an output that it takes in is not there",
+    EndReason.CANCELLED: "because an operator cancelled it",
+    EndReason.UNKILLABLE: "while it may run on, because its worker did not say that it ended",
+    EndReason.LOST: "because its worker was thought dead",
+    EndReason.LEASE: "because its worker was cut off for its lease",
+    EndReason.SHUTDOWN: "because its worker was stopped",
+    EndReason.REFUSED: "because no worker was able to run it",
+    EndReason.POISONED: "because its message came back from dying workers again and again",
+    EndReason.SUPERSEDED: "because the attempt before it, which was thought lost, reported",
+    EndReason.UPSTREAM_FAILED: "because an upstream task did not succeed",
+    EndReason.NO_WORKERS: "because no worker served its queue, or none was able to run it",
+    EndReason.NO_CAPACITY: "because the workers of its queue were busy",
+    EndReason.UNROUTABLE: "because the broker had no such queue",
+}
+"""How an attempt ended for a reason, as the end of a sentence."""
+
+_HOLDS: Final[Mapping[HoldReason, str]] = {
+    HoldReason.WINDOW: "queue {queue!r} has room",
+    HoldReason.NO_WORKERS: "a worker takes something from queue {queue!r}, which none that is online serves",
+    HoldReason.BROKER_FULL: "the broker takes more for queue {queue!r}, which is full there",
+}
+
+_RETURNS: Final[Mapping[EndReason, str]] = {
+    EndReason.UNROUTABLE: "Its message found no queue",
+    EndReason.LOST: "Its message was lost on the way",
+    EndReason.POISONED: "Its message came back",
+    EndReason.REFUSED: "A worker refused it",
+}
+
+_UNSENT: Final = {
+    True: "The broker refuses its message, because its queue is full there; it is tried again every second.",
+    False: "Its message is not with the broker yet: it leaves as soon as the broker takes it.",
+}
 
 _ENDINGS: Final = {
     AttemptState.SUCCESS: "succeeded",

@@ -39,6 +39,7 @@ class TaskKeywords(TypedDict, total=False):
     retry_delay_max: Duration
     infra_retries: int
     on_lost: Literal["retry", "fail"]
+    on_partition: Literal["kill", "keep"]
     queued_timeout: Duration | None
     on_queued_timeout: Literal["requeue", "fail"]
     timeout: Duration | None

@@ -64,7 +64,8 @@ class Task(Value, frozen=True, kw_only=True):
     """One task: a command, what it waits for, and what happens when it does not succeed.
 
     All durations are seconds. `retries` counts what the task did; `infra_retries` counts granted attempts that were
-    lost through no fault of the task.
+    lost through no fault of the task. `on_partition="keep"` lets a child live on when its worker has heard nothing for
+    its lease, and so implies `on_lost="fail"`: a rerun would be a second child.
     """
 
     task_id: TaskId
@@ -79,6 +80,7 @@ class Task(Value, frozen=True, kw_only=True):
     retry_delay_max: float = 3600.0
     infra_retries: int = 1
     on_lost: Literal["retry", "fail"] = "retry"
+    on_partition: Literal["kill", "keep"] = "kill"
     queued_timeout: float | None = None
     on_queued_timeout: Literal["requeue", "fail"] = "requeue"
     timeout: float | None = None

@@ -7,9 +7,9 @@ from typing import Final, TypeVar
 
 from .states import (
     ATTEMPT_TRANSITIONS,
+    FINAL_ATTEMPT_STATES,
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
-    OPEN_ATTEMPT_STATES,
     RUN_TRANSITIONS,
     TASK_TRANSITIONS,
     AttemptState,
@@ -34,12 +34,11 @@ of the change. What has no arrow does not happen: the event that wanted it is re
 
 def draw_states() -> str:
     """Return docs/states.md: a Mermaid diagram each for task instances, their attempts, and DAG runs."""
-    final_attempts = frozenset(AttemptState) - OPEN_ATTEMPT_STATES
     return "\n".join(
         (
             _HEAD,
             _draw("Task instance", TaskState.WAITING, TASK_TRANSITIONS, FINAL_TASK_STATES),
-            _draw("Attempt", AttemptState.QUEUED, ATTEMPT_TRANSITIONS, final_attempts),
+            _draw("Attempt", AttemptState.QUEUED, ATTEMPT_TRANSITIONS, FINAL_ATTEMPT_STATES),
             _draw("DAG run", RunState.QUEUED, RUN_TRANSITIONS, FINAL_RUN_STATES),
         )
     )

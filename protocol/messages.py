@@ -67,6 +67,7 @@ class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     env: dict[str, str] = {}
     cwd: str | None = None
     timeout_seconds: float | None = None
+    on_partition: Literal["kill", "keep"] = "kill"
     inputs: dict[TaskId, msgspec.Raw] = {}
     code: Code | None = None
     secrets: tuple[str, ...] = ()
@@ -198,10 +199,10 @@ class Unroutable(AttemptMessage, frozen=True, kw_only=True, tag="unroutable"):
 # --- events of the clock ----------------------------------------------------------------------------------------------
 
 
-TimerKind = Literal["retry", "queued_deadline", "queued_timeout", "republish", "stop"]
+TimerKind = Literal["retry", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
 """`retry`: the next attempt is due. `queued_deadline`: the message must have been taken by now, else it is lost.
-`queued_timeout`: the author's own patience. `republish`: an unroutable message is tried again. `stop`: the order to end
-a running child is repeated."""
+`queued_timeout`: the author's own patience. `republish`: a message that came back is tried again. `stop`: the order to
+end a running child is repeated. `unkillable`: it has had no answer for too long."""
 
 
 class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):

@@ -41,6 +41,7 @@ DESCRIPTIONS: Final = {
     "retry_delay_max": "The longest wait before a retry.",
     "infra_retries": "How often the task is tried again after an attempt was lost through no fault of its own.",
     "on_lost": "Whether a task whose worker was lost may run again.",
+    "on_partition": "Whether a child is killed when its worker is cut off for its lease; kept, it never runs again.",
     "queued_timeout": "How long the task may wait for a worker; without it, for ever.",
     "on_queued_timeout": "Whether it then goes on waiting or fails.",
     "timeout": "How long an attempt may run; without it, for ever.",

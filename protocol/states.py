@@ -33,7 +33,7 @@ class AttemptState(StrEnum):
     RUNNING = "running"
     SUCCESS = "success"
     FAILED = "failed"
-    LOST = "lost"  # granted, then its worker was declared dead
+    LOST = "lost"  # granted, then its worker was declared dead; its own word still counts until another is granted
     WITHDRAWN = "withdrawn"  # never granted, and never will be
     REFUSED = "refused"  # the worker cannot run it
     CANCELLED = "cancelled"
@@ -89,6 +89,8 @@ class HoldReason(StrEnum):
     """Why a ready task instance is not queued yet."""
 
     WINDOW = "window"  # as many messages are published to its queue as its window allows
+    NO_WORKERS = "no_workers"  # the same, and no worker that is online serves the queue
+    BROKER_FULL = "broker_full"  # the same, and the broker refuses more: its queue is full
 
 
 class WorkerState(StrEnum):
@@ -96,7 +98,7 @@ class WorkerState(StrEnum):
 
     ONLINE = "online"
     LOST = "lost"  # silent for longer than its lease; speaks again: online again
-    ENDED = "ended"  # it said so, or a later boot of its name began; never online again
+    ENDED = "ended"  # it said so, or a later boot of its name began; speaks when none is online: online again
 
 
 class Intent(StrEnum):
@@ -116,12 +118,15 @@ class EndReason(StrEnum):
     BAD_OUTPUT = "bad_output"  # HEADWAY_OUTPUT over its limit or not JSON
     BAD_INPUT = "bad_input"  # an output it refers to is absent or has no such part
     CANCELLED = "cancelled"  # an operator said so
+    UNKILLABLE = "unkillable"  # cancelled, and for too long its worker did not say that it ended
     LOST = "lost"  # its worker was declared dead
     LEASE = "lease"  # its worker could not renew its lease and ended it
     SHUTDOWN = "shutdown"  # its worker was stopped and its time to drain was over
     REFUSED = "refused"  # no worker was able to run it
+    POISONED = "poisoned"  # its message came back from dying or leaving workers again and again
+    SUPERSEDED = "superseded"  # never granted, because an earlier attempt that was thought lost reported
     UPSTREAM_FAILED = "upstream_failed"
-    NO_WORKERS = "no_workers"  # queued_timeout: no worker serves the queue
+    NO_WORKERS = "no_workers"  # queued_timeout: no worker serves the queue, or none that does can run it
     NO_CAPACITY = "no_capacity"  # queued_timeout: its workers were busy
     UNROUTABLE = "unroutable"  # queued_timeout: the queue could not be made
 
@@ -131,16 +136,21 @@ FINAL_TASK_STATES: Final = frozenset(
 )
 FINAL_RUN_STATES: Final = frozenset({RunState.SUCCESS, RunState.FAILED, RunState.CANCELLED})
 OPEN_ATTEMPT_STATES: Final = frozenset({AttemptState.QUEUED, AttemptState.RUNNING})
+FINAL_ATTEMPT_STATES: Final = frozenset(AttemptState) - OPEN_ATTEMPT_STATES - {AttemptState.LOST}
 
 TASK_TRANSITIONS: Final[dict[tuple[TaskState, TaskChange], TaskState]] = {
     (TaskState.WAITING, TaskChange.RELEASE): TaskState.SCHEDULED,
     (TaskState.WAITING, TaskChange.INHERIT_FAILURE): TaskState.UPSTREAM_FAILED,
     (TaskState.WAITING, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.SCHEDULED, TaskChange.ADMIT): TaskState.QUEUED,
+    (TaskState.SCHEDULED, TaskChange.SUCCEED): TaskState.SUCCESS,  # as a lost holder reports after all
+    (TaskState.SCHEDULED, TaskChange.RETRY): TaskState.UP_FOR_RETRY,  # the same
     (TaskState.SCHEDULED, TaskChange.FAIL): TaskState.FAILED,
     (TaskState.SCHEDULED, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.QUEUED, TaskChange.GRANT): TaskState.RUNNING,
     (TaskState.QUEUED, TaskChange.RERUN): TaskState.SCHEDULED,
+    (TaskState.QUEUED, TaskChange.SUCCEED): TaskState.SUCCESS,  # as a lost holder reports after all
+    (TaskState.QUEUED, TaskChange.RETRY): TaskState.UP_FOR_RETRY,  # the same
     (TaskState.QUEUED, TaskChange.FAIL): TaskState.FAILED,
     (TaskState.QUEUED, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.RUNNING, TaskChange.SUCCEED): TaskState.SUCCESS,
@@ -160,6 +170,8 @@ ATTEMPT_TRANSITIONS: Final[dict[tuple[AttemptState, AttemptChange], AttemptState
     (AttemptState.RUNNING, AttemptChange.FAIL): AttemptState.FAILED,
     (AttemptState.RUNNING, AttemptChange.LOSE): AttemptState.LOST,
     (AttemptState.RUNNING, AttemptChange.CANCEL): AttemptState.CANCELLED,
+    (AttemptState.LOST, AttemptChange.SUCCEED): AttemptState.SUCCESS,
+    (AttemptState.LOST, AttemptChange.FAIL): AttemptState.FAILED,
 }
 
 RUN_TRANSITIONS: Final[dict[tuple[RunState, RunChange], RunState]] = {

@@ -69,13 +69,9 @@ def read(delivery: Delivery, *, own_user: str) -> Arrival | Unreadable:
     except MalformedMessage as error:
         return Unreadable(delivery=delivery, reason=str(error))
     partition = partition_of_event(event)
-    if ROLE_OF_KIND[type(event)] == "operator" and not delivery.message_id:
-        return Unreadable(delivery=delivery, reason="it carries no message_id, by which a double would be known")
-    key = event_key(delivery.user_id, kind_of(event), partition)
-    if delivery.exchange == topology.EVENTS and delivery.routing_key != key:
-        return Unreadable(
-            delivery=delivery, reason=f"its routing key {delivery.routing_key!r} is not that of its content"
-        )
+    doubt = _doubt(delivery, event, event_key(delivery.user_id, kind_of(event), partition))
+    if doubt is not None:
+        return Unreadable(delivery=delivery, reason=doubt)
     return Arrival(
         event=event,
         partition=partition,
@@ -83,6 +79,18 @@ def read(delivery: Delivery, *, own_user: str) -> Arrival | Unreadable:
         user_id=delivery.user_id,
         origin=ROLE_OF_KIND[type(event)],
     )
+
+
+def _doubt(delivery: Delivery, event: Event, key: str) -> str | None:
+    """Say why an event that can be read may not be decided: `key` is the one under which it should have come."""
+    role = ROLE_OF_KIND[type(event)]
+    if role == "operator" and not delivery.message_id:
+        return "it carries no message_id, by which a double would be known"
+    if delivery.exchange == topology.EVENTS and role == "broker":
+        return "only the broker says that, and it says so by handing a task back"
+    if delivery.exchange == topology.EVENTS and delivery.routing_key != key:
+        return f"its routing key {delivery.routing_key!r} is not that of its content"
+    return None
 
 
 def partition_of_event(event: Message) -> int:
@@ -95,7 +103,7 @@ def _returned(delivery: Delivery) -> Event:
     """Return what became of a task message of ours."""
     address = decode_address(delivery.body)
     if delivery.exchange == topology.TASKS:
-        return Unroutable(**address_of(address), queue=_queue_of(delivery.routing_key))
+        return Unroutable(**address_of(address), queue=queue_of_key(delivery.routing_key))
     reason, queue = _last_death(delivery.headers)
     kind = _RETURNS.get(reason)
     if kind is None or delivery.exchange != topology.DEAD:
@@ -103,7 +111,8 @@ def _returned(delivery: Delivery) -> Event:
     return kind(**address_of(address), queue=QueueName(queue.removeprefix(task_queue_name(""))))
 
 
-def _queue_of(routing_key: str) -> QueueName:
+def queue_of_key(routing_key: str) -> QueueName:
+    """Return the queue that a task is published to; raise MalformedMessage for a key of anything else."""
     words = routing_key.split(".")
     if len(words) != len(("task", "queue", "partition")):
         raise MalformedMessage(detail=f"its routing key {routing_key!r} is not that of a task")

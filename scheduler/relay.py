@@ -15,11 +15,11 @@ from typing import Final
 from headway.broker.port import Broker, Confirmed, Outgoing, Unconfirmed
 from headway.protocol.codec import encode
 from headway.protocol.messages import Event, kind_of
-from headway.protocol.names import event_key
-from headway.protocol.topology import EVENTS, control_queue_name
+from headway.protocol.names import QueueName, event_key
+from headway.protocol.topology import EVENTS, TASKS, control_queue_name
 
 from .core.snapshot import SendOrder
-from .intake import partition_of_event
+from .intake import partition_of_event, queue_of_key
 from .store.save import OutboxRow
 
 BACKOFF_SECONDS: Final = 1.0
@@ -47,6 +47,7 @@ class Relay:
         self._unconfirmed: dict[str, OutboxRow] = {}
         self._again_at: dict[str, float] = {}
         self._confirmed: set[str] = set()
+        self._full: set[QueueName] = set()
         self._stood: set[str] = set()
 
     def post(self, rows: Sequence[OutboxRow]) -> None:
@@ -86,6 +87,14 @@ class Relay:
             self._confirmed.add(signal.message_id)
         else:
             self._again_at[signal.message_id] = time.monotonic() + BACKOFF_SECONDS
+            row = self._unconfirmed[signal.message_id]
+            if signal.reason == "refused" and row.exchange == TASKS:
+                self._full.add(queue_of_key(row.routing_key))
+
+    def take_full(self) -> set[QueueName]:
+        """Return the task queues of which the broker has refused a message since the last call: they are full."""
+        taken, self._full = self._full, set()
+        return taken
 
     def publish_again(self, *, connected: bool) -> None:
         """Publish what was not confirmed and has waited its time."""

@@ -37,9 +37,11 @@ from headway.broker.port import (
     Unconfirmed,
 )
 from headway.protocol.errors import QueueMismatch, Unavailable
+from headway.protocol.messages import Missing
 from headway.protocol.names import QueueName
 from headway.protocol.topology import ANY_QUEUE, EVENT_QUEUES, task_queue, task_queue_name
 
+from .census import Census
 from .clock import Clock
 from .decider import Committed, Decider
 from .intake import Arrival, Unreadable, read
@@ -97,6 +99,7 @@ class Scheduler:
         self._relay = Relay(self._broker)
         self._clock = Clock(store, user=self._broker.user, publish=self._broker.publish)
         self._scanner = make_scanner(self._broker) if make_scanner is not None else None
+        self._census = Census(store, self._broker.measure)
         self._store = store
         self._stopping = threading.Event()
         self._connected = False
@@ -114,6 +117,7 @@ class Scheduler:
     def run(self) -> None:
         """Serve until `stop`; raise what cannot be mended by trying again (a refused login, a foreign schema)."""
         try:
+            self._patiently(self._store.forget_faults)
             self._relay.post(self._patiently(self._store.unsent))
             self._serve()
         except Unavailable as error:
@@ -152,6 +156,8 @@ class Scheduler:
         self._ack(taken)
         self._look_into_outbox()
         self._relay.publish_again(connected=self._connected)
+        if self._connected:
+            self._patiently(lambda: self._census.look(time.monotonic()))
 
     def _look_into_outbox(self) -> None:
         """Publish rows that nobody publishes: our own at once, and after a while those of a scheduler that is gone."""
@@ -163,6 +169,8 @@ class Scheduler:
             self._relay.post(rows)
         self._relay.adopt(rows)
         self._in_doubt, self._next_look = False, now + OUTBOX_SECONDS
+        full = self._relay.take_full()
+        self._patiently(lambda: self._store.note_full(full))
 
     def _ack(self, taken: _Taken) -> None:
         """Ack what is committed: many at once, or when it is quiet, since each ack is a command to a quorum queue."""
@@ -186,13 +194,7 @@ class Scheduler:
     def _hear(self, signal_: Signal | None, taken: _Taken) -> None:
         match signal_:
             case Delivered(delivery):
-                one = read(delivery, own_user=self._broker.user)
-                if isinstance(one, Unreadable):
-                    log.warning("a message of %s is quarantined: %s", delivery.queue, one.reason)
-                    taken.unreadable.append(one)
-                else:
-                    taken.arrivals.append(one)
-                taken.last = delivery
+                self._read(delivery, taken)
             case Confirmed() | Unconfirmed():
                 self._relay.hear(signal_)
             case Connected():
@@ -200,6 +202,7 @@ class Scheduler:
                 self._greet()
             case Disconnected(detail):
                 self._connected = False
+                self._census.forget()
                 self._clock.listen(connected=False)
                 log.warning("the broker is away: %s", detail)
             case Blocked(detail):
@@ -208,9 +211,20 @@ class Scheduler:
                 self._clock.listen(connected=True)
                 log.info("the broker's alarm is over")
             case Failed(error):
-                _do_without(error)
-            case ConsumerGone() | QueueDepth() | None:
+                self._do_without(error)
+            case QueueDepth():
+                self._miss(self._census.hear(signal_))
+            case ConsumerGone() | None:
                 pass
+
+    def _read(self, delivery: Delivery, taken: _Taken) -> None:
+        one = read(delivery, own_user=self._broker.user)
+        if isinstance(one, Unreadable):
+            log.warning("a message of %s is quarantined: %s", delivery.queue, one.reason)
+            taken.unreadable.append(one)
+        else:
+            taken.arrivals.append(one)
+        taken.last = delivery
 
     def _greet(self) -> None:
         self._connected = True
@@ -224,7 +238,10 @@ class Scheduler:
     def _miss_all(self) -> None:
         """What was in a broker that keeps nothing ended with the process before us: say so, once, of each message."""
         self._has_missed = True
-        for event in self._patiently(self._store.queued):
+        self._miss(self._patiently(self._store.queued))
+
+    def _miss(self, events: Iterable[Missing]) -> None:
+        for event in events:
             self._broker.publish(event_message(self._broker.user, event))
 
     def _send(self, committed: Committed) -> None:
@@ -237,6 +254,14 @@ class Scheduler:
     def _declare(self, queues: Iterable[QueueName]) -> None:
         limits = self._store.limits
         self._broker.declare(*(task_queue(queue, limits.get(queue, ANY_QUEUE)) for queue in queues))
+
+    def _do_without(self, error: Exception) -> None:
+        """Go on without a task queue that exists with other arguments; raise any other error, for it is the end."""
+        name = str(error.fields.get("queue")) if isinstance(error, QueueMismatch) else ""
+        if not name.startswith(task_queue_name("")):
+            raise error
+        log.error("%s Until then its tasks wait; all others go on.", error)
+        self._patiently(lambda: self._store.note_fault(QueueName(name.removeprefix(task_queue_name(""))), str(error)))
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
         """Try again with backoff for as long as the database is away, or until we are to stop."""
@@ -253,10 +278,3 @@ class Scheduler:
         """Note that a transaction may have been committed all the same: tried again, it comes to nothing."""
         self._in_doubt = True
         log.warning("trying again: %s", state.outcome and state.outcome.exception())
-
-
-def _do_without(error: Exception) -> None:
-    """Go on without a task queue that exists with other arguments; raise any other error, for it is the end."""
-    if not isinstance(error, QueueMismatch) or not str(error.fields.get("queue")).startswith(task_queue_name("")):
-        raise error
-    log.error("%s Until then its tasks wait; all others go on.", error)

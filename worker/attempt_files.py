@@ -128,6 +128,7 @@ class AttemptFiles:
             cwd=task.cwd,
             output=log,
             kind="function" if isinstance(task.command, Python) else "",
+            is_kept=task.on_partition == "keep",
         )
 
     def collect(self, exited: ChildExit) -> ChildEnded:

@@ -39,7 +39,7 @@ _CLOSE_SECONDS: Final = 5.0
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """A child to start. `program` is a path; `cwd` None is the worker's own folder; output is appended to `output`.
 
-    Of kind `function`, it runs `template.py`, of which it may be a copy.
+    Of kind `function`, it runs `template.py`, of which it may be a copy. `is_kept` lets it live beyond the lease.
     `marker` is the beginning of an entry of `env` that no other child has.
     """
 
@@ -51,6 +51,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     cwd: str | None
     output: Path
     kind: Literal["", "function"] = ""
+    is_kept: bool = False
 
 
 class ChildBegun(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +116,8 @@ class Children:
     def start(self, launch: Launch) -> None:
         """Start a child."""
         env = [os.fsencode(f"{name}={value}") for name, value in launch.env.items()]
-        command = [launch.cwd or "", launch.kind, launch.program, str(len(launch.argv)), *launch.argv]
+        kept = "kept" if launch.is_kept else ""
+        command = [launch.cwd or "", launch.kind, kept, launch.program, str(len(launch.argv)), *launch.argv]
         fields = [os.fsencode(field) for field in (launch.token, str(launch.output), *command)]
         if any(b"\0" in field for field in fields + env):
             self._sink(ChildFault(token=launch.token, detail="its command or environment holds a NUL character"))

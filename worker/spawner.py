@@ -3,15 +3,17 @@
 Why a process of its own: it has one thread and little else to do, so a child's end is noticed at once, and whoever
 kills the worker does not leave children behind. It is joined to the worker by a socket on which frames pass:
 
-    worker -> spawner   start JOB OUTPUT CWD KIND PROGRAM ARGC ARG... NAME=VALUE...   signal JOB NUMBER   lease BOOTTIME
+    worker -> spawner   start JOB OUTPUT CWD KIND KEPT PROGRAM ARGC ARG... NAME=VALUE...
+                        signal JOB NUMBER   lease BOOTTIME
     spawner -> worker   started JOB PID   fault JOB TEXT   ended JOB `PID CODE RAN CPU MEMORY OOM LEASE`
 
-KIND is `function` for a child that a template may start (`templates.py`), which then is as any other, else empty.
+KIND is `function` for a child that a template may start (`templates.py`), which then is as any other, else empty. KEPT
+is empty unless the child may outlive the lease.
 
 A child leads a session and a group of its own. When it ends, what is left of its group is killed. No group survives
 
 - the worker: the socket ends then, and all groups are killed;
-- a lease that the worker did not extend, frozen perhaps: the same;
+- a lease that the worker did not extend, frozen perhaps: the same, but for those to keep;
 - this process: the kernel kills all groups. Each child inherits the reading end of a pipe whose writing end is here
   alone, opened anew so that it has settings of its own: send SIGKILL (F_SETSIG) to the child's group (F_SETOWN) when
   there is news (O_ASYNC), and the only news can be that the writing end is gone.
@@ -116,8 +118,9 @@ def _open_oom_file() -> int | None:
 class Child:
     """A process that was started and is not reaped."""
 
-    def __init__(self, job: bytes, oom_kills: int) -> None:
+    def __init__(self, job: bytes, oom_kills: int, *, is_kept: bool) -> None:
         self.job = job
+        self.is_kept = is_kept
         self.oom_kills = oom_kills
         self.started = time.monotonic()
         self.is_killed = False
@@ -219,9 +222,9 @@ class Spawner:
 
     def _start(self, *request: bytes, waited: Waiting | None = None) -> None:
         """Start a child, one that has waited for a template in vain perhaps."""
-        job, output, cwd, kind, program, count, *rest = request
+        job, output, cwd, kind, kept, program, count, *rest = request
         argv, env = rest[: int(count)], rest[int(count) :]
-        child = waited.child if waited else Child(job, self._oom.read_about())
+        child = waited.child if waited else Child(job, self._oom.read_about(), is_kept=bool(kept))
         what = b"write to " + output
         try:
             out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
@@ -325,11 +328,16 @@ class Spawner:
             self._children[pid].is_killed = True
         _signal_group(pid, number)
 
-    def _kill_all(self) -> None:
-        for pid in self._children:
-            self._kill_group(pid, signal.SIGKILL)
-        for waiting in self._waiting.values():
-            waiting.signals.append(signal.SIGKILL)
+    def _kill_all(self, *, lease_ended: bool = False) -> None:
+        """Kill all children; at the end of a lease all but those to keep."""
+        for pid, child in self._children.items():
+            if not (lease_ended and child.is_kept):
+                child.lease_ended = lease_ended
+                self._kill_group(pid, signal.SIGKILL)
+        for child, _, signals in self._waiting.values():
+            if not (lease_ended and child.is_kept):
+                child.lease_ended = lease_ended
+                signals.append(signal.SIGKILL)
 
     def _patience(self) -> float | None:
         """Return how long there is nothing to do unless something happens."""
@@ -342,9 +350,7 @@ class Spawner:
     def _end_lease(self) -> None:
         if self._lease is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= self._lease:
             self._lease = None
-            for child in (*self._children.values(), *(waiting.child for waiting in self._waiting.values())):
-                child.lease_ended = True
-            self._kill_all()
+            self._kill_all(lease_ended=True)
 
     def _reap(self) -> None:
         """Bury all that have ended; before each, while its number is still its own, kill what is left of its group."""

@@ -41,6 +41,8 @@ def queues(*, as_json: bool) -> None:
             "free_slots": queue.free_slots,
             "window": queue.window,
             "slots": queue.slots,
+            "mended": queue.mended,
+            "fault": queue.fault,
         }
         for queue in found
     ]
@@ -50,6 +52,11 @@ def queues(*, as_json: bool) -> None:
     columns = ("queue", "ready", "consumers", "queued", "unpublished", "window", "slots", "free_slots")
     header = ("QUEUE", "READY", "CONSUMERS", "QUEUED", "HELD", "WINDOW", "SLOTS", "FREE")
     print_table(header, [tuple(line[column] for column in columns) for line in lines])
+    for line in lines:
+        if line["mended"]:
+            click.echo(f"{line['queue']}: {line['mended']} lost messages or attempts were found and mended so far.")
+        if line["fault"]:
+            click.echo(f"{line['queue']}: {line['fault']}")
     if not lines:
         click.echo("No queue was ever used, and no worker serves one.", err=True)
 

@@ -6,13 +6,14 @@ choice itself is an event, recorded with the run that it concerns, and an audit 
 """
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Final
 
 from headway.protocol.dag import output_sources
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Capacity, Instance
 from headway.protocol.names import DagId, QueueName, RunId
-from headway.protocol.states import AttemptState, EndReason, TaskChange, TaskState
+from headway.protocol.states import AttemptState, EndReason, HoldReason, TaskChange, TaskState
 
 from .assignment import input_fault, publish
 from .changes import end_run_if_done, follow_downstream, forget_timers, move_task, token_for
@@ -24,6 +25,17 @@ WINDOW_MIN: Final = 100
 
 WINDOW_PER_SLOT: Final = 2
 """Messages published for each slot: one that runs and one that is at hand when it ends."""
+
+
+FULL_FRESH: Final = timedelta(seconds=30)
+"""How long a queue counts as full after the broker refused a message: each is tried again every second."""
+
+
+def hold_of(queue: QueueRow, now: datetime) -> HoldReason:
+    """Return what holds the ready tasks of a queue back: whoever comes or takes something releases them."""
+    if queue.full_at is not None and now - queue.full_at < FULL_FRESH:
+        return HoldReason.BROKER_FULL
+    return HoldReason.WINDOW if queue.workers else HoldReason.NO_WORKERS
 
 
 def window_of(queue: QueueRow) -> int:
@@ -101,6 +113,7 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
         queue=task.queue,
         publications=1,
         queued_at=draft.now,
+        published_at=draft.now,
     )
     draft.changes.attempts[attempt.key] = attempt
     draft.transitions.append(

@@ -12,7 +12,7 @@ from headway.protocol.messages import Task as TaskMessage
 from headway.protocol.names import QueueName, TaskId
 from headway.protocol.topology import ANY_QUEUE
 
-from .changes import set_timer
+from .changes import clear_timers, set_timer
 from .rows import Attempt, Run, TaskInstance
 from .snapshot import Draft, PublishTask
 
@@ -38,6 +38,7 @@ def publish(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> Non
         cwd=spec.cwd,
         code=spec.code,
         timeout_seconds=spec.timeout,
+        on_partition=spec.on_partition,
         inputs=_inputs(draft, run, spec),
         secrets=spec.secrets,
     )
@@ -47,8 +48,9 @@ def publish(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> Non
 
 def publish_again(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> None:
     """Publish the same attempt once more: a double is harmless, for the grant decides."""
-    again = msgspec.structs.replace(attempt, publications=attempt.publications + 1)
+    again = msgspec.structs.replace(attempt, publications=attempt.publications + 1, published_at=draft.now)
     draft.changes.attempts[attempt.key] = again
+    clear_timers(draft, task, "republish")
     publish(draft, run, task, again)
 
 

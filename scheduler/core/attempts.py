@@ -1,4 +1,4 @@
-"""Rules for what workers and the broker say about one attempt.
+"""Rules for what workers say about one attempt, and for the loss of the worker that held it.
 
 The decision about `started` is the gate of the whole system: an attempt is granted to at most one worker boot, ever
 (P2). Everything else that speaks of an attempt must show its token and be about the attempt as it stands.
@@ -7,20 +7,13 @@ The decision about `started` is the gate of the whole system: an attempt is gran
 from typing import Final
 
 from headway.protocol.codec import address_of
-from headway.protocol.dag import Task as TaskSpec
 from headway.protocol.messages import (
-    AttemptMessage,
-    DeliveryLimit,
     Drop,
-    Expired,
     Finished,
     Grant,
-    Missing,
     NotHeld,
-    Refused,
-    Rejected,
     Started,
-    Unroutable,
+    Stop,
     WorkerLost,
 )
 from headway.protocol.states import (
@@ -33,30 +26,19 @@ from headway.protocol.states import (
     WorkerState,
 )
 
-from .assignment import publish_again
-from .changes import (
-    after_seconds,
-    end_task,
-    forget_timers,
-    hold,
-    move_attempt,
-    move_task,
-    set_timer,
-)
-from .retry import retry_delay
-from .rows import Attempt, AttemptKey, BootKey, Output, Run, TaskInstance, TaskKey, TimerKey
-from .snapshot import Decision, DeclareQueue, Draft, SendOrder
+from .changes import change_task, current_attempt, end_task, forget_timers, move_attempt, move_task
+from .finding import find, find_reporting, find_running
+from .retry import rerun_or_fail, retry_or_fail
+from .rows import Attempt, BootKey, Output, TaskInstance, TaskKey
+from .snapshot import Decision, Draft, SendOrder
 
-UNROUTABLE_RETRY_SECONDS: Final = 1.0
-"""Until an unroutable message is published again: the queue was declared in the meantime."""
-
-INFRASTRUCTURE_REASONS: Final = frozenset({EndReason.LEASE, EndReason.SHUTDOWN})
-"""Ends that a worker brought about for reasons of its own: they spend `infra_retries`, never `retries`."""
+INFRASTRUCTURE_REASONS: Final = frozenset({EndReason.LEASE, EndReason.SHUTDOWN, EndReason.LOST})
+"""Ends that a worker brought about for no reason of the task's: they spend `infra_retries`, never `retries`."""
 
 
 def decide_started(draft: Draft, event: Started) -> Decision:
     """A slot is ready: grant, grant again to the same boot, or tell it to drop."""
-    found = _find(draft, event)
+    found = find(draft, event)
     if isinstance(found, str):
         return draft.ignored(found, _drop(event, found))
     _, task, attempt = found
@@ -80,19 +62,26 @@ def decide_started(draft: Draft, event: Started) -> Decision:
         boot=event.boot,
         granted_seq=event.seq,
         started_at=draft.now,
+        reason=None,
+        detail="",
+        returns=0,
     )
-    move_task(draft, task, TaskChange.GRANT)
+    move_task(draft, task, TaskChange.GRANT, granted_try=attempt.try_number)
     draft.effects.append(_grant(event))
     return draft.applied()
 
 
 def decide_finished(draft: Draft, event: Finished) -> Decision:
-    """A child ended: success, a retry, or the end."""
-    found = _find_running(draft, event)
+    """A child ended: success, a retry, or the end. What a lost holder reports counts as well, while it is of use."""
+    found = find_reporting(draft, event)
     if isinstance(found, str):
         return draft.ignored(found)
     run, task, attempt = found
     reason = _failure_of(event)
+    if attempt.state is AttemptState.LOST:
+        if reason in INFRASTRUCTURE_REASONS:
+            return draft.ignored("the attempt is lost, and this says no more")
+        task = _call_back(draft, task, attempt)
     if reason is None:
         _end_attempt(draft, attempt, event, AttemptChange.SUCCEED, None)
         if event.output is not None:
@@ -104,16 +93,19 @@ def decide_finished(draft: Draft, event: Finished) -> Decision:
         end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=task.detail)
     elif reason in INFRASTRUCTURE_REASONS:
         _end_attempt(draft, attempt, event, AttemptChange.FAIL, reason)
-        _rerun_or_fail(draft, run, task, reason, event.detail)
+        rerun_or_fail(draft, run, task, reason=reason, detail=event.detail)
     else:
         failed = _end_attempt(draft, attempt, event, AttemptChange.FAIL, reason)
-        _retry_or_fail(draft, run, task, failed)
+        retry_or_fail(draft, run, task, failed)
     return draft.applied()
 
 
 def decide_loss(draft: Draft, event: WorkerLost | NotHeld) -> Decision:
-    """The boot that held an attempt is dead or does not hold it: it is lost, and run again if its budget allows."""
-    found = _find_running(draft, event)
+    """The boot that held an attempt is dead or does not hold it: it is lost, and run again if its budget allows.
+
+    A boot that is thought dead and hears us all the same must end the child: another may be granted.
+    """
+    found = find_running(draft, event)
     if isinstance(found, str):
         return draft.ignored(found)
     run, task, attempt = found
@@ -126,120 +118,32 @@ def decide_loss(draft: Draft, event: WorkerLost | NotHeld) -> Decision:
         finished_at=draft.now,
         decided_by=draft.envelope.ref,
     )
+    if isinstance(event, NotHeld):
+        draft.queue(task.queue).mended += 1
+    elif draft.graph(run).task(task.task_id).on_partition == "kill":
+        order = Stop(**address_of(event), boot=event.boot, reason=EndReason.LOST)
+        draft.effects.append(SendOrder(event.worker, order))
     if task.intent is Intent.CANCEL:
         end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=task.detail)
     else:
-        _rerun_or_fail(draft, run, task, EndReason.LOST, event.detail)
+        rerun_or_fail(draft, run, task, reason=EndReason.LOST, detail=event.detail)
     return draft.applied()
 
 
-def decide_refusal(draft: Draft, event: Refused | Rejected) -> Decision:
-    """A worker cannot run the attempt, or cannot read it: another may, as far as its budget allows."""
-    found = _find_queued(draft, event)
-    if isinstance(found, str):
-        return draft.ignored(found)
-    run, task, attempt = found
-    detail = event.detail if isinstance(event, Refused) else f"a worker of queue {event.queue} could not read it"
-    move_attempt(
-        draft,
-        attempt,
-        AttemptChange.REFUSE,
-        reason=EndReason.REFUSED,
-        detail=detail,
-        finished_at=draft.now,
-        decided_by=draft.envelope.ref,
-    )
+def _call_back(draft: Draft, task: TaskInstance, attempt: Attempt) -> TaskInstance:
+    """Withdraw what was to take the place of a lost attempt, which has reported: its loss spends nothing."""
+    if task.state is TaskState.QUEUED:
+        move_attempt(
+            draft,
+            current_attempt(draft, task),
+            AttemptChange.WITHDRAW,
+            reason=EndReason.SUPERSEDED,
+            detail=f"attempt {attempt.try_number}, which was thought lost, reported",
+            finished_at=draft.now,
+            decided_by=draft.envelope.ref,
+        )
     forget_timers(draft, task)
-    _rerun_or_fail(draft, run, task, EndReason.REFUSED, detail)
-    return draft.applied()
-
-
-def decide_return(draft: Draft, event: Expired | DeliveryLimit) -> Decision:
-    """The broker took the message out of the queue: nobody has it, so the same attempt is published again."""
-    found = _find_published(draft, event)
-    if isinstance(found, str):
-        return draft.ignored(found)
-    publish_again(draft, *found)
-    return draft.applied("published again")
-
-
-def decide_missing(draft: Draft, event: Missing) -> Decision:
-    """The broker has lost the message of a queued attempt: it is published again, unless that was done since."""
-    found = _find_queued(draft, event)
-    if isinstance(found, str):
-        return draft.ignored(found)
-    if event.publication != found[2].publications:
-        return draft.ignored("it was published again since")
-    publish_again(draft, *found)
-    return draft.applied("published again")
-
-
-def decide_unroutable(draft: Draft, event: Unroutable) -> Decision:
-    """No such queue: declare it, and publish again in a moment."""
-    found = _find_published(draft, event)
-    if isinstance(found, str):
-        return draft.ignored(found)
-    _, task, _ = found
-    if draft.snapshot.timers.rows[TimerKey(*task.key, "republish")] is not None:
-        return draft.ignored("it is about to be published again")
-    draft.effects.append(DeclareQueue(event.queue))
-    set_timer(draft, task, "republish", after_seconds(draft, UNROUTABLE_RETRY_SECONDS))
-    return draft.applied("the queue is declared and the message published again")
-
-
-Found = tuple[Run, TaskInstance, Attempt]
-
-
-def _find(draft: Draft, event: AttemptMessage) -> Found | str:
-    """Return what the event is about, or the reason why it is about nothing."""
-    run = draft.run(event.run_id)
-    task = draft.task(TaskKey(event.run_id, event.task_id, event.map_index))
-    attempt = draft.attempt(AttemptKey(event.run_id, event.task_id, event.map_index, event.try_number))
-    if run is None or task is None or attempt is None:
-        return "no such attempt"
-    if run.dag_id != event.dag_id:
-        return f"run {run.run_id} is not one of DAG {event.dag_id}"
-    if attempt.token != event.token:
-        return "its token is not the attempt's"
-    return run, task, attempt
-
-
-def _find_running(draft: Draft, event: Finished | WorkerLost | NotHeld) -> Found | str:
-    """Return what the event is about if its boot holds it, or the reason why not."""
-    found = _find(draft, event)
-    if isinstance(found, str):
-        return found
-    _, _, attempt = found
-    if attempt.state is not AttemptState.RUNNING:
-        return f"the attempt is {attempt.state}"
-    if (attempt.worker, attempt.boot) != (event.worker, event.boot):
-        return f"the attempt was granted to boot {attempt.boot} of worker {attempt.worker}"
-    return found
-
-
-def _find_queued(draft: Draft, event: AttemptMessage) -> Found | str:
-    found = _find(draft, event)
-    if isinstance(found, str):
-        return found
-    _, task, attempt = found
-    if attempt.state is not AttemptState.QUEUED or task.state is not TaskState.QUEUED:
-        return f"the attempt is {attempt.state}"
-    return found
-
-
-def _find_published(draft: Draft, event: AttemptMessage) -> Found | str:
-    """Return the queued attempt whose newest message came back; an older one says nothing about the newest.
-
-    Which one it is stands in its message id (see PublishTask), which the broker keeps.
-    """
-    found = _find_queued(draft, event)
-    if isinstance(found, str):
-        return found
-    attempt = found[2]
-    token, _, publication = draft.envelope.message_id.rpartition(".")
-    if token == attempt.token and publication != str(attempt.publications):
-        return "it was published again since"
-    return found
+    return change_task(draft, task, infra_used=task.infra_used - 1)
 
 
 def _standing(draft: Draft, key: BootKey) -> str:
@@ -286,33 +190,3 @@ def _end_attempt(
         tail=event.tail,
         decided_by=draft.envelope.ref,
     )
-
-
-def _retry_or_fail(draft: Draft, run: Run, task: TaskInstance, failed: Attempt) -> None:
-    spec = draft.graph(run).task(task.task_id)
-    if task.retries_used >= spec.retries:
-        end_task(draft, task, TaskChange.FAIL, reason=failed.reason, detail=failed.detail)
-        return
-    delay = retry_delay(spec, retries_used=task.retries_used, token=failed.token)
-    set_timer(draft, task, "retry", after_seconds(draft, delay))
-    move_task(
-        draft,
-        task,
-        TaskChange.RETRY,
-        retries_used=task.retries_used + 1,
-        reason=failed.reason,
-        detail=failed.detail,
-    )
-
-
-def _rerun_or_fail(draft: Draft, run: Run, task: TaskInstance, reason: EndReason, detail: str) -> None:
-    spec = draft.graph(run).task(task.task_id)
-    if task.infra_used < spec.infra_retries and not _must_not_rerun(spec, reason):
-        hold(draft, task, TaskChange.RERUN, infra_used=task.infra_used + 1, reason=reason, detail=detail)
-    else:
-        end_task(draft, task, TaskChange.FAIL, reason=reason, detail=detail)
-
-
-def _must_not_rerun(spec: TaskSpec, reason: EndReason) -> bool:
-    """`on_lost="fail"` forbids a second start of what may have started once; a refused attempt never started."""
-    return spec.on_lost == "fail" and reason is not EndReason.REFUSED

@@ -42,6 +42,7 @@ TIMER_STATES: Final[dict[TimerKind, tuple[TaskState, ...]]] = {
     "republish": (TaskState.QUEUED,),
     "queued_timeout": (TaskState.SCHEDULED, TaskState.QUEUED),
     "stop": (TaskState.RUNNING,),
+    "unkillable": (TaskState.RUNNING,),
 }
 """The states in which each kind of timer means something; in any other it is dropped."""
 
@@ -126,7 +127,12 @@ def clear_timers(draft: Draft, task: TaskInstance, *timers: TimerKind) -> None:
 
 
 def forget_timers(draft: Draft, task: TaskInstance) -> None:
-    """Forget all timers that a task instance may have in the state that it is about to leave for good."""
+    """Forget all timers that a task instance may have in the state that it is about to leave for good.
+
+    One that runs has some only if it shall end: most tasks end without that.
+    """
+    if task.state is TaskState.RUNNING and task.intent is None:
+        return
     clear_timers(draft, task, *(timer for timer, states in TIMER_STATES.items() if task.state in states))
 
 

@@ -33,11 +33,11 @@ from headway.protocol.messages import (
     WorkerLost,
 )
 
-from . import admission, attempts, runs, workers
+from . import admission, attempts, returns, runs, workers
 from .changes import NoSuchChange
 from .snapshot import Decision, Draft, Envelope, Snapshot
 
-DECIDE_VERSION: Final = 2
+DECIDE_VERSION: Final = 3
 """Rises with every change of a rule: an audit decides again only what the running version decided."""
 
 Rule = Callable[[Draft, Any], Decision]
@@ -45,14 +45,14 @@ Rule = Callable[[Draft, Any], Decision]
 RULES: Final[dict[type[Message], Rule]] = {
     Started: attempts.decide_started,
     Finished: attempts.decide_finished,
-    Refused: attempts.decide_refusal,
-    Rejected: attempts.decide_refusal,
-    Expired: attempts.decide_return,
-    DeliveryLimit: attempts.decide_return,
-    Unroutable: attempts.decide_unroutable,
+    Refused: returns.decide_refusal,
+    Rejected: returns.decide_refusal,
+    Expired: returns.decide_expired,
+    DeliveryLimit: returns.decide_delivery_limit,
+    Unroutable: returns.decide_unroutable,
     WorkerLost: attempts.decide_loss,
     NotHeld: attempts.decide_loss,
-    Missing: attempts.decide_missing,
+    Missing: returns.decide_missing,
     Capacity: admission.decide_capacity,
     Trigger: runs.decide_trigger,
     Cancel: runs.decide_cancel,

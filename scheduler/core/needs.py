@@ -125,10 +125,7 @@ def _add_named(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
             key = TaskKey(event.run_id, event.task_id, event.map_index)
             wanted.tasks.add(key)
             wanted.attempts.add(AttemptKey(*key, event.try_number))
-            if isinstance(event, Started):
-                wanted.workers.add(event.worker)
-            if isinstance(event, Unroutable):
-                wanted.timers.add(TimerKey(*key, "republish"))
+            _add_of_kind(wanted, snapshot, event, key)
         case TaskTimer():
             _add_timer(wanted, snapshot, event)
         case Cancel() if event.task_id is not None:
@@ -137,11 +134,30 @@ def _add_named(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
             pass
 
 
+def _add_of_kind(wanted: Needs, snapshot: Snapshot, event: AttemptMessage, key: TaskKey) -> None:
+    match event:
+        case Started():
+            wanted.workers.add(event.worker)
+        case Finished():
+            _add_current(wanted, snapshot, key)
+        case Expired() | DeliveryLimit() | Unroutable() | Missing():
+            wanted.timers.add(TimerKey(*key, "republish"))
+        case Refused() | Rejected():
+            wanted.timers.add(TimerKey(*key, "republish"))
+            task = snapshot.tasks.rows.get(key)
+            if task is not None:
+                wanted.queues.add(task.queue)
+        case _:
+            pass
+
+
 def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run, graph: Graph) -> None:
     match event:
-        case Expired() | DeliveryLimit() | Missing() | TaskTimer(timer="queued_deadline" | "republish"):
+        case Expired() | Missing() | TaskTimer(timer="queued_deadline" | "republish"):
             _add_inputs(wanted, run, graph, event.task_id)
-        case Finished() | WorkerLost() | NotHeld() | Refused() | Rejected() | TaskTimer(timer="queued_timeout"):
+        case Finished() | WorkerLost() | NotHeld() | Refused() | Rejected() | DeliveryLimit():
+            _add_downstream(wanted, run, graph, event.task_id, 0)
+        case TaskTimer(timer="queued_timeout" | "unkillable"):
             _add_downstream(wanted, run, graph, event.task_id, 0)
         case AttemptMessage() | TaskTimer():
             pass

@@ -1,13 +1,35 @@
-"""When a failed task is tried again: fixed or exponential, with a cap and a jitter that can be decided again."""
+"""When and whether a task is tried again, and which budget that spends.
+
+`retries` are the author's, for what the task did, after a delay: fixed or exponential, with a cap and a jitter that can
+be decided again. `infra_retries` are for what happened to it, and at once.
+"""
 
 import zlib
 from typing import Final
 
 from headway.protocol.dag import Task
 from headway.protocol.names import Token
+from headway.protocol.states import EndReason, TaskChange
+
+from .changes import after_seconds, end_task, hold, move_task, set_timer
+from .rows import Attempt, Run, TaskInstance
+from .snapshot import Draft
 
 JITTER: Final = 0.1
 """Largest share by which a delay is lengthened, so that tasks that failed together do not return together."""
+
+REPUBLISH_SECONDS: Final = 0.1
+REPUBLISH_SECONDS_MAX: Final = 60.0
+"""Until a message that came back is published again: twice as long each time, since what has not mended itself in a
+moment takes an operator."""
+
+NEVER_STARTED: Final = frozenset({EndReason.REFUSED, EndReason.POISONED})
+"""Ends of attempts that nobody was granted."""
+
+
+def republish_delay(returns: int) -> float:
+    """Return the seconds until a message is published again that came back so many times in a row, at least once."""
+    return min(REPUBLISH_SECONDS * 2.0 ** min(returns - 1, 10), REPUBLISH_SECONDS_MAX)
 
 
 def retry_delay(task: Task, *, retries_used: int, token: Token) -> float:
@@ -22,3 +44,36 @@ def retry_delay(task: Task, *, retries_used: int, token: Token) -> float:
     except OverflowError:
         delay = task.retry_delay_max if task.retry_delay else 0.0
     return delay * (1 + JITTER * (zlib.crc32(token.encode()) / 0xFFFFFFFF))
+
+
+def retry_or_fail(draft: Draft, run: Run, task: TaskInstance, failed: Attempt) -> None:
+    """Let a task whose attempt failed rest until its next one, or end it: the author's budget."""
+    spec = draft.graph(run).task(task.task_id)
+    if task.retries_used >= spec.retries:
+        end_task(draft, task, TaskChange.FAIL, reason=failed.reason, detail=failed.detail)
+        return
+    delay = retry_delay(spec, retries_used=task.retries_used, token=failed.token)
+    set_timer(draft, task, "retry", after_seconds(draft, delay))
+    move_task(
+        draft,
+        task,
+        TaskChange.RETRY,
+        hold=None,
+        retries_used=task.retries_used + 1,
+        reason=failed.reason,
+        detail=failed.detail,
+    )
+
+
+def rerun_or_fail(draft: Draft, run: Run, task: TaskInstance, *, reason: EndReason, detail: str) -> None:
+    """Let a task whose attempt came to nothing run again at once, or end it: the infrastructure's budget."""
+    spec = draft.graph(run).task(task.task_id)
+    if task.infra_used < spec.infra_retries and not _must_not_rerun(spec, reason):
+        hold(draft, task, TaskChange.RERUN, infra_used=task.infra_used + 1, reason=reason, detail=detail)
+    else:
+        end_task(draft, task, TaskChange.FAIL, reason=reason, detail=detail)
+
+
+def _must_not_rerun(spec: Task, reason: EndReason) -> bool:
+    """`on_lost="fail"` forbids a second start of what may have started once; a child that is kept may still run."""
+    return (spec.on_lost == "fail" or spec.on_partition == "keep") and reason not in NEVER_STARTED

@@ -100,7 +100,8 @@ class TaskInstance(Row, frozen=True, kw_only=True):
     """A task of a run. `position` is its place in the DAG's fixed order.
 
     The `up_*` counters say how many upstream tasks ended how; `propagated` how many downstream tasks have heard of its
-    own end. `since` is when it entered its state.
+    own end. `since` is when it entered its state. `granted_try` is the newest attempt that was granted: only its holder
+    has anything to report.
     """
 
     run_id: RunId
@@ -113,6 +114,7 @@ class TaskInstance(Row, frozen=True, kw_only=True):
     queue: QueueName
     priority: int
     try_number: int = 0
+    granted_try: int = 0
     retries_used: int = 0
     infra_used: int = 0
     up_success: int = 0
@@ -133,9 +135,11 @@ class TaskInstance(Row, frozen=True, kw_only=True):
 class Attempt(Row, frozen=True, kw_only=True):
     """One assignment of a task instance, and for ever what came of it.
 
-    `publications` counts how often its message was published. `granted_seq` is the worker's sequence number of the
-    `started` that was granted: only a later heartbeat can say that the worker does not hold it. `decided_by` names the
-    recorded event that ended it.
+    `publications` counts how often its message was published, the last time at `published_at`. While it is queued,
+    `reason` and `detail` say why its message came back last, and `returns` how often in a row for that reason;
+    `refused_by` holds the last refusal of each worker, by boot and sequence number. `granted_seq` is the worker's
+    sequence number of the `started` that was granted: only a later heartbeat can say that the worker does not hold it.
+    `decided_by` names the recorded event that ended it.
     """
 
     run_id: RunId
@@ -148,6 +152,9 @@ class Attempt(Row, frozen=True, kw_only=True):
     queue: QueueName
     publications: int
     queued_at: datetime
+    published_at: datetime
+    returns: int = 0
+    refused_by: dict[WorkerName, tuple[BootId, int]] = {}
     worker: WorkerName | None = None
     boot: BootId | None = None
     granted_seq: int = 0
@@ -198,15 +205,21 @@ class Timer(Row, frozen=True, kw_only=True):
 
 
 class QueueRow(Row, frozen=True, kw_only=True):
-    """A queue of tasks over all partitions: how many wait, how many are published, how many slots serve it.
+    """A queue of tasks over all partitions: how many wait, how many are published, how many workers and slots serve it.
 
-    `window` is what an operator says of it (headway.toml), and not stored.
+    `mended` counts what was found missing. `full_at` is when the broker last refused a message because the queue is
+    full, `fault` why it could not be made: observations, on which no decision depends. `window` is what an operator
+    says of it (headway.toml), and not stored.
     """
 
     queue: QueueName
     queued: int = 0
     waiting: int = 0
     slots: int = 0
+    workers: int = 0
+    mended: int = 0
+    full_at: datetime | None = None
+    fault: str = ""
     window: int | None = None
 
     def limited(self, limits: Mapping[QueueName, QueueLimits]) -> "QueueRow":

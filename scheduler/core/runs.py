@@ -42,11 +42,16 @@ from .changes import (
     spread_end,
 )
 from .graph import Graph
+from .returns import miss_deadline
 from .rows import DagRow, Run, TaskInstance, TaskKey, TimerKey, VersionKey
 from .snapshot import Decision, Draft, FollowUp, SendOrder, Transition
 
 STOP_REPEAT_SECONDS: Final = 15.0
 """Until the order to end a child is repeated: longer than a worker takes to TERM and KILL one."""
+
+UNKILLABLE_SECONDS: Final = 300.0
+"""From the first order to end a child until nobody waits for its end any more: as long as a usual lease, and far longer
+than it takes to TERM and KILL any process that a kernel lets go."""
 
 
 def decide_dag_version(draft: Draft, event: DagVersion) -> Decision:
@@ -167,7 +172,9 @@ def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
         case "retry":
             hold(draft, task, TaskChange.WAKE)
             return ""
-        case "queued_deadline" | "republish":
+        case "queued_deadline":
+            return miss_deadline(draft, run, task, current_attempt(draft, task))
+        case "republish":
             publish_again(draft, run, task, current_attempt(draft, task))
             return "published again"
         case "queued_timeout":
@@ -175,6 +182,8 @@ def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
         case "stop":
             _order_stop(draft, task)
             return "the order to stop is repeated"
+        case "unkillable":
+            return _give_up(draft, task)
         case _:
             assert_never(timer)
 
@@ -251,8 +260,9 @@ def _cancel_one(draft: Draft, run: Run, event: Cancel) -> Decision:
 def _cancel_task(draft: Draft, task: TaskInstance) -> None:
     detail = f"cancelled by {draft.envelope.user_id}"
     if task.state is TaskState.RUNNING:
-        detail = task.detail if task.intent is Intent.CANCEL else detail
-        task = change_task(draft, task, intent=Intent.CANCEL, detail=detail)
+        if task.intent is not Intent.CANCEL:
+            task = change_task(draft, task, intent=Intent.CANCEL, detail=detail)
+            set_timer(draft, task, "unkillable", after_seconds(draft, UNKILLABLE_SECONDS))
         _order_stop(draft, task)
         return
     if task.state is TaskState.QUEUED:
@@ -271,11 +281,38 @@ def _withdraw(draft: Draft, task: TaskInstance, reason: EndReason) -> None:
     )
 
 
+def _give_up(draft: Draft, task: TaskInstance) -> str:
+    """Wait no longer for the end of a cancelled child: it may run on, and whatever it reports comes too late."""
+    attempt = current_attempt(draft, task)
+    detail = f"{task.detail}, and worker {attempt.worker} did not end it within {UNKILLABLE_SECONDS:g} s"
+    move_attempt(
+        draft,
+        attempt,
+        AttemptChange.CANCEL,
+        reason=EndReason.UNKILLABLE,
+        detail=detail,
+        finished_at=draft.now,
+        decided_by=draft.envelope.ref,
+    )
+    end_task(draft, task, TaskChange.CANCEL, reason=EndReason.UNKILLABLE, detail=detail)
+    return detail
+
+
+WHY_IT_WAITS: Final = {
+    EndReason.UNROUTABLE: EndReason.UNROUTABLE,
+    EndReason.LOST: EndReason.LOST,
+    EndReason.POISONED: EndReason.LOST,
+    EndReason.REFUSED: EndReason.NO_WORKERS,
+}
+"""What patience ends with while a message that came back, for the reason at the left, waits to be published again."""
+
+
 def _lose_patience(draft: Draft, run: Run, task: TaskInstance) -> str:
     slots = draft.fact("slots", lambda: draft.snapshot.queues[task.queue].slots)
     reason = EndReason.NO_CAPACITY if slots else EndReason.NO_WORKERS
     if draft.snapshot.timers.rows[TimerKey(*task.key, "republish")] is not None:
-        reason = EndReason.UNROUTABLE
+        came_back = current_attempt(draft, task).reason
+        reason = WHY_IT_WAITS[came_back] if came_back is not None else reason
     spec = draft.graph(run).task(task.task_id)
     if spec.on_queued_timeout == "requeue":
         set_timer(draft, task, "queued_timeout", after_seconds(draft, spec.queued_timeout or 0))

@@ -118,25 +118,21 @@ class QueueDelta(msgspec.Struct):
     queued: int = 0
     waiting: int = 0
     slots: int = 0
+    workers: int = 0
+    mended: int = 0
 
     def add(self, other: "QueueDelta") -> None:
         """Add another delta to this one."""
-        self.queued += other.queued
-        self.waiting += other.waiting
-        self.slots += other.slots
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 def moved(row: QueueRow, delta: QueueDelta | None) -> QueueRow:
     """Return a queue's counters as they are after a batch."""
     if delta is None:
         return row
-    return QueueRow(
-        queue=row.queue,
-        queued=row.queued + delta.queued,
-        waiting=row.waiting + delta.waiting,
-        slots=row.slots + delta.slots,
-        window=row.window,
-    )
+    added = {name: getattr(row, name) + getattr(delta, name) for name in delta.__struct_fields__}
+    return msgspec.structs.replace(row, **added)
 
 
 class Changes:

@@ -47,11 +47,12 @@ def decide_heartbeat(draft: Draft, event: Heartbeat) -> Decision:
     if known is None:
         _register(draft, event)
         return draft.applied("the boot was not known: registered")
-    if known.state is WorkerState.ENDED:
-        return draft.ignored(_STALE)
     if event.seq <= known.seq:
         return draft.ignored("a later word of this boot was heard before")
-    revived = known.state is WorkerState.LOST
+    rival = _rival(draft, known)
+    if known.state is WorkerState.ENDED and rival is not None:
+        return _hear_ended(draft, known, rival, event)
+    revived = known.state is not WorkerState.ONLINE
     worker = _replace(
         known,
         state=WorkerState.ONLINE,
@@ -63,7 +64,8 @@ def decide_heartbeat(draft: Draft, event: Heartbeat) -> Decision:
     if revived:
         _count_slots(draft, worker, 1)
     _miss_what_is_not_held(draft, worker, event)
-    return draft.applied("heard again after its lease" if revived else "", recorded=revived or bool(draft.effects))
+    heard = f"heard again after it was {known.state}" if revived else ""
+    return draft.applied(heard, recorded=revived or bool(draft.effects))
 
 
 def decide_offline(draft: Draft, event: Offline) -> Decision:
@@ -71,7 +73,7 @@ def decide_offline(draft: Draft, event: Offline) -> Decision:
     worker = _worker(draft, BootKey(event.worker, event.boot))
     if worker is None or worker.state is WorkerState.ENDED:
         return draft.ignored(_STALE if worker is not None else "no such boot")
-    _end(draft, worker, WorkerState.ENDED, "its worker went offline")
+    _end(draft, _replace(worker, seq=max(worker.seq, event.seq)), WorkerState.ENDED, "its worker went offline")
     return draft.applied()
 
 
@@ -94,6 +96,23 @@ def decide_lease_timer(draft: Draft, event: LeaseTimer) -> Decision:
 
 def _worker(draft: Draft, key: BootKey) -> Worker | None:
     return draft.snapshot.workers.rows.get(key)
+
+
+def _rival(draft: Draft, known: Worker) -> Worker | None:
+    """Return the boot of the same name that is online in its place, if any: a worker's name is held by one boot."""
+    boots = (_worker(draft, key) for key in sorted(draft.snapshot.boots.get(known.worker, ())))
+    return next((boot for boot in boots if boot and boot.state is WorkerState.ONLINE and boot.key != known.key), None)
+
+
+def _hear_ended(draft: Draft, known: Worker, rival: Worker, event: Heartbeat) -> Decision:
+    """An ended boot speaks, and another is online: one of them is a late word. The first time that is recorded.
+
+    Either the ended one is heard no more, or, if the other's `online` was the late word, that one is LOST in the end,
+    and the next word of this one makes it online again.
+    """
+    draft.changes.workers[known.key] = _replace(known, seq=event.seq, last_heartbeat=draft.now)
+    first = known.last_heartbeat <= rival.online_at
+    return draft.applied(f"{_STALE}, and boot {rival.boot} of its name is online", recorded=first)
 
 
 def _lease_end(heard: datetime, worker: Worker | BootMessage) -> datetime:
@@ -137,7 +156,9 @@ def _end(draft: Draft, worker: Worker, state: WorkerState, detail: str) -> None:
 
 def _count_slots(draft: Draft, worker: Worker, sign: int) -> None:
     for queue in worker.queues:
-        draft.queue(queue).slots += sign * worker.slots
+        delta = draft.queue(queue)
+        delta.slots += sign * worker.slots
+        delta.workers += sign
 
 
 def _miss_what_is_not_held(draft: Draft, worker: Worker, event: Heartbeat) -> None:

@@ -30,7 +30,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """A task instance and what it depends on. `ahead` counts the ready tasks that its queue takes before it.
 
-    `task` is None while the run's task instances are being created and this one is not there yet.
+    `unsent` says that the newest message of its attempt is not with the broker yet. `task` is None while the run's task
+    instances are being created and this one is not there yet.
     """
 
     run: Run
@@ -42,6 +43,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueRow
     servers: list[Server]
     ahead: int = 0
+    unsent: bool = False
     holder: Worker | None = None
 
     @property
@@ -72,6 +74,7 @@ def collect_evidence(engine: Engine, run_id: str, task_id: str, map_index: int) 
             queue=_queue(connection, spec.queue),
             servers=_servers(connection, spec.queue),
             ahead=_ahead(connection, task) if task is not None and task.state is TaskState.SCHEDULED else 0,
+            unsent=bool(attempts) and _is_unsent(connection, attempts[-1]),
             holder=_holder(connection, attempts[-1]) if attempts else None,
         )
 
@@ -135,6 +138,11 @@ def _ahead(connection: Connection, task: TaskInstance) -> int:
     first = or_(c.priority > task.priority, and_(c.priority == task.priority, earlier))
     statement = select(func.count()).where(c.queue == task.queue, c.state == TaskState.SCHEDULED, first)
     return connection.execute(statement).scalar_one()
+
+
+def _is_unsent(connection: Connection, attempt: Attempt) -> bool:
+    message_id = f"{attempt.token}.{attempt.publications}"
+    return connection.execute(select(t.outbox.c.id).where(t.outbox.c.message_id == message_id)).first() is not None
 
 
 def _holder(connection: Connection, attempt: Attempt) -> Worker | None:

@@ -6,7 +6,7 @@ evidence.py.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,10 +16,10 @@ from headway.protocol.codec import decode_dag
 from headway.protocol.dag import Dag
 from headway.protocol.errors import UnknownDag, UnknownRun, UnknownTask
 from headway.protocol.names import DagId, QueueName, partition_label
-from headway.protocol.states import AttemptState, TaskState, WorkerState
+from headway.protocol.states import AttemptState, HoldReason, TaskState, WorkerState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 
-from ..core.admission import window_of
+from ..core.admission import hold_of, window_of
 from ..core.rows import QueueRow
 from . import tables as t
 from .engine import translated
@@ -130,7 +130,10 @@ class WorkerLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue as the database sees it: published and not granted, held back, and what its workers could take."""
+    """A queue as the database sees it: published and not granted, held back, and what its workers could take.
+
+    `mended` counts what was found missing there, ever. `fault` says why the broker could not make it, if it could not.
+    """
 
     queue: str
     queued: int
@@ -138,6 +141,8 @@ class QueueLine(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     free_slots: int
     window: int
+    mended: int
+    fault: str
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,7 +215,8 @@ def show_run(engine: Engine, run_id: str) -> RunDetail:
             raise UnknownRun(run_id=run_id)
         tasks = connection.execute(select(t.task_instances).where(c.run_id == run_id).order_by(c.position, c.map_index))
         attempts = attempts_of(connection, t.attempts.c.run_id == run_id)
-        details = [_task(row, attempts.get((row.task_id, row.map_index), [])) for row in tasks]
+        holds = _holds(connection)
+        details = [_task(row, attempts.get((row.task_id, row.map_index), []), holds) for row in tasks]
     return to(RunDetail, run, tasks=details)
 
 
@@ -290,10 +296,17 @@ def one_moment(engine: Engine) -> Connection:
     return connection  # each transaction of SQLite is one
 
 
-def _task(row: Any, attempts: list[AttemptDetail]) -> TaskDetail:  # noqa: ANN401 - SQLAlchemy's Row
+def _holds(connection: Connection) -> dict[str, HoldReason]:
+    """Return what holds the ready tasks of each queue back, now."""
+    now = datetime.now(UTC)
+    rows = [to(QueueRow, row) for row in connection.execute(select(t.queues))]
+    return {row.queue: hold_of(row, now) for row in rows}
+
+
+def _task(row: Any, attempts: list[AttemptDetail], holds: Mapping[str, HoldReason]) -> TaskDetail:  # noqa: ANN401 - SQLAlchemy's Row
     match row.state:
         case TaskState.SCHEDULED:
-            reason = row.hold
+            reason = holds.get(row.queue, row.hold)
         case TaskState.WAITING | TaskState.QUEUED | TaskState.RUNNING:
             reason = None  # what is stored says how an earlier attempt ended
         case _:
@@ -318,6 +331,8 @@ def _queue_line(row: QueueRow, free: int) -> QueueLine:
         slots=row.slots,
         free_slots=free,
         window=window_of(row),
+        mended=row.mended,
+        fault=row.fault,
     )
 
 

@@ -216,7 +216,7 @@ class Saver:
         return statement.on_conflict_do_update(index_elements=keys, set_=others)  # type: ignore[no-any-return]
 
     def _build_add_to_queues(self) -> Insert:
-        names = ["queue", "queued", "waiting", "slots"]
+        names = ["queue", *QueueDelta.__struct_fields__]
         given = rows_source(self._connection.dialect, picked(t.queues, *names))
         source = select(*(given.c[name] for name in names)).where(given.c.queue.is_not(None)).order_by(given.c.queue)
         statement = dialect_insert(self._connection, t.queues).from_select(names, source)

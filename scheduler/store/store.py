@@ -9,14 +9,15 @@ Everything here is synchronous and belongs to one thread.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, and_, func, insert, literal, select, update
+from sqlalchemy import Connection, Engine, Text, and_, cast, exists, func, insert, literal, select, update
 
+from headway.protocol.codec import address_of
 from headway.protocol.errors import Corrupt
 from headway.protocol.messages import LeaseTimer, Missing, TaskTimer
 from headway.protocol.names import QueueName
@@ -24,12 +25,15 @@ from headway.protocol.states import AttemptState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 
 from ..core.needs import Needs
-from ..core.rows import TaskInstance, Timer, TimerKey
+from ..core.rows import Attempt, TaskInstance, Timer, TimerKey
 from ..core.snapshot import Snapshot
 from . import tables as t
 from .engine import WRITES, translated
 from .load import Loader, pack_value, to_struct
 from .save import OutboxRow, Record, Saver, dialect_insert
+
+CENSUS_MAX: Final = 2_000
+"""Queued attempts that one look of the census reads: windows are smaller, and the next look finds the rest."""
 
 TIMERS_MAX: Final = 500
 """Due timers read at once: as many as one batch of events."""
@@ -165,11 +169,46 @@ class Store:
     def queued(self) -> list[Missing]:
         """Return, for every queued attempt, the event that says its message is missing; queues' windows bound them."""
         c = t.attempts.c
-        statement = select(t.attempts, c.publications.label("publication")).where(c.state == AttemptState.QUEUED)
+        statement = select(t.attempts).where(c.state == AttemptState.QUEUED).order_by(c.queued_at)
         with translated(self._reads), self._reads.connect() as connection:
-            names = [name for name in Missing.__struct_fields__ if name != "v"]
-            rows = connection.execute(statement.order_by(c.queued_at))
-            return [Missing(**{name: row._mapping[name] for name in names}) for row in rows]  # noqa: SLF001 - documented
+            return [_missing(to_struct(Attempt, row)) for row in connection.execute(statement)]
+
+    def long_queued(self, age: timedelta) -> dict[QueueName, list[Missing]]:
+        """Return by queue, oldest first, the events that would miss each message which the broker has had for so long.
+
+        Not those whose message stands in the outbox or waits to be published again: the broker need not have them.
+        """
+        c, o = t.attempts.c, t.timers.c
+        republish = exists().where(
+            o.run_id == c.run_id, o.task_id == c.task_id, o.map_index == c.map_index, o.timer == "republish"
+        )
+        unsent = exists().where(t.outbox.c.message_id == c.token + "." + cast(c.publications, Text))
+        with translated(self._reads), self._reads.connect() as connection:
+            old = and_(c.state == AttemptState.QUEUED, c.published_at < _now(connection) - age)
+            statement = select(t.attempts).where(old, ~republish, ~unsent).order_by(c.published_at).limit(CENSUS_MAX)
+            found: dict[QueueName, list[Missing]] = {}
+            for attempt in (to_struct(Attempt, row) for row in connection.execute(statement)):
+                found.setdefault(attempt.queue, []).append(_missing(attempt))
+            return found
+
+    def note_full(self, queues: Iterable[QueueName]) -> None:
+        """Note that the broker refuses messages of these queues because they are full, for whoever asks why."""
+        for queue in sorted(queues):
+            self._note(queue, full_at=self.now())
+
+    def note_fault(self, queue: QueueName, fault: str) -> None:
+        """Note why the broker could not make a queue."""
+        self._note(queue, fault=fault)
+
+    def forget_faults(self) -> None:
+        """Forget why queues could not be made: a scheduler that starts finds out anew."""
+        with translated(self._engine), self._engine.begin() as connection:
+            connection.execute(update(t.queues).where(t.queues.c.fault != "").values(fault=""))
+
+    def _note(self, queue: QueueName, **seen: object) -> None:
+        with translated(self._engine), self._engine.begin() as connection:
+            statement = dialect_insert(connection, t.queues).values(queue=queue, **seen)
+            connection.execute(statement.on_conflict_do_update(index_elements=["queue"], set_=seen))
 
     def now(self) -> datetime:
         """Return what the database's clock shows."""
@@ -192,6 +231,10 @@ class Store:
         with translated(self._engine), self._engine.begin() as connection:
             statement = dialect_insert(connection, t.dag_values).on_conflict_do_nothing()
             connection.execute(statement.values(digest=digest, value=pack_value(encoded)))
+
+
+def _missing(attempt: Attempt) -> Missing:
+    return Missing(**address_of(attempt), publication=attempt.publications)
 
 
 def _begin(connection: Connection, kept: _Kept | None, limits: Mapping[QueueName, QueueLimits]) -> _Kept:

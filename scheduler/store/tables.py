@@ -118,6 +118,7 @@ task_instances: Final = Table(
     text_column("queue"),
     Column("priority", Integer, nullable=False),
     count_column("try_number", "the current attempt; 0 before the first"),
+    count_column("granted_try", "the newest attempt that was granted; 0 before the first"),
     count_column("retries_used", "of the author's retries"),
     count_column("infra_used", "of infra_retries: granted attempts lost through no fault of the task"),
     count_column("up_success", "upstream tasks that ended in success"),
@@ -157,6 +158,9 @@ attempts: Final = Table(
     text_column("queue"),
     Column("publications", Integer, nullable=False, comment="how often its message was published"),
     Column("queued_at", UtcTime, nullable=False),
+    Column("published_at", UtcTime, nullable=False, comment="the last time"),
+    count_column("returns", "how often in a row its message came back for the same reason"),
+    Column("refused_by", JsonText, nullable=False, comment="boot and sequence number of each worker's last refusal"),
     Column("worker", Text, comment="who was granted it: set once, never changed"),
     Column("boot", Text),
     Column(
@@ -192,6 +196,13 @@ attempts: Final = Table(
         unique=True,
         postgresql_where=text("state IN ('queued', 'running')"),
         sqlite_where=text("state IN ('queued', 'running')"),
+    ),
+    Index(
+        "ix_attempts_queued",
+        "queue",
+        "published_at",
+        postgresql_where=text("state = 'queued'"),
+        sqlite_where=text("state = 'queued'"),
     ),
     Index(
         "ix_attempts_held",
@@ -233,6 +244,10 @@ queues: Final = Table(
     count_column("queued", "attempts published and not yet granted"),
     count_column("waiting", "task instances that are scheduled"),
     count_column("slots", "slots of the workers that are online"),
+    count_column("workers", "workers that are online"),
+    count_column("mended", "messages and holders that were found missing, ever"),
+    Column("full_at", UtcTime, comment="when the broker last refused a message because the queue was full"),
+    text_column("fault", "why the broker could not make the queue", default=""),
 )
 
 workers: Final = Table(

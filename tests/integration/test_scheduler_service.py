@@ -2,10 +2,13 @@
 
 import logging
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgspec
 import pytest
 
 from brokers import Listener
@@ -14,10 +17,15 @@ from headway.broker.port import Broker, Delivered, Delivery, Outgoing
 from headway.protocol.codec import encode
 from headway.protocol.errors import DatabaseUnavailable
 from headway.protocol.messages import Event, kind_of
-from headway.protocol.names import event_key
+from headway.protocol.names import QueueName, event_key
+from headway.protocol.states import HoldReason
 from headway.protocol.topology import EVENT_QUEUES, EVENTS, Queue, task_queue
+from headway.scheduler.core.admission import hold_of
 from headway.scheduler.intake import partition_of_event
 from headway.scheduler.service import Scheduler
+from headway.scheduler.store import reads
+from headway.scheduler.store import tables as t
+from headway.scheduler.store.evidence import collect_evidence
 from headway.scheduler.store.store import Batch, Store
 from stage import Stage, dag, task
 
@@ -117,6 +125,52 @@ def test_what_was_committed_without_an_answer_is_published(
     assert stage.verdicts("trigger") == [("applied", "")]
 
 
+def test_a_message_that_the_broker_has_lost_is_published_again_by_the_census(
+    stage: Stage, bystander: Bystander, serve: Callable[[Store], None], monkeypatch: pytest.MonkeyPatch
+):
+    """Somebody takes it and says nothing: two looks later it is missed, and the queue counts that."""
+    monkeypatch.setattr("headway.scheduler.census.AGE", timedelta(seconds=0.2))
+    monkeypatch.setattr("headway.scheduler.census.LOOK_SECONDS", 0.2)
+    bystander.broker.consume(task_queue("default"), prefetch=10)
+    stage.learn(dag(task("a")))
+    serve(Store(stage.engine))
+    bystander.say(stage.trigger())
+    first, second = bystander.take("default", 2)
+    assert (str(first.message_id)[:-2], second.message_id) == (str(second.message_id)[:-2], f"{first.message_id[:-1]}2")
+    (queue_row,) = stage.rows(t.queues)
+    assert queue_row["mended"] >= 1
+    assert ("applied", "published again") in stage.verdicts("missing")
+
+
+class NotingStore(Store):
+    """A store that tells of each note about a full queue."""
+
+    def __init__(self, *fields: Any) -> None:
+        super().__init__(*fields)
+        self.noted: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def note_full(self, queues: Iterable[QueueName]) -> None:
+        """Note it, and say so."""
+        names = list(queues)
+        super().note_full(names)
+        for name in names:
+            self.noted.put(name)
+
+
+def test_a_full_queue_is_noted(stage: Stage, bystander: Bystander, serve: Callable[[Store], None]):
+    """The broker refuses what is published to it: nothing is lost, and whoever asks why hears that."""
+    limited = task_queue("default")
+    bystander.broker.declare(msgspec.structs.replace(limited, arguments={**limited.arguments, "x-max-length": 1}))
+    stage.learn(dag(*(task(f"t{number}") for number in range(20))))
+    store = NotingStore(stage.engine)
+    serve(store)
+    bystander.say(stage.trigger())
+    assert store.noted.get(timeout=SECONDS_MAX) == "default"
+    told = [collect_evidence(stage.engine, "r", f"t{number}", -1) for number in range(20)]
+    assert {hold_of(one.queue, datetime.now(UTC)) for one in told} == {HoldReason.BROKER_FULL}
+    assert {one.unsent for one in told} == {True, False}
+
+
 class Sayings(logging.Handler):
     """What a scheduler says in its log."""
 
@@ -157,3 +211,6 @@ def test_a_queue_that_somebody_else_made_stops_no_other(
     sayings.wait_for(f"Queue {alien!r} exists on the broker with other arguments")
     bystander.say(stage.trigger("r2"))
     bystander.take("default", 1)
+    faults = {row.queue: row.fault for row in reads.list_queues(stage.engine)}
+    assert "exists on the broker with other arguments" in faults["alien"]
+    assert faults["default"] == ""

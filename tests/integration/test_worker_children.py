@@ -193,6 +193,19 @@ def test_hundreds_of_children_end_one_by_one(nursery):
             ended.add(report.token)
 
 
+def test_a_child_that_is_to_be_kept_outlives_the_lease(nursery):
+    """It is not told from others in anything else: its neighbour is killed, and a signal ends it."""
+    nursery.bash("sleep 1000", token="t1", is_kept=True)
+    nursery.bash("sleep 1000", token="t2")
+    assert {nursery.next().token, nursery.next().token} == {"t1", "t2"}
+    nursery.children.extend_lease(time.clock_gettime(time.CLOCK_BOOTTIME) + 0.05)
+    report = nursery.next()
+    assert (report.token, report.lease_ended) == ("t2", True)
+    nursery.children.signal("t1", signal.SIGTERM)
+    report = nursery.next()
+    assert (report.token, report.code, report.lease_ended) == ("t1", -signal.SIGTERM, False)
+
+
 def test_children_live_as_long_as_their_lease(nursery):
     """When it is not extended they are killed, and their end says so; the next lease is for the next ones."""
     nursery.bash("echo up; sleep 1000")

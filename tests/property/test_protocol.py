@@ -44,6 +44,7 @@ TASKS = st.builds(
     retry_delay_max=SECONDS,
     infra_retries=st.integers(0, 1000),
     on_lost=st.sampled_from(["retry", "fail"]),
+    on_partition=st.sampled_from(["kill", "keep"]),
     queued_timeout=st.none() | SECONDS,
     on_queued_timeout=st.sampled_from(["requeue", "fail"]),
     timeout=st.none() | SECONDS,

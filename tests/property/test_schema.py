@@ -29,6 +29,7 @@ KEYWORDS = {
     "retry_backoff": st.floats(1, 100) | st.integers(1, 100),
     "infra_retries": st.integers(0, 1000),
     "on_lost": st.sampled_from(["retry", "fail"]),
+    "on_partition": st.sampled_from(["kill", "keep"]),
     "queued_timeout": st.none() | SECONDS,
     "on_queued_timeout": st.sampled_from(["requeue", "fail"]),
     "timeout": st.none() | SECONDS,

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-import msgspec
-
 from headway.protocol.dag import Dag
 from headway.protocol.names import DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, TaskState
@@ -25,7 +23,7 @@ from headway.scheduler.core.rows import (
     VersionKey,
     Worker,
 )
-from headway.scheduler.core.snapshot import Loaded, Snapshot
+from headway.scheduler.core.snapshot import Loaded, Snapshot, moved
 
 TABLES: Final = ("dags", "runs", "tasks", "attempts", "timers", "workers", "outputs", "queues", "versions")
 
@@ -107,8 +105,7 @@ class Database:
             self.versions[VersionKey(row.dag_id, row.version)] = row.digest
         for queue, delta in changes.queues.items():
             row = self.queues.get(queue, QueueRow(queue=queue))
-            added = {field: getattr(row, field) + getattr(delta, field) for field in ("queued", "waiting", "slots")}
-            self.queues[queue] = msgspec.structs.replace(row, **added)
+            self.queues[queue] = moved(row, delta)
 
     def _save_rows(self, name: str, changed: dict[Any, Any], loaded: Loaded[Any, Any]) -> None:
         table = getattr(self, name)

@@ -86,7 +86,10 @@ def _final_states_are_never_left(world: World, before: Before) -> None:
     for task_key, task in before.tasks.items():
         assert task.state not in FINAL_TASK_STATES or world.db.tasks[task_key].state is task.state
     for attempt_key, attempt in before.attempts.items():
-        assert attempt.state in OPEN_ATTEMPT_STATES or world.db.attempts[attempt_key] == attempt
+        is_over = attempt.state not in (*OPEN_ATTEMPT_STATES, AttemptState.LOST)
+        assert not is_over or world.db.attempts[attempt_key] == attempt
+        now = world.db.attempts[attempt_key].state
+        assert attempt.state is not AttemptState.LOST or now not in OPEN_ATTEMPT_STATES
 
 
 def _a_holder_never_changes(world: World, before: Before) -> None:
@@ -145,6 +148,7 @@ def _counters_of_queues_are_true(world: World, _: Before) -> None:
         assert counted.queued == tasks.count(TaskState.QUEUED)
         assert counted.waiting == tasks.count(TaskState.SCHEDULED)
         assert counted.slots == sum(row.slots for row in online)
+        assert counted.workers == len(online)
 
 
 def _nothing_stands_still_without_a_reason(world: World, _: Before) -> None:

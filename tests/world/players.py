@@ -27,6 +27,7 @@ from headway.protocol.messages import (
 )
 from headway.protocol.names import BootId, Token, WorkerName
 from headway.protocol.states import FINAL_RUN_STATES, EndReason
+from headway.scheduler.core.returns import POISON_RETURNS
 from headway.scheduler.core.rows import BootKey
 from headway.scheduler.core.snapshot import Envelope, PublishTask
 
@@ -126,7 +127,11 @@ class Players:
             one = self.random.choice(self.queue)
             if self.random.random() < 0.8:
                 self.queue.remove(one)
-            kind = self.random.choice([Expired, DeliveryLimit, Unroutable])
+            kinds = [Expired, DeliveryLimit, Unroutable]
+            attempt = self.world.attempt(one.message.task_id, one.message.run_id, one.message.try_number)
+            if attempt.returns == POISON_RETURNS - 1:
+                kinds.remove(DeliveryLimit)  # which spends a budget
+            kind = self.random.choice(kinds)
             self.fly(kind(**address(one.message), queue=one.message.queue), one.message_id)
 
     def repeat(self) -> None:
@@ -183,7 +188,7 @@ class Players:
                 if state == "asked":
                     del self.holds[boot]
             elif state == "running":
-                self.report(boot, one, exit_code=None, signal="SIGTERM", reason=EndReason.CANCELLED)
+                self.report(boot, one, exit_code=None, signal="SIGTERM", reason=order.reason)
 
     def work(self) -> None:
         """A running attempt comes to its end."""

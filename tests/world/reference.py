@@ -45,7 +45,7 @@ def _last_outcome(task: Task, script: Callable[[TaskId, int], Outcome]) -> Outco
                 retries -= 1
             case "refused" if reruns:
                 reruns -= 1
-            case "lost" | "lease" if reruns and task.on_lost == "retry":
+            case "lost" | "lease" if reruns and task.on_lost == "retry" and task.on_partition == "kill":
                 reruns -= 1
             case _:
                 return outcome

@@ -80,8 +80,11 @@ def time_out(bench: Bench, attempt: Attempt, now: float) -> None:
 
 
 def end_lease(bench: Bench) -> None:
-    """No heartbeat was confirmed for too long: the scheduler will give our attempts to others."""
+    """No heartbeat was confirmed for too long: all but those to keep will be given to others."""
     for attempt in bench.running():
+        if attempt.task.on_partition == "keep":
+            bench.remark(f"{attempt.task.task_id} of run {attempt.task.run_id} is kept, though the lease is over")
+            continue
         terminate(bench, attempt, EndReason.LEASE, bench.reports.lease_detail(), bench.lease.kill_at)
 
 

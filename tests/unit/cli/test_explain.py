@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headway.cli.explain import Explanation, explain
+from headway.cli.explain import BECAUSE, Explanation, explain
 from headway.protocol.dag import Shell, Task
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from headway.protocol.states import AttemptState, EndReason, HoldReason, Intent, RunState, TaskState, WorkerState
@@ -46,6 +46,7 @@ ATTEMPT = Attempt(
     queue=QueueName("io"),
     publications=1,
     queued_at=EARLIER,
+    published_at=EARLIER,
 )
 RAN = {"worker": "w1", "boot": "b1", "started_at": EARLIER}
 ENDED = {**RAN, "finished_at": NOW, "host": "h1", "ran_seconds": 1.5, "decided_by": "p03/7", "tail": "one\ntwo\n"}
@@ -65,6 +66,7 @@ HOLDER = Worker(
     last_heartbeat=NOW - timedelta(seconds=3),
     lease_due=NOW + timedelta(seconds=307),
 )
+QUEUE = QueueRow(queue=QueueName("io"), queued=100, waiting=7, slots=2, workers=1)
 SERVER = Server(worker="w1", slots=2, running=2)
 
 
@@ -81,7 +83,7 @@ def why(state: TaskState, *attempts: dict[str, Any], task: dict[str, Any] | None
         attempts=[msgspec.structs.replace(ATTEMPT, **fields) for fields in numbered],
         timers=facts.pop("timers", {}),
         upstream=facts.pop("upstream", {}),
-        queue=QueueRow(queue=QueueName("io"), queued=100, waiting=7, slots=2),
+        queue=facts.pop("queue", msgspec.structs.replace(QUEUE, workers=len(facts.get("servers", [])))),
         servers=facts.pop("servers", []),
         **facts,
     )
@@ -131,7 +133,7 @@ def test_a_held_task_that_is_tried_again_says_what_happened():
     """The attempt before was lost."""
     lost = {**RAN, "state": AttemptState.LOST, "reason": EndReason.LOST, "detail": "worker w1 was started anew"}
     told = why(TaskState.SCHEDULED, lost, task={"hold": HoldReason.WINDOW})
-    assert "Attempt 1 was lost (lost): worker w1 was started anew, and it will be tried again." in text(told)
+    assert "Attempt 1 was lost because its worker was thought dead: worker w1 was started anew, and it" in text(told)
 
 
 def test_a_queued_task_without_workers_says_how_to_start_one():
@@ -168,9 +170,37 @@ def test_many_workers_are_counted():
 
 def test_a_queued_task_whose_queue_was_missing_says_so():
     """It is declared and published again."""
-    told = why(TaskState.QUEUED, {}, timers={"republish": NOW}, servers=[SERVER])
+    came_back = {"reason": EndReason.UNROUTABLE, "detail": "the broker has no queue io", "returns": 3}
+    queue = msgspec.structs.replace(QUEUE, fault="Queue 'io' exists with other arguments.")
+    told = why(TaskState.QUEUED, came_back, timers={"republish": NOW}, servers=[SERVER], queue=queue)
     assert told.reason == "unroutable"
-    assert "The broker had no such queue" in text(told)
+    assert told.sentences[2:] == (
+        "The broker could not make the queue: Queue 'io' exists with other arguments.",
+        "Its message found no queue 3 times in a row: the broker has no queue io.",
+        "It is published again at 2026-03-01 12:00:00Z.",
+    )
+
+
+@pytest.mark.parametrize("reason", [EndReason.UNROUTABLE, EndReason.LOST, EndReason.POISONED, EndReason.REFUSED])
+def test_a_message_that_came_back_says_why(reason: EndReason):
+    """Free workers have nothing to do with it."""
+    told = why(TaskState.QUEUED, {"reason": reason, "detail": "so"}, timers={"republish": NOW}, servers=[SERVER])
+    assert told.reason == reason
+    assert told.sentences[-2].endswith(": so.")
+
+
+def test_a_message_that_was_mended_waits_for_a_worker_only():
+    """It stands in its queue again."""
+    assert why(TaskState.QUEUED, {"reason": EndReason.LOST}, servers=[SERVER]).reason == "no_capacity"
+
+
+@pytest.mark.parametrize(("seconds", "reason"), [(5, "broker_full"), (500, "unpublished")])
+def test_a_message_that_is_not_with_the_broker_says_so(seconds: int, reason: str):
+    """The broker refuses it, or is away."""
+    queue = msgspec.structs.replace(QUEUE, full_at=NOW - timedelta(seconds=seconds))
+    told = why(TaskState.QUEUED, {}, unsent=True, queue=queue, servers=[SERVER])
+    assert told.reason == reason
+    assert ("its queue is full" in told.sentences[-1]) == (reason == "broker_full")
 
 
 @pytest.mark.parametrize(("rule", "act"), [("fail", "then it fails."), ("requeue", "it goes on waiting.")])
@@ -197,6 +227,15 @@ def test_a_running_task_that_is_cancelled_says_by_whom():
     told = why(TaskState.RUNNING, {**RAN, "state": AttemptState.RUNNING}, holder=HOLDER, task=task)
     assert told.reason == "cancel"
     assert "It was cancelled by alice: its worker is told to stop it" in text(told)
+    told = why(
+        TaskState.RUNNING,
+        {**RAN, "state": AttemptState.RUNNING},
+        task=task,
+        timers={"unkillable": NOW},
+        spec={"on_partition": "keep"},
+    )
+    assert "If it has not by 2026-03-01 12:00:00Z, nobody waits for it any more." in told.sentences
+    assert told.sentences[-1].startswith("Should its worker be cut off for its lease, it runs on")
 
 
 def test_a_second_attempt_says_what_became_of_the_first():
@@ -259,7 +298,7 @@ def test_a_withdrawn_attempt_was_on_no_worker():
         "decided_by": "p03/9",
     }
     told = why(TaskState.CANCELLED, withdrawn, task={"reason": EndReason.CANCELLED, "detail": "cancelled by alice"})
-    assert told.sentences[:2] == ("Attempt 1 was withdrawn (cancelled).", "Cancelled by alice.")
+    assert told.sentences[:2] == ("Attempt 1 was withdrawn because an operator cancelled it.", "Cancelled by alice.")
 
 
 def test_a_task_that_was_cancelled_before_its_retry_says_both():
@@ -291,3 +330,41 @@ def test_a_fallen_task_names_the_upstreams_that_fell():
 def test_every_state_is_explained(state: TaskState):
     """Nothing stands without a sentence (P4)."""
     assert why(state, {}, task={"hold": HoldReason.WINDOW}).sentences
+
+
+HOLDERS = {
+    HoldReason.WINDOW: QUEUE,
+    HoldReason.NO_WORKERS: msgspec.structs.replace(QUEUE, workers=0),
+    HoldReason.BROKER_FULL: msgspec.structs.replace(QUEUE, full_at=NOW),
+}
+
+
+@pytest.mark.parametrize("hold", HoldReason)
+def test_every_hold_is_explained(hold: HoldReason):
+    """By a sentence of its own: a new hold needs one."""
+    told = why(TaskState.SCHEDULED, task={"hold": HoldReason.WINDOW}, queue=HOLDERS[hold])
+    assert told.reason == hold
+    first = {
+        why(TaskState.SCHEDULED, task={"hold": HoldReason.WINDOW}, queue=queue).sentences[0]
+        for queue in HOLDERS.values()
+    }
+    assert len(first) == len(HoldReason)
+
+
+ENDED_BY = [
+    *((TaskState.FAILED, AttemptState.FAILED, reason) for reason in EndReason),
+    *((TaskState.UP_FOR_RETRY, AttemptState.FAILED, reason) for reason in EndReason),
+    *((TaskState.SCHEDULED, AttemptState.LOST, reason) for reason in EndReason),
+    *((TaskState.CANCELLED, AttemptState.CANCELLED, reason) for reason in EndReason),
+    *((TaskState.FAILED, AttemptState.WITHDRAWN, reason) for reason in EndReason),
+]
+
+
+@pytest.mark.parametrize(("state", "ended", "reason"), ENDED_BY)
+def test_every_reason_is_explained(state: TaskState, ended: AttemptState, reason: EndReason):
+    """By words of its own, whatever state it led to: a new reason needs some."""
+    details = {**ENDED, "state": ended, "reason": reason, "exit_code": None, "signal": None}
+    told = why(state, details, task={"reason": reason, "since": NOW, "hold": HoldReason.WINDOW})
+    assert BECAUSE[reason] in text(told)
+    assert state is TaskState.SCHEDULED or told.reason == reason
+    assert len(set(BECAUSE.values())) == len(EndReason)

@@ -15,8 +15,8 @@ def test_the_page_is_drawn_from_the_tables():
 
 
 def test_changes_between_the_same_states_share_an_arrow():
-    """What leads from queued back to scheduled stands on one line."""
-    assert "    queued --> scheduled: rerun\n" in draw_states()
+    """What leads from scheduled to failed stands on one line."""
+    assert "    scheduled --> failed: fail\n" in draw_states()
 
 
 def test_the_command_in_its_header_draws_it():

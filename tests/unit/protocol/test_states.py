@@ -6,9 +6,9 @@ import pytest
 
 from headway.protocol.states import (
     ATTEMPT_TRANSITIONS,
+    FINAL_ATTEMPT_STATES,
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
-    OPEN_ATTEMPT_STATES,
     RUN_TRANSITIONS,
     TASK_TRANSITIONS,
     AttemptChange,
@@ -28,10 +28,14 @@ ROWS = {
         waiting inherit_failure upstream_failed
         waiting cancel cancelled
         scheduled admit queued
+        scheduled succeed success
+        scheduled retry up_for_retry
         scheduled fail failed
         scheduled cancel cancelled
         queued grant running
         queued rerun scheduled
+        queued succeed success
+        queued retry up_for_retry
         queued fail failed
         queued cancel cancelled
         running succeed success
@@ -50,6 +54,8 @@ ROWS = {
         running fail failed
         running lose lost
         running cancel cancelled
+        lost succeed success
+        lost fail failed
     """,
     next_run_state: """
         queued start running
@@ -84,7 +90,7 @@ def test_a_change_leads_where_its_row_says_and_nowhere_without_one(follow, state
     ("table", "states", "final"),
     [
         (TASK_TRANSITIONS, TaskState, FINAL_TASK_STATES),
-        (ATTEMPT_TRANSITIONS, AttemptState, set(AttemptState) - OPEN_ATTEMPT_STATES),
+        (ATTEMPT_TRANSITIONS, AttemptState, FINAL_ATTEMPT_STATES),
         (RUN_TRANSITIONS, RunState, FINAL_RUN_STATES),
     ],
 )

@@ -77,14 +77,24 @@ def test_inputs_travel_in_the_message():
     assert message_of(world, "b").inputs == {"a": msgspec.Raw(b'{"rows": [7]}')}
 
 
+def test_the_fence_rises_with_each_attempt_and_not_with_a_publication():
+    """A system that checks it lets an older child do nothing."""
+    world = running("a")
+    world.tell(world.expired("a"))
+    world.start("a")
+    world.tell(world.worker_lost("a"))
+    assert [one.message.fence for one in world.published] == [1, 1, 2]
+
+
 @pytest.mark.parametrize("again", ["expired", "delivery_limit", "missing", "queued_deadline", "republish"])
 def test_inputs_travel_with_every_publication(again: str):
     """A message that is published again is the same message."""
     world = after("[1]", inputs=("a",))
     world.restart()
-    if again == "republish":
-        world.tell(world.unroutable("b"))
-    if again in ("expired", "delivery_limit", "missing"):
+    if again in ("republish", "delivery_limit"):
+        world.tell(world.unroutable("b") if again == "republish" else world.delivery_limit("b"))
+        again = "republish"
+    if again in ("expired", "missing"):
         assert world.tell(getattr(world, again)("b")).applied
     else:
         assert world.ring("b", again).applied

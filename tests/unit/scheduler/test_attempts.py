@@ -1,11 +1,11 @@
-"""What workers and the broker say about one attempt: the gate, its end, and everything that must change nothing."""
+"""What workers say about one attempt: the gate, its end, its loss, and everything that must change nothing."""
 
 from datetime import timedelta
 
 import msgspec
 import pytest
 
-from headway.protocol.messages import Drop, Grant
+from headway.protocol.messages import Drop, Grant, Stop
 from headway.protocol.names import BootId, WorkerName
 from headway.protocol.states import EndReason
 from headway.scheduler.core.rows import BootKey
@@ -283,6 +283,15 @@ def test_what_may_have_run_is_not_run_again_where_the_author_forbids_it():
     assert world.states() == {"a": "failed"}
 
 
+def test_a_child_that_is_kept_in_a_partition_is_neither_stopped_nor_run_again():
+    """It may be alive where nobody hears it: its loss is the end, whatever on_lost and the budget say."""
+    world = running("a", a={"on_partition": "keep", "infra_retries": 5})
+    assert world.published[0].message.on_partition == "keep"
+    world.start("a")
+    world.tell(world.worker_lost("a"))
+    assert (world.states(), isinstance(last_order(world), Grant)) == ({"a": "failed"}, True)
+
+
 def test_a_lost_child_that_was_to_be_cancelled_is_cancelled():
     """Nobody wants it again."""
     world = running("a")
@@ -308,99 +317,109 @@ def test_only_the_holders_loss_counts(kind: str):
     assert world.tell(lost).reason == "the attempt is lost"
 
 
-def test_a_result_that_comes_after_the_loss_is_too_late():
-    """The attempt is lost, and its successor is queued."""
+def test_a_boot_that_is_thought_dead_is_told_to_end_the_child():
+    """It may hear us, and another may be granted soon; one that lives and does not hold it has nothing to end."""
+    world = running("a", a={"infra_retries": 2})
+    world.start("a")
+    world.tell(world.worker_lost("a"))
+    assert isinstance(last_order(world), Stop)
+    assert (world.orders[-1].worker, last_order(world).boot, last_order(world).reason) == (*BOOT, "lost")
+    world.start("a")
+    world.tell(world.not_held("a"))
+    assert isinstance(last_order(world), Grant)
+    assert world.db.queues["default"].mended == 1
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_a_result_that_comes_after_the_loss_counts(narrow: bool, monkeypatch: pytest.MonkeyPatch):  # noqa: FBT001
+    """As long as no other was granted: what was to take its place is withdrawn, and the loss spends nothing."""
+    world = running("a >> b", a={"queued_timeout": 60.0})
+    world.start("a")
+    finished = world.finished("a", output=msgspec.Raw(b"1"))
+    if narrow:
+        monkeypatch.setattr("headway.scheduler.core.admission.WINDOW_MIN", 0)
+        monkeypatch.setattr("headway.scheduler.core.admission.WINDOW_PER_SLOT", 0)
+    world.tell(world.worker_lost("a"))
+    assert world.states()["a"] == ("scheduled" if narrow else "queued")
+    assert world.tell(finished).applied
+    assert (world.states()["a"], world.task("a").infra_used, world.task("a").hold) == ("success", 0, None)
+    assert [row.value for row in world.db.outputs.values()] == ["1"]
+    first = world.attempt("a", try_number=1)
+    assert (first.state, first.exit_code, first.decided_by) == ("success", 0, world.records[-1 - (not narrow)][0].ref)
+    assert world.timer("a", "queued_timeout") is None
+    if not narrow:
+        second = world.attempt("a")
+        assert (second.state, second.reason) == ("withdrawn", "superseded")
+        assert "attempt 1" in second.detail
+    assert world.tell(finished).reason == "the attempt is success"
+
+
+def test_a_withdrawn_successor_is_not_started():
+    """Whoever has its message hears that."""
     world = running("a")
     world.start("a")
     finished = world.finished("a")
     world.tell(world.worker_lost("a"))
-    assert world.tell(finished).reason == "the attempt is lost"
-    assert world.states() == {"a": "queued"}
+    asked = world.started("a")
+    world.tell(finished)
+    assert world.tell(asked).reason == "the attempt is withdrawn"
+    assert isinstance(last_order(world), Drop)
 
 
-# --- refused ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["refused", "rejected"])
-def test_a_refused_attempt_is_given_to_another(kind: str):
-    """It spends the infra budget even where nothing may run twice: it never started."""
-    world = running("a", a={"on_lost": "fail"})
-    say = getattr(world, kind)
-    assert world.tell(say("a")).applied
-    refused = world.attempt("a", try_number=1)
-    assert (refused.state, refused.reason, refused.worker) == ("refused", "refused", None)
-    assert refused.detail == {"refused": "it cannot", "rejected": "a worker of queue default could not read it"}[kind]
-    assert (world.task("a").state, world.task("a").try_number) == ("queued", 2)
-    world.tell(say("a"))
-    assert (world.task("a").state, world.task("a").reason) == ("failed", "refused")
-    assert world.db.timers == {}
-
-
-def test_what_runs_already_cannot_be_refused():
-    """A double of the message at another worker says nothing about the one that runs."""
-    world = running("a")
+def test_a_failure_that_comes_after_the_loss_spends_a_retry():
+    """The author's budget, for it is what the task did; the other one gets back what the loss had spent."""
+    world = running("a", a={"retries": 1})
     world.start("a")
-    assert world.tell(world.refused("a", OTHER)).reason == "the attempt is running"
-    assert world.tell(world.rejected("a", token="guessed")).reason == "its token is not the attempt's"
-
-
-# --- returned by the broker -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["expired", "delivery_limit", "missing"])
-def test_what_nobody_took_is_published_again(kind: str):
-    """The same attempt with the same token, and no budget spent."""
-    world = running("a")
-    world.later(600)
-    assert world.tell(getattr(world, kind)("a")).applied
-    first, second = world.published
-    assert (first.message, first.publication, second.publication) == (second.message, 1, 2)
-    assert [one.message_id for one in world.published] == [f"{first.message.token}.{n}" for n in (1, 2)]
+    failed = world.finished("a", 3)
+    world.tell(world.worker_lost("a"))
+    world.tell(failed)
     task = world.task("a")
-    assert (task.state, task.try_number, task.infra_used) == ("queued", 1, 0)
-    assert world.timer("a", "queued_deadline").due == world.now + timedelta(seconds=660)
+    assert (task.state, task.retries_used, task.infra_used, task.reason) == ("up_for_retry", 1, 0, "exit_code")
+    world.ring("a", "retry")
+    assert world.task("a").try_number == 3
 
 
-@pytest.mark.parametrize("kind", ["expired", "delivery_limit", "unroutable"])
-def test_what_comes_back_twice_is_published_once(kind: str):
-    """Each double would come back in its turn, for ever."""
+@pytest.mark.parametrize("reason", [EndReason.LEASE, EndReason.SHUTDOWN, EndReason.LOST])
+def test_an_end_of_a_lost_child_that_says_no_more_changes_nothing(reason: EndReason):
+    """It is run again already."""
     world = running("a")
-    event, first = getattr(world, kind)("a"), world.published[0].message_id
-    assert world.tell(event, message_id=first).applied
-    again = world.tell(event, message_id=first)
-    if kind == "unroutable":
-        assert again.reason == "it is about to be published again"
-        world.ring("a", "republish")
-        again = world.tell(event, message_id=first)
-    assert again.reason == "it was published again since"
-    assert [one.publication for one in world.published] == [1, 2]
-    assert world.tell(event, message_id=world.published[1].message_id).applied
-
-
-def test_a_message_that_is_missing_is_published_once():
-    """Whoever misses an older one knows less than is recorded."""
-    world = running("a")
-    event = world.missing("a")
-    assert world.tell(event).applied
-    assert world.tell(event).reason == "it was published again since"
-    assert [one.publication for one in world.published] == [1, 2]
-
-
-@pytest.mark.parametrize("kind", ["expired", "delivery_limit", "unroutable", "missing"])
-def test_what_was_granted_cannot_come_back(kind: str):
-    """A late return of a message changes nothing."""
-    world = running("a")
-    returned = getattr(world, kind)("a")
     world.start("a")
-    assert world.tell(returned).reason == "the attempt is running"
-    assert len(world.published) == 1
+    ended = world.finished("a", None, signal="SIGKILL", reason=reason)
+    world.tell(world.worker_lost("a"))
+    assert world.tell(ended).reason == "the attempt is lost, and this says no more"
+    assert (world.states(), world.attempt("a").state) == ({"a": "queued"}, "queued")
 
 
-def test_a_queue_that_is_not_there_is_made():
-    """And the message follows in a moment."""
-    world = running("a", a={"queue": "gpu"})
-    assert world.tell(world.unroutable("a")).applied
-    assert (world.declared, len(world.published)) == (["gpu"], 1)
-    assert world.timer("a", "republish").due == world.now + timedelta(seconds=1)
-    assert world.ring("a", "republish").reason == "published again"
-    assert [one.publication for one in world.published] == [1, 2]
+def test_a_result_that_comes_after_another_grant_is_too_late():
+    """Two children have run: the one that was granted last counts."""
+    world = running("a")
+    world.start("a")
+    finished = world.finished("a")
+    world.tell(world.worker_lost("a"))
+    world.start("a")
+    assert world.tell(finished).reason == "the attempt is lost, and attempt 2 was granted since"
+    assert world.tell(world.finished("a", try_number=1, **OTHER._asdict())).reason.startswith("the attempt was granted")
+    world.tell(world.finished("a", 1))
+    assert world.tell(finished).reason == "the attempt is lost, and the task ended as failed before"
+
+
+def test_a_result_counts_though_its_successor_was_refused():
+    """Nobody else was granted."""
+    world = running("a", a={"infra_retries": 3})
+    world.start("a")
+    finished = world.finished("a")
+    world.tell(world.worker_lost("a"))
+    world.tell(world.refused("a"))
+    assert world.task("a").try_number == 3
+    assert world.tell(finished).applied
+    assert (world.states(), world.task("a").infra_used) == ({"a": "success"}, 1)
+
+
+def test_a_result_that_comes_after_the_end_is_too_late():
+    """A final state is final: with no budget left, the loss was the end."""
+    world = running("a", a={"on_lost": "fail"})
+    world.start("a")
+    finished = world.finished("a")
+    world.tell(world.worker_lost("a"))
+    assert world.tell(finished).reason == "the attempt is lost, and the task ended as failed before"
+    assert world.states() == {"a": "failed"}

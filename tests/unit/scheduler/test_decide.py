@@ -16,6 +16,7 @@ from headway.protocol.states import (
     AttemptState,
     EndReason,
     RunState,
+    TaskChange,
     TaskState,
 )
 from headway.scheduler.core.decide import RULES
@@ -90,6 +91,29 @@ def lost() -> World:
     return world
 
 
+def reported_late(exit_code: int = 0, *, held: bool = False, retries: int = 0) -> World:
+    """Its worker is thought dead, and reports all the same; the next attempt stands in its queue, or waits for room."""
+    world = running("a", a={"retries": retries})
+    world.start("a")
+    finished = world.finished("a", exit_code)
+    with pytest.MonkeyPatch.context() as patch:
+        if held:
+            patch.setattr("headway.scheduler.core.admission.WINDOW_MIN", 0)
+            patch.setattr("headway.scheduler.core.admission.WINDOW_PER_SLOT", 0)
+        world.tell(world.worker_lost("a"))
+        world.tell(finished)
+    return world
+
+
+def unkillable() -> World:
+    """It is told to stop, and nothing is heard of it for too long."""
+    world = running("a >> b")
+    world.start("a")
+    world.tell(world.cancel("a"))
+    world.ring("a", "unkillable")
+    return world
+
+
 def stopped() -> World:
     """It runs, and is told to stop."""
     world = running("a")
@@ -118,10 +142,14 @@ STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "waiting", "inherit_failure", "upstream_failed"): with_an_upstream_that_failed,
     ("task", "waiting", "cancel", "cancelled"): cancelled_before_its_turn,
     ("task", "scheduled", "admit", "queued"): played,
+    ("task", "scheduled", "succeed", "success"): lambda: reported_late(held=True),
+    ("task", "scheduled", "retry", "up_for_retry"): lambda: reported_late(1, held=True, retries=1),
     ("task", "scheduled", "fail", "failed"): lambda: held(queued_timeout=1.0, on_queued_timeout="fail"),
     ("task", "scheduled", "cancel", "cancelled"): held,
     ("task", "queued", "grant", "running"): played,
     ("task", "queued", "rerun", "scheduled"): refused,
+    ("task", "queued", "succeed", "success"): reported_late,
+    ("task", "queued", "retry", "up_for_retry"): lambda: reported_late(1, retries=1),
     ("task", "queued", "fail", "failed"): impatient,
     ("task", "queued", "cancel", "cancelled"): cancelled_in_its_queue,
     ("task", "running", "succeed", "success"): played,
@@ -138,6 +166,8 @@ STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("attempt", "running", "fail", "failed"): lambda: played(1),
     ("attempt", "running", "lose", "lost"): lost,
     ("attempt", "running", "cancel", "cancelled"): stopped,
+    ("attempt", "lost", "succeed", "success"): reported_late,
+    ("attempt", "lost", "fail", "failed"): lambda: reported_late(1),
     ("run", "queued", "start", "running"): played,
     ("run", "running", "succeed", "success"): played,
     ("run", "running", "fail", "failed"): lambda: played(1),
@@ -213,6 +243,8 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "cancelled": cancelled_before_its_turn,
     "stopped": stopped,
     "lost": lost,
+    "reported late": reported_late,
+    "unkillable": unkillable,
     "refused": refused,
     "withdrawn": cancelled_in_its_queue,
     "impatient": impatient,
@@ -233,7 +265,7 @@ def events_about(world: World) -> list[Event]:
     base |= {"host": "h", "pid": 1, "queues": ["default"], "slots": 1, "lease_seconds": 9.0, "heartbeat_seconds": 1.0}
     base |= {"headway_version": "0", "logical_date": world.now, "exit_code": 0, "seq": 10**6, **BOOT._asdict()}
     base |= {"publication": 1}
-    timers = ["retry", "queued_deadline", "queued_timeout", "republish", "stop"]
+    timers = ["retry", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
     varied: list[dict[str, Any]] = [
         {"task_id": name, "try": number, "token": _token(world, name, number)} for name in "abz" for number in (1, 2)
     ]
@@ -301,7 +333,8 @@ def test_every_kind_has_a_rule():
 
 def test_a_change_without_a_row_ignores_the_event(monkeypatch: pytest.MonkeyPatch):
     """Were a rule to want one, nothing would change, and the reason would say so."""
-    monkeypatch.delitem(TASK_TRANSITIONS, (TaskState.QUEUED, "grant"))
+    without = {row: after for row, after in TASK_TRANSITIONS.items() if row != (TaskState.QUEUED, TaskChange.GRANT)}
+    monkeypatch.setattr("headway.protocol.states.TASK_TRANSITIONS", without)
     world = running("a")
     decision = world.tell(world.started("a"))
     assert (decision.applied, decision.reason) == (False, "a task that is queued cannot grant")

@@ -8,6 +8,7 @@ import pytest
 from headway.protocol.dag import Argv, OutputRef
 from headway.protocol.messages import Event
 from headway.protocol.names import BootId, RunId, TaskId
+from headway.scheduler.core.changes import TIMER_STATES
 from headway.scheduler.core.needs import Needs, needs_of
 from headway.scheduler.core.rows import BootKey
 from headway.scheduler.core.snapshot import Snapshot
@@ -51,13 +52,15 @@ def test_a_grant_needs_the_worker_and_nobody_downstream():
     assert [round_.keys() for round_ in asked[1:]] == [{"versions"}]
 
 
-@pytest.mark.parametrize("kind", ["expired", "delivery_limit", "missing", "queued_deadline"])
+@pytest.mark.parametrize("kind", ["expired", "missing", "queued_deadline", "republish"])
 def test_what_is_published_again_needs_its_inputs(kind: str):
     """The outputs of those that it takes in."""
     world = running("a >> b >> c", b=TAKES)
     world.start("a")
     world.tell(world.finished("a", output=msgspec.Raw(b"1")))
-    event = world.due(world.timer("b", kind)) if kind == "queued_deadline" else getattr(world, kind)("b")
+    if kind == "republish":
+        world.tell(world.delivery_limit("b"))
+    event = world.due(world.timer("b", kind)) if kind in TIMER_STATES else getattr(world, kind)("b")
     assert {"a"} in [asked.get("outputs") for asked in rounds(world, event)]
 
 
@@ -77,6 +80,27 @@ def test_a_timer_needs_its_task_the_attempt_and_the_queue():
     assert asked[0] == {"runs": {RUN}, "tasks": {"a"}, "timers": {"a"}}
     assert asked[1].keys() == {"versions", "attempts", "queues"}
     assert asked[2] == {"tasks": {"b"}}
+
+
+def test_a_refusal_needs_to_know_how_many_serve_the_queue():
+    """And whether the message is about to be published again; its end may end the task."""
+    world = running("a >> b")
+    for event in (world.refused("a"), world.rejected("a")):
+        first, second, third = rounds(world, event)
+        assert first == {"runs": {RUN}, "tasks": {"a"}, "attempts": {"a"}, "timers": {"a"}}
+        assert second.keys() == {"versions", "queues"}
+        assert third == {"tasks": {"b"}}
+
+
+def test_a_late_end_needs_the_attempt_that_it_supersedes():
+    """The newer one is withdrawn."""
+    world = running("a")
+    world.start("a")
+    finished = world.finished("a")
+    world.tell(world.worker_lost("a"))
+    snapshot = Snapshot()
+    rounds(world, finished, snapshot=snapshot)
+    assert {key.try_number for key in snapshot.attempts.rows} == {1, 2}
 
 
 @pytest.mark.parametrize("kind", ["unroutable", "retry", "queued_deadline", "republish", "stop"])
@@ -187,5 +211,5 @@ def test_what_is_known_is_not_asked_for_again():
     snapshot = Snapshot()
     event = world.expired("a")
     assert rounds(world, event, snapshot=snapshot)
-    assert rounds(world, event, world.refused("a"), snapshot=snapshot) == [{"tasks": {"b"}}]
+    assert rounds(world, event, world.refused("a"), snapshot=snapshot) == [{"tasks": {"b"}, "queues": {"default"}}]
     assert rounds(world, event, snapshot=snapshot) == []

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from headway.protocol.messages import TaskTimer
+from headway.protocol.names import BootId, WorkerName
 from headway.protocol.states import EndReason
-from headway.scheduler.core.rows import Timer
+from headway.scheduler.core.rows import BootKey, Timer
 from world import RUN, START, World, dag, running
 
 
@@ -83,6 +84,32 @@ def test_patience_that_is_over_names_a_queue_that_cannot_be_made():
     world.tell(world.unroutable("a"))
     world.ring("a", "queued_timeout")
     assert world.task("a").reason is EndReason.UNROUTABLE
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("missing", "lost"), ("delivery_limit", "lost"), ("unroutable", "unroutable"), ("refused", "no_workers")],
+)
+def test_patience_that_is_over_says_why_the_message_is_not_in_its_queue(kind: str, reason: str):
+    """While it waits to be published again, workers may be as free as they like."""
+    world = running("a", a={"queued_timeout": 60.0, "on_queued_timeout": "fail"})
+    for number in (1, 2):
+        world.tell(world.online(BootKey(WorkerName(f"w{number}"), BootId(f"w{number}-1"))))
+    if kind == "missing":
+        world.tell(world.missing("a"))  # the first time it is published at once
+    assert world.tell(getattr(world, kind)("a")).applied
+    assert world.timer("a", "republish") is not None
+    world.ring("a", "queued_timeout")
+    assert (world.task("a").reason, world.attempt("a").reason) == (reason, reason)
+
+
+def test_patience_that_is_over_says_nothing_of_what_was_mended():
+    """A message that stands in its queue again waits for a worker, and for nothing else."""
+    world = running("a", a={"queued_timeout": 60.0, "on_queued_timeout": "fail"})
+    world.tell(world.unroutable("a"))
+    world.ring("a", "republish")
+    world.ring("a", "queued_timeout")
+    assert world.task("a").reason is EndReason.NO_CAPACITY
 
 
 def test_patience_may_go_on():

@@ -90,7 +90,7 @@ def test_a_heartbeat_of_an_unknown_boot_registers_it():
     world = running("a")
     assert world.tell(world.heartbeat(NEXT)).reason == "the boot was not known: registered"
     assert {key: row.state for key, row in world.db.workers.items()} == {BOOT: "ended", NEXT: "online"}
-    assert world.tell(world.heartbeat(BOOT)).reason == "the boot has ended"
+    assert world.tell(world.heartbeat(BOOT)).reason == "the boot has ended, and boot w-2 of its name is online"
 
 
 def test_heartbeats_are_heard_in_order():
@@ -182,12 +182,39 @@ def test_a_lost_boot_that_speaks_again_is_online_again():
     world.now = START + PATIENCE
     world.tell(world.lease_due())
     decision = world.tell(world.heartbeat(BOOT, "a"))
-    assert (decision.reason, decision.recorded) == ("heard again after its lease", True)
+    assert (decision.reason, decision.recorded) == ("heard again after it was lost", True)
     assert (world.db.workers[BOOT].state, world.db.queues["default"].slots) == ("online", 1)
     world.settle()
     assert (world.states(), world.attempt("a", try_number=1).state) == ({"a": "queued"}, "lost")
     world.start("a")
     assert world.attempt("a").boot == BOOT.boot
+
+
+def test_a_boot_that_a_late_word_has_ended_is_online_again():
+    """An `online` of a dead boot came after the living one's: when that is silent for its lease, the living one is."""
+    world = quiet("a")
+    world.tell(world.online(NEXT, seq=1))
+    for number in range(3):
+        world.later(5)
+        decision = world.tell(world.heartbeat(BOOT))
+        assert (decision.applied, decision.recorded) == (True, number == 0)
+        assert world.db.workers[BOOT].state == "ended"
+    assert world.tell(world.started("a")).reason.endswith("has ended: nothing is granted to it any more")
+    world.now = START + PATIENCE
+    world.tell(world.lease_due(NEXT))
+    assert world.tell(world.heartbeat(BOOT)).reason == "heard again after it was ended"
+    assert {key: row.state for key, row in world.db.workers.items()} == {BOOT: "online", NEXT: "lost"}
+    assert (world.db.queues["default"].slots, world.db.queues["default"].workers) == (1, 1)
+    assert world.tell(world.started("a")).applied
+
+
+def test_a_boot_that_went_stays_gone():
+    """What it had said before its farewell and comes later is an earlier word."""
+    world = quiet("a")
+    late = world.heartbeat()
+    world.tell(world.offline())
+    assert world.tell(late).reason == "a later word of this boot was heard before"
+    assert world.db.workers[BOOT].state == "ended"
 
 
 @pytest.mark.parametrize("end", ["offline", "online"])

@@ -149,3 +149,15 @@ def test_what_is_asked_for_without_a_lease_is_asked_again_with_the_next():
     del floor.in_flight[heartbeat]
     floor.do(Confirmed(heartbeat))
     assert [type(effect).__name__ for effect in floor.new] == ["ExtendLease", "Publish"]
+
+
+def test_a_child_that_is_to_be_kept_outlives_the_lease():
+    """Its result is reported as any other when somebody hears it; its neighbour is ended."""
+    floor = Floor(lease_seconds=60.0, slots=2).connect()
+    floor.run("t1", on_partition="keep")
+    floor.run("t2")
+    floor.wait(100)
+    assert {effect.token for effect in floor.all(SignalChild)} == {"t2"}
+    assert any("is kept, though the lease is over" in remark.text for remark in floor.all(Remark))
+    floor.end("t1", exit_code=0)
+    assert (floor.said(Finished)[-1].reason, floor.said(Finished)[-1].exit_code) == (None, 0)

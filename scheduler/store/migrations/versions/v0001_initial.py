@@ -152,6 +152,7 @@ def _create_task_instances() -> None:
         _text("queue"),
         _number("priority"),
         _count("try_number", "the current attempt; 0 before the first"),
+        _count("granted_try", "the newest attempt that was granted; 0 before the first"),
         _count("retries_used", "of the author's retries"),
         _count("infra_used", "of infra_retries: granted attempts lost through no fault of the task"),
         _count("up_success", "upstream tasks that ended in success"),
@@ -189,6 +190,9 @@ def _create_attempts() -> None:
         _text("queue"),
         _number("publications", "how often its message was published"),
         _time("queued_at"),
+        _time("published_at", "the last time"),
+        _count("returns", "how often in a row its message came back for the same reason"),
+        _text("refused_by", "boot and sequence number of each worker's last refusal"),
         _maybe_text("worker", "who was granted it: set once, never changed"),
         _maybe_text("boot"),
         sa.Column(
@@ -220,6 +224,7 @@ def _create_attempts() -> None:
     )
     columns = ["run_id", "task_id", "map_index"]
     op.create_index("ix_attempts_open", "attempts", columns, unique=True, **_where("state IN ('queued', 'running')"))
+    op.create_index("ix_attempts_queued", "attempts", ["queue", "published_at"], **_where("state = 'queued'"))
     op.create_index("ix_attempts_held", "attempts", ["worker", "boot"], **_where("state = 'running'"))
 
 
@@ -252,6 +257,10 @@ def _create_queues_and_workers() -> None:
         _count("queued", "attempts published and not yet granted"),
         _count("waiting", "task instances that are scheduled"),
         _count("slots", "slots of the workers that are online"),
+        _count("workers", "workers that are online"),
+        _count("mended", "messages and holders that were found missing, ever"),
+        _time("full_at", "when the broker last refused a message because the queue was full", nullable=True),
+        _text("fault", "why the broker could not make the queue", default=""),
         sa.PrimaryKeyConstraint("queue", name=op.f("pk_queues")),
     )
     op.create_table(
