@@ -68,7 +68,6 @@ def hang() -> Iterator[Hang]:
         wall.clock.stop()
 
 
-@pytest.mark.tampers
 def test_an_error_does_not_stop_the_clock(stage: Stage, hang: Hang):
     """Whatever it is: the timer is published at the next look."""
     stage.run(dag(task("a")))
@@ -80,7 +79,6 @@ def test_an_error_does_not_stop_the_clock(stage: Stage, hang: Hang):
     assert wall.next().due == PAST
 
 
-@pytest.mark.tampers
 def test_silence_is_counted_by_the_databases_clock(stage: Stage, hang: Hang):
     """However far it is from this host's: what began to listen now has heard no silence yet."""
     lease_runs_out(stage)
@@ -93,7 +91,6 @@ def test_silence_is_counted_by_the_databases_clock(stage: Stage, hang: Hang):
     assert abs(timer.listening_since - store.now()) < timedelta(minutes=1)
 
 
-@pytest.mark.tampers
 def test_a_clock_that_was_set_begins_all_leases_anew(stage: Stage, hang: Hang):
     """Nobody knows how long a worker was silent: that we listened before does not count."""
     stage.online()

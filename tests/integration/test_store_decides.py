@@ -297,7 +297,6 @@ def test_numbers_of_events_have_no_gaps(stage: Stage):
         assert (first, highest, last[partition]) == (1, count, count)
 
 
-@pytest.mark.tampers
 def test_a_bad_event_is_set_aside_and_the_others_are_decided(stage: Stage):
     """An event that cannot be decided is kept with its reason; its batch goes on without it."""
     stage.run(CHAIN)

@@ -43,7 +43,6 @@ CHAIN = dag(task("a"), task("b", "a"))
     ],
     ids=str,
 )
-@pytest.mark.tampers
 def test_an_illegal_row_is_refused(stage: Stage, table: Any, values: dict[str, object]):
     """A CHECK stops what no decision would write."""
     stage.online()
