@@ -5,6 +5,7 @@ it heals, and all runs must end within CALM_SECONDS: the longest lease, deadline
 """
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -243,7 +244,7 @@ class Cluster:
 
     def _heal(self) -> None:
         self.kernel.say("=== all heals")
-        self.saboteur.is_active = False
+        self.saboteur.is_active = self.disk.is_away = False
         self.network.refuses = self.disk.loses_answers = 0.0
 
     def _learn(self) -> None:
@@ -321,8 +322,8 @@ def simulate(seed: int, *, log: Callable[[str], None] = lambda _: None) -> Resul
         error = ""
         try:
             cluster.play()
-        except AssertionError as broken:
-            error = str(broken) or repr(broken)
+        except Exception as broken:  # noqa: BLE001 - whatever it is, it is this seed's
+            error = describe(broken)
     return Result(
         seed=seed,
         error=error,
@@ -330,6 +331,14 @@ def simulate(seed: int, *, log: Callable[[str], None] = lambda _: None) -> Resul
         events=cluster.judge.events,
         children=len(cluster.children),
     )
+
+
+def describe(error: Exception) -> str:
+    """Return what is broken, and where that was seen if it does not say so itself."""
+    if isinstance(error, Broken):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno} {place.name}: {place.line})"
 
 
 @contextmanager
