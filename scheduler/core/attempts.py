@@ -62,6 +62,8 @@ def decide_started(draft: Draft, event: Started) -> Decision:
     _, task, attempt = found
     holder = (attempt.worker, attempt.boot) == (event.worker, event.boot)
     if attempt.state is AttemptState.RUNNING and holder:
+        if draft.fact("was_lost", lambda: int(_was_lost_since(draft, attempt))):
+            return draft.ignored("its boot was thought lost after the grant: it is about to be taken away")
         return draft.ignored("granted before to this boot: granted again", _grant(event))
     if attempt.state is not AttemptState.QUEUED or task.try_number != event.try_number:
         reason = f"the attempt is {attempt.state}"
@@ -245,6 +247,14 @@ def _find_published(draft: Draft, event: AttemptMessage) -> Found | str:
 def _standing(draft: Draft, key: BootKey) -> str:
     worker = draft.snapshot.workers.rows.get(key)
     return worker.state if worker is not None else "unknown"
+
+
+def _was_lost_since(draft: Draft, attempt: Attempt) -> bool:
+    """Say whether a `worker_lost` is on its way to a granted attempt, though its holder may be heard again by now."""
+    worker = draft.snapshot.workers.rows.get(BootKey(attempt.worker, attempt.boot))
+    if worker is None or worker.state is not WorkerState.ONLINE:
+        return True
+    return attempt.started_at is not None and attempt.started_at < worker.online_at
 
 
 def _grant(event: Started) -> SendOrder:

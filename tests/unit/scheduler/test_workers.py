@@ -199,3 +199,19 @@ def test_a_lost_boot_can_still_end(end: str):
     world.tell(world.offline() if end == "offline" else world.online(NEXT))
     assert world.db.workers[BOOT].state == "ended"
     assert world.db.queues["default"].slots == (end == "online")
+
+
+def test_what_was_held_before_a_loss_is_not_granted_again():
+    """The boot is heard again before its loss is decided: a grant now would run beside the attempt that follows."""
+    world = quiet("a")
+    world.start("a")
+    world.later(PATIENCE.total_seconds())
+    assert world.tell(world.lease_due()).applied
+    orders = len(world.orders)
+    assert world.tell(world.started("a")).reason.startswith("its boot was thought lost")
+    world.tell(world.heartbeat(BOOT, "a"))
+    assert world.tell(world.started("a")).reason.startswith("its boot was thought lost")
+    assert len(world.orders) == orders
+    again = world.started("a")
+    world.settle()
+    assert (world.attempt("a", try_number=1).state, world.tell(again).reason) == ("lost", "the attempt is lost")
