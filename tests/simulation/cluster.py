@@ -8,7 +8,6 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.broker.port import Connected, Outgoing, Signal, Unconfirmed
+from headway.broker.port import Outgoing, Signal, Unconfirmed
 from headway.protocol.codec import encode
 from headway.protocol.messages import DagVersion, Event, Trigger
 from headway.protocol.names import DagId, RunId
@@ -36,7 +35,7 @@ from .kernel import EPOCH, Kernel, Process
 from .machine import Child, WorkerBoot
 from .network import Client, Network
 from .plan import FAULT_SECONDS, Plan, plan_of
-from .rabbit import Rabbit, Stored
+from .rabbit import Rabbit
 from .virtual import installed
 
 CALM_SECONDS: Final = 900.0
@@ -179,12 +178,12 @@ class Operator:
 class Cluster:
     """Everything that one seed consists of."""
 
-    def __init__(self, seed: int, folder: Path, kernel: Kernel) -> None:
+    def __init__(self, seed: int, plan: Plan, folder: Path, kernel: Kernel) -> None:
         self.seed = seed
         self.kernel = kernel
-        self.plan: Plan = plan_of(seed)
+        self.plan = plan
         self.children: dict[str, Child] = {}
-        self.history: list[Stored] = []
+        self.history: list[tuple[Outgoing, str]] = []
         self.broken: Exception | None = None
         self.disk = Disk(folder, kernel.random, self._committed)
         self.rabbit = Rabbit(kernel)
@@ -277,7 +276,7 @@ class Cluster:
 
     def child_begins(self, child: Child) -> None:
         """A child begins."""
-        self.kernel.say(f"child of {child.task.task_id} try {child.task.try_number} begins")
+        self.kernel.say(f"{child.name} begins on {child.boot}")
         try:
             self.judge.child_begins(child)
         except Broken as error:
@@ -286,7 +285,7 @@ class Cluster:
 
     def child_ends(self, child: Child) -> None:
         """A child has ended."""
-        self.kernel.say(f"child of {child.task.task_id} try {child.task.try_number} ends with {child.code}")
+        self.kernel.say(f"{child.name} ends with {child.code}")
 
     def _committed(self) -> None:
         try:
@@ -300,8 +299,7 @@ class Cluster:
         except Broken as error:
             self.fail(error)
         if message.exchange == EVENTS:
-            names = ("message_id", "exchange", "routing_key", "kind", "body", "transient")
-            self.history.append(Stored(user_id=user, **{name: getattr(message, name) for name in names}))
+            self.history.append((message, user))
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -314,11 +312,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     children: int
 
 
-def simulate(seed: int, *, log: Callable[[str], None] = lambda _: None) -> Result:
-    """Play one seed."""
+def simulate(seed: int, *, plan: Plan | None = None, log: Callable[[str], None] = lambda _: None) -> Result:
+    """Play one seed, or the accidents of one on another plan than its own."""
     kernel = Kernel(seed, log)
     with TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as folder, _quickened(), installed(kernel):
-        cluster = Cluster(seed, Path(folder), kernel)
+        cluster = Cluster(seed, plan or plan_of(seed), Path(folder), kernel)
         error = ""
         try:
             cluster.play()
@@ -353,5 +351,3 @@ def _quickened() -> Iterator[None]:
         service.IDLE_SECONDS, clock.LOOK_SECONDS = before  # type: ignore[misc]
         logging.disable(logging.NOTSET)
 
-
-_ = (UTC, datetime)

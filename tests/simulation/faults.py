@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from headway.protocol.codec import decode_event, encode
-from headway.protocol.messages import AttemptMessage, Cancel
-from headway.protocol.names import BootId, DagId, RunId, Token
-from headway.protocol.topology import EVENTS, task_queue_name
+from headway.protocol.codec import address_of
+from headway.protocol.messages import Cancel, Finished, Started
+from headway.protocol.names import DagId, RunId, WorkerName
+from headway.protocol.states import OPEN_ATTEMPT_STATES
+from headway.protocol.topology import task_queue_name
+from headway.scheduler.relay import event_message
 
 from .kernel import Process
 from .plan import Fault
@@ -145,20 +145,19 @@ class Saboteur:
     def repeat(self, _: float) -> None:
         """Let an event that was published long ago arrive once more."""
         if self._cluster.history:
-            self._cluster.rabbit.publish(self._random.choice(self._cluster.history))
+            self._cluster.network.inject(*self._random.choice(self._cluster.history))
 
     def forge(self, _: float) -> None:
-        """Say something with a guessed token, of a boot that one is not, or of a try that is to come."""
-        about = [one for one in self._cluster.history if one.exchange == EVENTS and one.user_id == "worker"]
-        message = self._random.choice(about) if about else None
-        event = decode_event(message.body) if message is not None else None
-        if message is None or not isinstance(event, AttemptMessage):
+        """Say something of an open attempt with a guessed token, or of a boot or a try that it is not."""
+        attempts = [row for row in self._cluster.judge.db.attempts.values() if row.state in OPEN_ATTEMPT_STATES]
+        if not attempts:
             return
-        lie: dict[str, Any] = self._random.choice(
-            [{"token": Token("guessed")}, {"boot": BootId("another")}, {"try_number": event.try_number + 1}]
-        )
-        forged = msgspec.structs.replace(event, **lie)
-        self._cluster.rabbit.publish(msgspec.structs.replace(message, body=encode(forged), message_id="forged"))
+        row = self._random.choice(attempts)
+        truth = address_of(row) | {"worker": row.worker or WorkerName("worker0"), "boot": row.boot or "", "seq": 1}
+        lies: list[dict[str, Any]] = [{"token": "guessed"}, {"boot": "another"}, {"try_number": row.try_number + 1}]
+        said = truth | self._random.choice(lies)
+        event = Finished(**said, exit_code=0) if self._random.random() < 0.5 else Started(**said)
+        self._cluster.network.inject(event_message("worker", event), user="worker")
 
 
 FAULTS: Final[dict[str, Callable[[Saboteur, float], None]]] = {

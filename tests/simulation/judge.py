@@ -13,7 +13,7 @@ import msgspec
 from headway.broker.port import Outgoing
 from headway.protocol.codec import decode_dag, decode_event, decode_order
 from headway.protocol.messages import ROLE_OF_KIND, Event
-from headway.protocol.states import FINAL_RUN_STATES, AttemptState, EndReason
+from headway.protocol.states import FINAL_RUN_STATES, OPEN_ATTEMPT_STATES, AttemptState, EndReason
 from headway.protocol.topology import EVENTS
 from headway.scheduler.audit import audit_runs
 from headway.scheduler.core.replay import Subject, subject_of
@@ -97,10 +97,9 @@ class Judge:
         for run in self.db.runs.values():
             if run.state not in FINAL_RUN_STATES:
                 raise Broken(f"run {run.run_id} is {run.state} long after all has healed")
-        for attempt in self.db.attempts.values():
-            self._compare(attempt)
         for task in self.db.tasks.values():
             self._count(task)
+        self._find_lost_events()
         differences = list(audit_runs(self._cluster.disk.engine()))
         if differences:
             raise Broken(f"the audit finds {differences[0]}")
@@ -124,7 +123,10 @@ class Judge:
             found[key] = row
             if seen.get(key) != row:
                 changed = True
-                rows.update([self._struct(kind, columns, row)])
+                made = self._struct(kind, columns, row)
+                rows.update([made])
+                if table == "attempts":
+                    self._compare(made[1])
         for key in seen.keys() - found.keys():
             changed = True
             old = self._struct(kind, columns, seen[key])[0]
@@ -163,9 +165,12 @@ class Judge:
     def _fold(self, connection: sqlite3.Connection) -> None:
         """Follow the transitions that were recorded since, and compare with the rows (P1)."""
         new = connection.execute(
-            "SELECT rowid, run_id, transitions, reason FROM events WHERE rowid > ? ORDER BY rowid", (self._last_event,)
+            "SELECT rowid, run_id, transitions, kind, task_id, try_number, verdict, reason, body FROM events"
+            " WHERE rowid > ? ORDER BY rowid",
+            (self._last_event,),
         ).fetchall()
-        for rowid, run_id, transitions, _ in new:
+        for rowid, run_id, transitions, *said in new:
+            self._cluster.kernel.say(f"decided: {run_id} {' '.join(map(str, said))}")
             self._last_event = rowid
             self.events += 1
             for one in msgspec.json.decode(transitions, type=list[Transition]):
@@ -193,9 +198,7 @@ class Judge:
             self._owe(message_id, body)
         for held in self._cluster.rabbit.queues.values():
             if held.declared.name.startswith(EVENTS):
-                stored = list(held.ready)
-                stored += [one for subscription in held.subscriptions for one in subscription.unacked.values()]
-                for message in stored:
+                for message in held.everything():
                     if message.user_id == "scheduler" and message.exchange == EVENTS:
                         self._owe(message.message_id, message.body)
 
@@ -207,20 +210,30 @@ class Judge:
         if event is not None:
             self.owed.append(event)
 
-    # --- at the end -------------------------------------------------------------------------------------------------------
+    # --- what really happened -------------------------------------------------------------------------------------------
 
     def _compare(self, attempt: Attempt) -> None:
-        """What is stored of an attempt is what its child did."""
+        """What is stored of an attempt that has just changed is what its child did."""
         child = self._cluster.children.get(attempt.token)
         name = f"{attempt.task_id} try {attempt.try_number}"
         if child is not None and attempt.worker is None:
             raise Broken(f"{name} ran and was never granted")
-        if child is not None and child.ended is None:
-            raise Broken(f"{name} still runs after everything has ended")
+        if child is not None and child.ended is None and attempt.state not in OPEN_ATTEMPT_STATES:
+            raise Broken(f"{name} is {attempt.state} ({attempt.reason}: {attempt.detail}) while its child lives")
         if attempt.exit_code is not None and (child is None or child.code != attempt.exit_code):
             raise Broken(f"{name} is said to have exited with {attempt.exit_code}")
         if attempt.state is AttemptState.SUCCESS and (child is None or child.code != 0):
             raise Broken(f"{name} is a success and was none")
+
+    def _find_lost_events(self) -> None:
+        """What the broker has confirmed was decided, and recorded (P3); only a heartbeat need not be."""
+        cluster = self._cluster
+        recorded = {row[0] for row in cluster.disk.judged.execute("SELECT message_id FROM events")}
+        waiting = {one.message_id for held in cluster.rabbit.queues.values() for one in held.everything()}
+        for message_id in cluster.rabbit.kept.keys() - recorded - waiting:
+            kind = cluster.rabbit.kept[message_id]
+            if kind not in ("heartbeat", "lease_timer"):
+                raise Broken(f"a {kind} was confirmed by the broker and never decided")
 
     def _count(self, task: TaskInstance) -> None:
         """A user's retries are spent by the task, and by nobody else."""

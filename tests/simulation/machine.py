@@ -66,7 +66,11 @@ class Child(msgspec.Struct, kw_only=True, eq=False):
     ended: float | None = None
     code: int | None = None
     lease_ended: bool = False
-    is_dying: bool = False
+
+    @property
+    def name(self) -> str:
+        """How people call it."""
+        return f"child of {self.task.run_id} {self.task.task_id} try {self.task.try_number}"
 
 
 class Children:
@@ -122,7 +126,6 @@ class Children:
         if child is None:
             return
         if number == signal.SIGKILL or child.script.obeys_term:
-            child.is_dying = True
             wait = self._kernel.random.uniform(0, DIE_SECONDS_MAX)
             self._after(wait, lambda: self._end(child, -int(number)))
 

@@ -72,6 +72,11 @@ class Network:
         """Return the connections of a machine that are not forgotten on both sides."""
         return [line for line in self.lines if line.client.process.name == name]
 
+    def inject(self, message: Outgoing, user: str) -> None:
+        """Let a message arrive at the broker from nowhere."""
+        if self.rabbit.is_up:
+            self.rabbit.publish(stored(message, user))
+
     def _heal(self, name: str) -> None:
         self._cut[name] -= 1
         for line in self.of(name):
@@ -102,6 +107,12 @@ class Network:
         for line in list(self.lines):
             line.tell(Unblocked())
             line.pump()
+
+
+def stored(message: Outgoing, user: str) -> Stored:
+    """Return a message as the broker keeps it."""
+    names = ("message_id", "exchange", "routing_key", "kind", "body", "transient")
+    return Stored(user_id=user, **{name: getattr(message, name) for name in names})
 
 
 class Pipe:
@@ -448,10 +459,8 @@ class Client:
     def _arrives(self, line: Line, message: Outgoing) -> None:
         """A publish has reached the broker: store it, and say so; or refuse it, whether it is stored or not."""
         network = self.network
-        names = ("message_id", "exchange", "routing_key", "kind", "body", "transient")
-        stored = Stored(user_id=self.user, **{name: getattr(message, name) for name in names})
         refused = network.kernel.random.random() < network.refuses
-        found = (refused and network.kernel.random.random() < 0.5) or network.rabbit.publish(stored)
+        found = (refused and network.kernel.random.random() < 0.5) or network.rabbit.publish(stored(message, self.user))
         answer = Confirmed(message.message_id)
         if refused or not found:
             answer = Unconfirmed(message.message_id, "refused" if refused else "returned")

@@ -72,11 +72,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def plan_of(seed: int) -> Plan:
     """Draw everything that a seed stands for."""
     random = Random(seed)
-    kinds = random.sample(KINDS, random.choice([0, 1, 2, 3, 5, len(KINDS)]))
-    count = random.choice([1, 3, 6, 12]) if kinds else 0
+    kinds = random.sample(KINDS, random.choice([0, 1, 2, 3, 4, 6, len(KINDS), len(KINDS)]))
+    count = random.choice([3, 6, 12, 20]) if kinds else 0
     faults = [
         Fault(
-            at=random.uniform(0.5, FAULT_SECONDS),
+            at=random.uniform(0.5, random.choice([15.0, FAULT_SECONDS])),
             kind=random.choice(kinds),
             seconds=random.choice([0.5, 3.0, 10.0, 20.0, 45.0]),
         )
@@ -98,8 +98,8 @@ def plan_of(seed: int) -> Plan:
         tries_that_fail=random.choice([0, 2, 3]),
         refuses=random.choice([0.0, 0.0, 0.1]),
         latency_seconds_max=random.choice([0.002, 0.02, 0.5]),
-        kills=random.choice([0.0, 0.0, 0.002, 0.01]),
-        stops=random.choice([0.0, 0.0, 0.002]),
+        kills=random.choice([0.0, 0.0, 0.003, 0.01, 0.03]),
+        stops=random.choice([0.0, 0.0, 0.003, 0.01]),
         refused_publishes=random.choice([0.0, 0.0, 0.02]),
         lost_answers=random.choice([0.0, 0.0, 0.02]),
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from headway.protocol.topology import EXCHANGES, Queue
+from headway.protocol.topology import EVENTS, EXCHANGES, Queue
 
 from .kernel import Kernel
 
@@ -77,6 +77,10 @@ class Held(msgspec.Struct, kw_only=True, eq=False):
         """Return one of its arguments."""
         return self.declared.arguments.get(name)
 
+    def everything(self) -> list[Stored]:
+        """Return what waits in it and what is handed out and not acked."""
+        return [*self.ready, *(one for subscription in self.subscriptions for one in subscription.unacked.values())]
+
 
 class Rabbit:
     """The broker. All methods are called by the hub, when something has arrived."""
@@ -85,6 +89,7 @@ class Rabbit:
         self.kernel = kernel
         self.queues: dict[str, Held] = {}
         self.is_up = True
+        self.kept: dict[str, str] = {}  # kinds of all events that were ever stored, by message id
         self._tag = 0
 
     # --- what clients ask -----------------------------------------------------------------------------------------
@@ -101,6 +106,8 @@ class Rabbit:
     def publish(self, message: Stored) -> bool:
         """Store a message in all queues that want it; return whether there is one."""
         queues = self._route(message.exchange, message.routing_key)
+        if queues and message.exchange == EVENTS:
+            self.kept[message.message_id] = message.kind
         for queue in queues:
             self._store(queue, msgspec.structs.replace(message))
         return bool(queues)
