@@ -144,6 +144,7 @@ class Spawner:
         self._children: dict[int, Child] = {}
         self._waiting: dict[bytes, Waiting] = {}
         self._lease: float | None = None
+        self._is_lease_over = False
         self._oom = OomCounter()
         self._poll = select.epoll()
         self._templates = Templates(self._spawn_template, self._poll)
@@ -197,12 +198,14 @@ class Spawner:
         except ConnectionError:
             return False
         for verb, *fields in self._frames.feed(data):
-            if verb == b"start":
+            if verb == b"start" and self._lacks_lease():  # said by a worker that was frozen after it had decided to
+                self._send(b"fault", fields[0], b"its worker's lease was over before it could begin")
+            elif verb == b"start":
                 self._start(*fields)
             elif verb == b"signal":
                 self._signal(*fields)
             elif verb == b"lease":
-                self._lease = float(fields[0])
+                self._lease, self._is_lease_over = float(fields[0]), False
         return bool(data)
 
     def _send(self, *fields: bytes) -> None:
@@ -339,9 +342,14 @@ class Spawner:
         lease = max(0.0, self._lease - time.clock_gettime(time.CLOCK_BOOTTIME))
         return lease if seconds is None else min(lease, seconds)
 
+    def _lacks_lease(self) -> bool:
+        """Say whether no child may begin: the lease is over, and none came after it."""
+        ran_out = self._lease is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= self._lease
+        return ran_out or self._is_lease_over
+
     def _end_lease(self) -> None:
-        if self._lease is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= self._lease:
-            self._lease = None
+        if self._lease is not None and self._lacks_lease():
+            self._lease, self._is_lease_over = None, True
             for child in (*self._children.values(), *(waiting.child for waiting in self._waiting.values())):
                 child.lease_ended = True
             self._kill_all()

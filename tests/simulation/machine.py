@@ -145,6 +145,9 @@ class Children:
     def _begin(self, task: Task) -> None:
         if self._process.is_dead:
             return
+        if self._kernel.monotonic() >= self._until:
+            self._inbox.put(ChildFault(token=task.token, detail="its worker's lease was over before it could begin"))
+            return
         script = script_of(self._cluster.seed, task, self._cluster.plan.tries_that_fail)
         if script.fault:
             self._inbox.put(ChildFault(token=task.token, detail=script.fault))
