@@ -60,15 +60,17 @@ def decide_started(draft: Draft, event: Started) -> Decision:
     if isinstance(found, str):
         return draft.ignored(found, _drop(event, found))
     _, task, attempt = found
-    holder = (attempt.worker, attempt.boot) == (event.worker, event.boot)
-    if attempt.state is AttemptState.RUNNING and holder:
-        if draft.fact("was_lost", lambda: int(_was_lost_since(draft, attempt))):
-            return draft.ignored("its boot was thought lost after the grant: it is about to be taken away")
+    holder = BootKey(event.worker, event.boot)
+    if attempt.state is AttemptState.RUNNING and (attempt.worker, attempt.boot) == holder:
+        if draft.fact("was_lost", lambda: int(_was_lost_since(draft, attempt, holder))):
+            # A drop, and no silence: a worker that does not hold it is missed, should the loss be a clock set back.
+            reason = "its boot was thought lost after the grant"
+            return draft.ignored(reason, _drop(event, reason))
         return draft.ignored("granted before to this boot: granted again", _grant(event))
     if attempt.state is not AttemptState.QUEUED or task.try_number != event.try_number:
         reason = f"the attempt is {attempt.state}"
         return draft.ignored(reason, _drop(event, reason))
-    standing = draft.fact("boot", lambda: _standing(draft, BootKey(event.worker, event.boot)))
+    standing = draft.fact("boot", lambda: _standing(draft, holder))
     if standing == WorkerState.ENDED:
         return draft.ignored(f"boot {event.boot} of worker {event.worker} has ended: nothing is granted to it any more")
     if standing != WorkerState.ONLINE:
@@ -249,9 +251,9 @@ def _standing(draft: Draft, key: BootKey) -> str:
     return worker.state if worker is not None else "unknown"
 
 
-def _was_lost_since(draft: Draft, attempt: Attempt) -> bool:
+def _was_lost_since(draft: Draft, attempt: Attempt, holder: BootKey) -> bool:
     """Say whether a `worker_lost` is on its way to a granted attempt, though its holder may be heard again by now."""
-    worker = draft.snapshot.workers.rows.get(BootKey(attempt.worker, attempt.boot))
+    worker = draft.snapshot.workers.rows.get(holder)
     if worker is None or worker.state is not WorkerState.ONLINE:
         return True
     return attempt.started_at is not None and attempt.started_at < worker.online_at
