@@ -62,11 +62,7 @@ def decide_started(draft: Draft, event: Started) -> Decision:
     _, task, attempt = found
     holder = BootKey(event.worker, event.boot)
     if attempt.state is AttemptState.RUNNING and (attempt.worker, attempt.boot) == holder:
-        if draft.fact("was_lost", lambda: int(_was_lost_since(draft, attempt, holder))):
-            # A drop, and no silence: a worker that does not hold it is missed, should the loss be a clock set back.
-            reason = "its boot was thought lost after the grant"
-            return draft.ignored(reason, _drop(event, reason))
-        return draft.ignored("granted before to this boot: granted again", _grant(event))
+        return _grant_again(draft, event, attempt, holder)
     if attempt.state is not AttemptState.QUEUED or task.try_number != event.try_number:
         reason = f"the attempt is {attempt.state}"
         return draft.ignored(reason, _drop(event, reason))
@@ -88,6 +84,17 @@ def decide_started(draft: Draft, event: Started) -> Decision:
     move_task(draft, task, TaskChange.GRANT)
     draft.effects.append(_grant(event))
     return draft.applied()
+
+
+def _grant_again(draft: Draft, event: Started, attempt: Attempt, holder: BootKey) -> Decision:
+    """Answer a holder that asks once more, unless a `worker_lost` is about to take the attempt away.
+
+    A drop, and no silence: a worker that does not hold it is missed, should the loss be a clock set back.
+    """
+    if draft.fact("was_lost", lambda: int(_was_lost_since(draft, attempt, holder))):
+        reason = "its boot was thought lost after the grant"
+        return draft.ignored(reason, _drop(event, reason))
+    return draft.ignored("granted before to this boot: granted again", _grant(event))
 
 
 def decide_finished(draft: Draft, event: Finished) -> Decision:

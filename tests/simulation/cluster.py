@@ -214,7 +214,7 @@ class Cluster:
             trigger = Trigger(dag_id=DagId(dag_id), run_id=RunId(run_id), logical_date=EPOCH)
             kernel.after(at, lambda trigger=trigger: self.operator.say(trigger))
 
-    # --- from beginning to end ------------------------------------------------------------------------------------------
+    # --- from beginning to end ----------------------------------------------------------------------------------------
 
     def play(self) -> None:
         """Let things go wrong, heal them, and wait for the end; raise what is broken."""
@@ -259,7 +259,7 @@ class Cluster:
             one = Arrival(event=event, partition=partition, message_id=digest, user_id="operator", origin="operator")
             decider.process([one])
 
-    # --- what its parts tell --------------------------------------------------------------------------------------------
+    # --- what its parts tell ------------------------------------------------------------------------------------------
 
     def new_id(self) -> str:
         """Return an id as a worker makes it."""
@@ -350,4 +350,3 @@ def _quickened() -> Iterator[None]:
     finally:
         service.IDLE_SECONDS, clock.LOOK_SECONDS = before  # type: ignore[misc]
         logging.disable(logging.NOTSET)
-

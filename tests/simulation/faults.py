@@ -52,7 +52,7 @@ class Saboteur:
             line.watch()
         process.stop(seconds)
 
-    # --- processes ------------------------------------------------------------------------------------------------------
+    # --- processes ----------------------------------------------------------------------------------------------------
 
     def _node(self, kind: str) -> "Node":
         return self._random.choice([node for node in self._cluster.nodes if node.name.startswith(kind)])
@@ -82,7 +82,7 @@ class Saboteur:
         """SIGTERM."""
         self._node("worker").drain()
 
-    # --- network and servers ----------------------------------------------------------------------------------------------
+    # --- network and servers ------------------------------------------------------------------------------------------
 
     def cut_worker(self, seconds: float) -> None:
         """Cut a worker off from the broker."""
@@ -117,7 +117,7 @@ class Saboteur:
         """Set the clock of the database's host, forwards or back."""
         self._cluster.kernel.wall_offset += self._random.uniform(-CLOCK_SECONDS_MAX, CLOCK_SECONDS_MAX)
 
-    # --- people ---------------------------------------------------------------------------------------------------------
+    # --- people -------------------------------------------------------------------------------------------------------
 
     def _task_queue(self) -> str | None:
         names = [name for name in self._cluster.rabbit.queues if name.startswith(task_queue_name(""))]

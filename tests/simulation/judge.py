@@ -61,7 +61,7 @@ class Judge:
         self._decoded: dict[str, Event | None] = {}
         self.events = 0
 
-    # --- after each step ------------------------------------------------------------------------------------------------
+    # --- after each step ----------------------------------------------------------------------------------------------
 
     def committed(self) -> None:
         """Look at what a transaction has left."""
@@ -107,7 +107,7 @@ class Judge:
         if odd:
             raise Broken(f"quarantined: {odd[0]}")
 
-    # --- reading ----------------------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------------------
 
     def _read(self, connection: sqlite3.Connection, table: str) -> bool:
         """Take over the rows of a table that have changed; say whether any has."""
@@ -210,7 +210,7 @@ class Judge:
         if event is not None:
             self.owed.append(event)
 
-    # --- what really happened -------------------------------------------------------------------------------------------
+    # --- what really happened -----------------------------------------------------------------------------------------
 
     def _compare(self, attempt: Attempt) -> None:
         """What is stored of an attempt that has just changed is what its child did."""

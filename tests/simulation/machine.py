@@ -85,7 +85,7 @@ class Children:
         self._alive: dict[Token, Child] = {}
         self._until = 0.0
 
-    # --- what worker/attempt_files.py does -----------------------------------------------------------------------------
+    # --- what worker/attempt_files.py does ----------------------------------------------------------------------------
 
     def refusal(self, task: Task) -> str:
         """Say why this worker cannot run a task."""
@@ -113,7 +113,7 @@ class Children:
     def forget(self, token: Token) -> None:
         """There was no child."""
 
-    # --- what worker/children.py does ----------------------------------------------------------------------------------
+    # --- what worker/children.py does ---------------------------------------------------------------------------------
 
     def start(self, task: Task) -> None:
         """Start a child, in a moment."""
@@ -228,7 +228,7 @@ class WorkerBoot:
         process, settings = self._process, self._settings
         name = WorkerName(process.name)
         self.service = service = WorkerService(settings, self._connect)
-        inbox = service._inbox
+        inbox = service._inbox  # noqa: SLF001 - this is its run
         spool = DiskSpool(self._folder, process)
         identity = _identity(settings, name, process.name)
         self.children = children = Children(self._cluster, process, identity.boot, inbox)
@@ -236,7 +236,7 @@ class WorkerBoot:
         core = Worker(identity, new_id=self._cluster.new_id, spooled=spool.load())
         hands = _Hands(BrokerLink(broker, name, settings.limits), children, children, spool, inbox)  # type: ignore[arg-type]
         broker.open()
-        service._serve(core, hands)
+        service._serve(core, hands)  # noqa: SLF001 - the same
         broker.close(timeout_seconds=5.0)
 
     def stop(self) -> None:

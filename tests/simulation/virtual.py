@@ -1,4 +1,4 @@
-"""What stands in the place of `time`, `threading`, `queue`, `uuid` and `secrets` in the shells while they are simulated.
+"""What stands in the place of `time`, `threading`, `queue`, `uuid` and `secrets` in the shells while simulated.
 
 `installed(kernel)` puts it there: in each module of the scheduler and of the worker that imported the real one. Cores
 get all this as arguments and need nothing.
