@@ -3,8 +3,9 @@
 Breadth first over the pure decide. A state is the database, what is on its way, and what the workers know; from each,
 every step that anybody could take next is taken. The invariants of tests/world are checked in every state, and that no
 attempt is started twice and no two children live. Events may overtake each other without limit, which is more than a
-broker does. Two things are assumed: a child is dead and an order forgotten once its worker's lease is over, and a
-lease ends only after that. At most FAULTS_MAX of the steps are misfortunes.
+broker does. Two things are assumed: a child is dead, and questions and answers about a grant have arrived, once the
+lease is over by the worker's own clock; and the scheduler says so only after that. At most `faults` of the steps are
+misfortunes, and each message arrives at most `times` times.
 
 States that differ only in their times are one: any timer may be due at any time.
 """
@@ -12,7 +13,7 @@ States that differ only in their times are one: any timer may be due at any time
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -24,11 +25,6 @@ from headway.scheduler.core.rows import BootKey
 from headway.scheduler.core.snapshot import SendOrder
 from world import World, dag
 from world.database import TABLES
-
-TIMES: Final = 2
-"""How often a message arrives at most."""
-
-FAULTS_MAX: Final = 2
 
 
 class Hand(msgspec.Struct, frozen=True):
@@ -80,7 +76,9 @@ def without_times(value: Any) -> Any:
 class Model:
     """Explores. `visited` holds the identities of all states, `ends` counts those in which the run is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, faults: int, times: int) -> None:
+        self.faults_max = faults
+        self.times = times
         self.world = World(dag("a", a={"infra_retries": 1, "retries": 0}), settling=False)
         self.visited: set[int] = set()
         self.ends = 0
@@ -115,21 +113,21 @@ class Model:
                 yield from self._obey(arrived, message)
             else:
                 yield self._tell(arrived, message)
-        for timer in state.tables["timers"].values() if state.faults < FAULTS_MAX else ():
+        for timer in state.tables["timers"].values() if state.faults < self.faults_max else ():
             due = replace(state, now=max(state.now, timer.due), faults=state.faults + 1)
             yield self._tell(due, self.world.due(timer))
         for hand in state.hands:
             yield from self._work(state, hand)
-            if state.faults < FAULTS_MAX:
+            if state.faults < self.faults_max:
                 yield from self._suffer(replace(state, faults=state.faults + 1), hand)
-        if state.queue and state.faults < FAULTS_MAX:
+        if state.queue and state.faults < self.faults_max:
             rest = replace(state, queue=state.queue[1:], faults=state.faults + 1)
             yield rest  # purged
             yield self._say(rest, self._expired(state, *state.queue[0]))
 
     def _work(self, state: State, hand: Hand) -> Iterator[State]:
         """What a worker does when all is well."""
-        if hand.phase == "" and state.queue:
+        if hand.phase == "" and hand.has_lease and state.queue:
             (number, _), *rest = state.queue
             taken = replace(state, queue=tuple(rest))
             asked = replace(hand, phase="asked", number=number)
@@ -209,7 +207,7 @@ class Model:
         already = len(world.owed)
         world.process([world.envelope(event)])
         new = [*world.owed[already:], *world.orders]
-        return self._state(replace(state, wire=state.wire | dict.fromkeys(new, TIMES)))
+        return self._state(replace(state, wire=state.wire | dict.fromkeys(new, self.times)))
 
     def _state(self, state: State) -> State:
         """Return a state with the world's rows, and with what it has published in the queue."""
@@ -228,7 +226,7 @@ class Model:
             heard.clear()
 
     def _say(self, state: State, event: Event) -> State:
-        return replace(state, wire=state.wire | {event: TIMES})
+        return replace(state, wire=state.wire | {event: self.times})
 
     def _attempt(self, state: State, number: int) -> Any:
         return next(row for row in state.tables["attempts"].values() if row.try_number == number)
@@ -250,6 +248,13 @@ def replace(value: Any, **fields: Any) -> Any:
 def put(state: State, hand: Hand) -> State:
     """Return a state in which a worker has changed."""
     return replace(state, hands=tuple(hand if one.name == hand.name else one for one in state.hands))
+
+
+def is_between(message: Any, hand: Hand) -> bool:
+    """Say whether it is a question of a worker's for a grant, or the answer."""
+    if isinstance(message, SendOrder):
+        return message.worker == hand.name
+    return isinstance(message, Started) and message.worker == hand.name
 
 
 def is_own(event: Any) -> bool:
