@@ -343,9 +343,9 @@ class Spawner:
         return lease if seconds is None else min(lease, seconds)
 
     def _lacks_lease(self) -> bool:
-        """Say whether no child may begin: the lease is over, and none came after it."""
-        ran_out = self._lease is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= self._lease
-        return ran_out or self._is_lease_over
+        return self._is_lease_over or (
+            self._lease is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= self._lease
+        )
 
     def _end_lease(self) -> None:
         if self._lease is not None and self._lacks_lease():

@@ -48,7 +48,7 @@ MUTANTS: Final = (
     Mutant(
         "an attempt is granted to whoever asks",
         "scheduler/core/attempts.py",
-        "    if attempt.state is AttemptState.RUNNING and holder:",
+        "    if attempt.state is AttemptState.RUNNING and (attempt.worker, attempt.boot) == holder:",
         "    if attempt.state is AttemptState.RUNNING:",
     ),
     Mutant(

@@ -4,7 +4,6 @@ import pytest
 
 from simulation.model import Model
 
-
 HOLE = "a boot may be granted an attempt between the end of its lease and the decision that it is lost: docs/proof.md"
 
 
