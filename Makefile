@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help dev demo check format test docs servers bench clean
+.PHONY: help dev demo check format test sim mutants docs servers bench clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,16 @@ format: dev ## Put the code into the house format
 test: dev ## Run the tests; installs RabbitMQ and PostgreSQL where it may
 	@tests/servers/install.sh servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+SEEDS ?= 1000
+FIRST ?= 0
+SEED ?=
+
+sim: dev ## Simulate a cluster: SEEDS=100000 for more, SEED=7 for one with its steps
+	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
+
+mutants: dev ## Plant bugs in a copy, and count the seeds until the simulation finds each
+	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants
 
 docs: dev ## Write the pages that are made of the code
 	$(BIN)/python -m headway.protocol.diagram >docs/states.md

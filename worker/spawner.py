@@ -36,9 +36,9 @@ import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from .oom import OomCounter
 from .templates import LINK, Command, Templates, Told
 
 _LENGTH: Final = struct.Struct("!I")
@@ -56,9 +56,6 @@ _NAME_BYTES_MAX: Final = 255
 
 FileAction = tuple[Any, ...]
 """What posix_spawn does with files in a child."""
-
-_OOM_FRESH_SECONDS: Final = 1.0
-"""How old a count of kills may be that serves as the one before a start: reading it may cost a tenth of a start."""
 
 
 def pack(*fields: bytes) -> bytes:
@@ -84,35 +81,6 @@ class Frames:
             yield data[start + _LENGTH.size : end].split(b"\0")
             start = end
         self._rest = data[start:]
-
-
-class OomCounter:
-    """The kernel's count of processes that it killed for want of memory, as near to us as it can be read."""
-
-    def __init__(self) -> None:
-        self._file = _open_oom_file()
-        self._seen = (0.0, 0)
-
-    def read(self) -> int:
-        """Return the count as it is now."""
-        _, _, rest = (b"" if self._file is None else os.pread(self._file, _READ_BYTES, 0)).partition(b"oom_kill ")
-        found = int(rest.split(None, 1)[0]) if rest else 0
-        self._seen = (time.monotonic(), found)
-        return found
-
-    def read_about(self) -> int:
-        """Return the count as it was at most a second ago."""
-        at, found = self._seen
-        return found if time.monotonic() - at < _OOM_FRESH_SECONDS else self.read()
-
-
-def _open_oom_file() -> int | None:
-    groups = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    own = "".join(line.removeprefix("0::") for line in groups if line.startswith("0::"))
-    for path in (f"/sys/fs/cgroup{own}/memory.events", "/proc/vmstat"):
-        with contextlib.suppress(OSError):
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    return None
 
 
 class Child:
@@ -147,6 +115,7 @@ class Spawner:
         self._children: dict[int, Child] = {}
         self._waiting: dict[bytes, Waiting] = {}
         self._lease: float | None = None
+        self._is_lease_over = False
         self._oom = OomCounter()
         self._poll = select.epoll()
         self._templates = Templates(self._spawn_template, self._poll)
@@ -200,12 +169,14 @@ class Spawner:
         except ConnectionError:
             return False
         for verb, *fields in self._frames.feed(data):
-            if verb == b"start":
+            if verb == b"start" and self._lacks_lease():  # said by a worker that was frozen after it had decided to
+                self._send(b"fault", fields[0], b"its worker's lease was over before it could begin")
+            elif verb == b"start":
                 self._start(*fields)
             elif verb == b"signal":
                 self._signal(*fields)
             elif verb == b"lease":
-                self._lease = float(fields[0])
+                self._lease, self._is_lease_over = float(fields[0]), False
         return bool(data)
 
     def _send(self, *fields: bytes) -> None:
@@ -347,9 +318,14 @@ class Spawner:
         lease = max(0.0, self._lease - time.clock_gettime(time.CLOCK_BOOTTIME))
         return lease if seconds is None else min(lease, seconds)
 
+    def _lacks_lease(self) -> bool:
+        return self._is_lease_over or (
+            self._lease is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= self._lease
+        )
+
     def _end_lease(self) -> None:
-        if self._lease is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= self._lease:
-            self._lease = None
+        if self._lease is not None and self._lacks_lease():
+            self._lease, self._is_lease_over = None, True
             self._kill_all(lease_ended=True)
 
     def _reap(self) -> None:

@@ -42,14 +42,13 @@ def decide_started(draft: Draft, event: Started) -> Decision:
     if isinstance(found, str):
         return draft.ignored(found, _drop(event, found))
     _, task, attempt = found
-    holder = (attempt.worker, attempt.boot) == (event.worker, event.boot)
-    if attempt.state is AttemptState.RUNNING and holder:
-        # `granted_seq` stays: a boot lists what it asked for until it gives it back, and then it takes nothing more.
-        return draft.ignored("granted before to this boot: granted again", _grant(event))
+    holder = BootKey(event.worker, event.boot)
+    if attempt.state is AttemptState.RUNNING and (attempt.worker, attempt.boot) == holder:
+        return _grant_again(draft, event, attempt, holder)
     if attempt.state is not AttemptState.QUEUED or task.try_number != event.try_number:
         reason = f"the attempt is {attempt.state}"
         return draft.ignored(reason, _drop(event, reason))
-    standing = draft.fact("boot", lambda: _standing(draft, BootKey(event.worker, event.boot)))
+    standing = draft.fact("boot", lambda: _standing(draft, holder))
     if standing == WorkerState.ENDED:
         return draft.ignored(f"boot {event.boot} of worker {event.worker} has ended: nothing is granted to it any more")
     if standing != WorkerState.ONLINE:
@@ -70,6 +69,17 @@ def decide_started(draft: Draft, event: Started) -> Decision:
     move_task(draft, task, TaskChange.GRANT, granted_try=attempt.try_number)
     draft.effects.append(_grant(event))
     return draft.applied()
+
+
+def _grant_again(draft: Draft, event: Started, attempt: Attempt, holder: BootKey) -> Decision:
+    """Answer a holder that asks once more, unless a `worker_lost` is about to take the attempt away.
+
+    A drop, and no silence: a worker that does not hold it is missed, should the loss be a clock set back.
+    """
+    if draft.fact("was_lost", lambda: int(_was_lost_since(draft, attempt, holder))):
+        reason = "its boot was thought lost after the grant"
+        return draft.ignored(reason, _drop(event, reason))
+    return draft.ignored("granted before to this boot: granted again", _grant(event))
 
 
 def decide_finished(draft: Draft, event: Finished) -> Decision:
@@ -150,6 +160,14 @@ def _call_back(draft: Draft, task: TaskInstance, attempt: Attempt) -> TaskInstan
 def _standing(draft: Draft, key: BootKey) -> str:
     worker = draft.snapshot.workers.rows.get(key)
     return worker.state if worker is not None else "unknown"
+
+
+def _was_lost_since(draft: Draft, attempt: Attempt, holder: BootKey) -> bool:
+    """Say whether a `worker_lost` is on its way to a granted attempt, though its holder may be heard again by now."""
+    worker = draft.snapshot.workers.rows.get(holder)
+    if worker is None or worker.state is not WorkerState.ONLINE:
+        return True
+    return attempt.started_at is not None and attempt.started_at < worker.online_at
 
 
 def _grant(event: Started) -> SendOrder:

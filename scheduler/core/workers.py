@@ -57,6 +57,7 @@ def decide_heartbeat(draft: Draft, event: Heartbeat) -> Decision:
         known,
         state=WorkerState.ONLINE,
         seq=event.seq,
+        online_at=draft.now if revived else known.online_at,
         last_heartbeat=draft.now,
         lease_due=_lease_end(draft.now, known),
     )

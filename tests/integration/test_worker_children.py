@@ -220,6 +220,20 @@ def test_children_live_as_long_as_their_lease(nursery):
     assert not nursery.end().lease_ended
 
 
+def test_no_child_begins_after_the_lease(nursery):
+    """A worker that was frozen between its decision and this must not run what has been given to others meanwhile."""
+    nursery.bash("echo up; sleep 1000")
+    nursery.lines(1)
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    nursery.children.extend_lease(now + 0.05)
+    assert nursery.end().lease_ended
+    nursery.start("/bin/true")
+    assert nursery.fault() == "its worker's lease was over before it could begin"
+    nursery.children.extend_lease(now)
+    nursery.start("/bin/true")
+    assert nursery.fault() == "its worker's lease was over before it could begin"
+
+
 def test_closing_ends_children_and_a_frozen_spawner(tmp_path, monkeypatch):
     """Nobody waits for it for ever, and the kernel kills the groups."""
     monkeypatch.setattr(module, "_CLOSE_SECONDS", 0.1)

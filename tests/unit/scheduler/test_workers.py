@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from headway.protocol.messages import NotHeld, WorkerLost
+from headway.protocol.messages import Drop, Grant, NotHeld, WorkerLost
 from headway.protocol.names import BootId
 from headway.scheduler.core.rows import BootKey
 from world import BOOT, START, World, running
@@ -226,3 +226,17 @@ def test_a_lost_boot_can_still_end(end: str):
     world.tell(world.offline() if end == "offline" else world.online(NEXT))
     assert world.db.workers[BOOT].state == "ended"
     assert world.db.queues["default"].slots == (end == "online")
+
+
+def test_what_was_held_before_a_loss_is_not_granted_again():
+    """The boot is heard again before its loss is decided: a grant now would run beside the attempt that follows."""
+    world = quiet("a")
+    world.start("a")
+    world.later(PATIENCE.total_seconds())
+    assert world.tell(world.lease_due()).applied
+    for word in (world.started("a"), world.heartbeat(BOOT, "a"), world.started("a")):
+        world.tell(word)
+    assert [type(sent.order) for sent in world.orders] == [Grant, Drop, Drop]
+    again = world.started("a")
+    world.settle()
+    assert (world.attempt("a", try_number=1).state, world.tell(again).reason) == ("lost", "the attempt is lost")
