@@ -57,9 +57,12 @@ def database(postgresql: PostgreSQL) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def shared(home: Path, rabbitmq: RabbitMQ, postgresql: PostgreSQL, vhost: str, database: str) -> Iterator[Cluster]:
-    """Give a scheduler and two workers of four slots that live through all tests of a file."""
-    with Cluster(home, rabbitmq.url(vhost), postgresql.url(database), **SHORT) as cluster:
+def shared(request: pytest.FixtureRequest, home: Path, vhost: str, database: str) -> Iterator[Cluster]:
+    """Give a scheduler and two workers of four slots for all tests of a file, which may have SETTINGS and CONFIG."""
+    rabbitmq, postgresql = request.getfixturevalue("rabbitmq"), request.getfixturevalue("postgresql")
+    settings = SHORT | getattr(request.module, "SETTINGS", {})
+    (home / "headway.toml").write_text(getattr(request.module, "CONFIG", ""))
+    with Cluster(home, rabbitmq.url(vhost), postgresql.url(database), **settings) as cluster:
         cluster.start_scheduler()
         cluster.start_worker("w1")
         cluster.start_worker("w2")
