@@ -19,6 +19,10 @@ from cluster import Cluster
 NOTE = 'note() { echo "$HEADWAY_RUN_ID $HEADWAY_TASK_ID $HEADWAY_TRY $1" >> "$NOTES"; }'
 
 
+Say = Callable[[str], None]
+"""Keeps a line for the end of the test run."""
+
+
 class Numbers(NamedTuple):
     """Jepsen's four numbers."""
 
@@ -83,7 +87,7 @@ class Ledger:
 class Trial:
     """One fault on one cluster: runs are started, and judged when they have ended."""
 
-    def __init__(self, cluster: Cluster, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, say: Say) -> None:
         self.cluster, self.ledger = cluster, Ledger(folder)
         self._say = say
 

@@ -151,7 +151,7 @@ class Cluster:
     def start_standalone(self, *, slots: int = 4) -> Service:
         """Start everything in one process, and wait until it takes commands."""
         service = self._start("standalone", "standalone", "--slots", str(slots))
-        self.wait_for((self.home / "embedded.sock").exists, seconds=30)
+        self.wait_for((Path(self.env["HEADWAY_HOME"]) / "embedded.sock").exists, seconds=30)
         self.wait_for(lambda: bool(self.json("workers")), seconds=30)
         return service
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from brokers.gate import Gate
 from cluster import Cluster
 from servers import PostgreSQL, RabbitMQ
-from trial import Trial
+from trial import Say, Trial
 
 LINES: pytest.StashKey[list[str]] = pytest.StashKey()
 SHORT = {"HEADWAY_WORKER_LEASE": "6s", "HEADWAY_WORKER_HEARTBEAT": "1s"}
@@ -56,9 +57,12 @@ def database(postgresql: PostgreSQL) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def shared(home: Path, rabbitmq: RabbitMQ, postgresql: PostgreSQL, vhost: str, database: str) -> Iterator[Cluster]:
-    """Give a scheduler and two workers of four slots that live through all tests of a file."""
-    with Cluster(home, rabbitmq.url(vhost), postgresql.url(database), **SHORT) as cluster:
+def shared(request: pytest.FixtureRequest, home: Path, vhost: str, database: str) -> Iterator[Cluster]:
+    """Give a scheduler and two workers of four slots for all tests of a file, which may have SETTINGS and CONFIG."""
+    rabbitmq, postgresql = request.getfixturevalue("rabbitmq"), request.getfixturevalue("postgresql")
+    settings = SHORT | getattr(request.module, "SETTINGS", {})
+    (home / "headway.toml").write_text(getattr(request.module, "CONFIG", ""))
+    with Cluster(home, rabbitmq.url(vhost), postgresql.url(database), **settings) as cluster:
         cluster.start_scheduler()
         cluster.start_worker("w1")
         cluster.start_worker("w2")
@@ -67,16 +71,44 @@ def shared(home: Path, rabbitmq: RabbitMQ, postgresql: PostgreSQL, vhost: str, d
 
 
 @pytest.fixture
-def cluster(shared: Cluster) -> Cluster:
-    """Give the cluster with everything running, whatever the test before left."""
+def cluster(shared: Cluster) -> Iterator[Cluster]:
+    """Give the cluster with everything running, whatever the test before left; what this one adds goes with it."""
     for service in shared.services.values():
         if not service.is_running():
             service.start()
-    shared.wait_for(lambda: [one["state"] for one in shared.json("workers")].count("online") == 2)
-    return shared
+    usual = set(shared.services)
+    shared.wait_for(
+        lambda: {"w1", "w2"} <= {one["worker"] for one in shared.json("workers") if one["state"] == "online"}
+    )
+    yield shared
+    shared.retire(*(set(shared.services) - usual))
 
 
 @pytest.fixture
-def trial(cluster: Cluster, tmp_path: Path, pytestconfig: pytest.Config) -> Trial:
-    """Give the trial of one fault; its line is kept for the summary."""
-    return Trial(cluster, tmp_path, pytestconfig.stash[LINES].append)
+def broker_gate(rabbitmq: RabbitMQ) -> Iterator[Gate]:
+    """Give an open gate on the way to RabbitMQ."""
+    gate = Gate(rabbitmq.host, rabbitmq.port)
+    gate.open()
+    yield gate
+    gate.shut()
+
+
+@pytest.fixture
+def database_gate(postgresql: PostgreSQL) -> Iterator[Gate]:
+    """Give an open gate on the way to PostgreSQL."""
+    gate = Gate(postgresql.host, postgresql.port)
+    gate.open()
+    yield gate
+    gate.shut()
+
+
+@pytest.fixture
+def say(pytestconfig: pytest.Config) -> Say:
+    """Give what keeps a line for the summary."""
+    return pytestconfig.stash[LINES].append
+
+
+@pytest.fixture
+def trial(cluster: Cluster, tmp_path: Path, say: Say) -> Trial:
+    """Give the trial of one fault."""
+    return Trial(cluster, tmp_path, say)
