@@ -22,4 +22,4 @@ def test_every_test_that_is_named_is_there():
             file, _, names = tests.partition(": ")
             text = (ROOT / "tests/faults" / file).read_text("utf-8")
             assert all(f"def {name}(" in text for name in re.findall(r"`(\w+)`", names)), number
-            assert re.fullmatch(r"-|(\d+ / 0 / 0 / \d+(; )?)+", numbers), number
+            assert re.fullmatch(r"(\d+ / 0 / 0 / \d+(; )?)+", numbers), number
