@@ -8,6 +8,7 @@ deeper, so both sides name it by a file descriptor of the folder.
 """
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,8 @@ from headway.protocol.messages import Cancel, DagVersion, Trigger
 
 from .operating import OperatorEvent, Post
 
+log = logging.getLogger(__name__)
+
 DOOR: Final = "embedded.sock"
 
 _REQUEST_BYTES_MAX: Final = 2 * MESSAGE_BYTES_MAX
@@ -34,6 +37,9 @@ _REQUEST_BYTES_MAX: Final = 2 * MESSAGE_BYTES_MAX
 _VISITORS_MAX: Final = 16
 """Commands that are served at a time; the next ones wait."""
 
+
+_REQUEST_SECONDS: Final = 1.0
+"""How long a visitor may take to begin to speak: what it wants is ready when it comes."""
 
 _ANSWER_SECONDS: Final = 10.0
 """Longest wait for an answer: twice as long as what is asked for may take in there."""
@@ -109,7 +115,12 @@ def open_door(home: Path, post: Post) -> Iterator[None]:
 def _receive(listener: Listener, post: Post, submit: Callable[..., object], closing: threading.Event) -> None:
     with listener:
         while True:
-            visitor = listener.accept()
+            try:
+                visitor = listener.accept()
+            except OSError as error:  # too many open files, say: others end, and then it works again
+                log.warning("a command could not be let in: %s", error)
+                closing.wait(_REQUEST_SECONDS)
+                continue
             if closing.is_set():
                 visitor.close()
                 return
@@ -118,8 +129,9 @@ def _receive(listener: Listener, post: Post, submit: Callable[..., object], clos
 
 def _serve(visitor: "Connection[bytes, bytes]", post: Post) -> None:
     with contextlib.suppress(OSError, EOFError), visitor:  # who went away needs no answer
-        data = visitor.recv_bytes(_REQUEST_BYTES_MAX)
-        visitor.send_bytes(msgspec.json.encode(_answer(data, post)))
+        if visitor.poll(_REQUEST_SECONDS):  # who says nothing must not keep others out, nor us from the end
+            data = visitor.recv_bytes(_REQUEST_BYTES_MAX)
+            visitor.send_bytes(msgspec.json.encode(_answer(data, post)))
 
 
 def _answer(data: bytes, post: Post) -> Answer:

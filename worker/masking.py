@@ -4,8 +4,7 @@ A value is hidden as it is, and so is each of its lines, for a key of several li
 a task makes of a value (its base64, say) is not known here.
 """
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 HIDDEN: Final = b"***"
@@ -21,12 +20,15 @@ class Mask:
         whole = set(values)
         lines = {line.strip() for value in whole if b"\n" in value for line in value.splitlines()}
         self._values = sorted(whole | {line for line in lines if len(line) >= LINE_BYTES_MIN}, key=len, reverse=True)
-        self._pattern = re.compile(b"|".join(map(re.escape, self._values))) if self._values else None
         self.longest = len(self._values[0]) if self._values else 0
 
     def hide(self, data: bytes) -> bytes:
-        """Return the data with each value replaced."""
-        return data if self._pattern is None else self._pattern.sub(HIDDEN, data)
+        """Return the data with each value replaced, and with what several values cover together as one."""
+        parts, shown = [], 0
+        for start, stop in self._found(data):
+            parts += [data[shown:start], HIDDEN]
+            shown = stop
+        return b"".join((*parts, data[shown:]))
 
     def settle(self, data: bytes, end: int) -> int:
         """Return the last place up to `end` at which data may be cut, so that no value is in both parts.
@@ -55,4 +57,18 @@ class Mask:
         return start
 
     def _found(self, data: bytes) -> list[tuple[int, int]]:
-        return [] if self._pattern is None else [found.span() for found in self._pattern.finditer(data)]
+        """Return where values stand, those that overlap as one: no byte of either may be seen."""
+        found: list[tuple[int, int]] = []
+        for start, stop in sorted(span for value in self._values for span in _places(data, value)):
+            if found and start < found[-1][1]:
+                found[-1] = (found[-1][0], max(stop, found[-1][1]))
+            else:
+                found.append((start, stop))
+        return found
+
+
+def _places(data: bytes, value: bytes) -> Iterator[tuple[int, int]]:
+    start = data.find(value)
+    while start >= 0:
+        yield start, start + len(value)
+        start = data.find(value, start + 1)

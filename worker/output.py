@@ -12,7 +12,7 @@ from headway.protocol.limits import OUTPUT_BYTES_MAX, TAIL_BYTES_MAX
 from headway.protocol.messages import AttemptMessage
 from headway.protocol.names import UNMAPPED
 
-from .masking import Mask
+from .masking import HIDDEN, Mask
 
 NO_WAIT: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 """A child may have made anything of the file it was to write: a pipe, say, that nobody writes to."""
@@ -44,7 +44,9 @@ def read_tail(path: Path, mask: Mask) -> str:
         return ""
     finally:
         os.close(file)
-    return mask.hide(data[mask.step_on(data, before) :]).decode(errors="replace").replace("\0", "\ufffd")
+    begin = mask.step_on(data, before)
+    shown = (HIDDEN if begin > before else b"") + mask.hide(data[begin:])
+    return shown.decode(errors="replace").replace("\0", "\ufffd")
 
 
 def take_output(path: Path) -> msgspec.Raw | BadOutput | None:

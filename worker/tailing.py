@@ -40,13 +40,13 @@ class LogTail:
     def next_chunk(self) -> LogChunk | None:
         """Return the next piece, if there is any by now, and take it as read."""
         is_complete = self.is_complete  # as of before the look: what is written after it is not missed
-        if self._offset >= LOG_BYTES_MAX:
-            return self._chunk(0, _NOTE.format(self._log).encode(), eof=True)
         wanted = min(LOG_CHUNK_BYTES_MAX, LOG_BYTES_MAX - self._offset)
-        data = _read(self._log, self._offset, wanted)
+        data = _read(self._log, self._offset, wanted) if wanted else b""
         self.is_behind = len(data) == wanted
         eof = is_complete and not self.is_behind
         size = len(data) if eof else cut(data, self._mask)
+        if not size and self._offset + len(data) >= LOG_BYTES_MAX:  # the end, or what may not be cut stands across it
+            return self._chunk(0, _NOTE.format(self._log).encode(), eof=True)
         return self._chunk(size, self._mask.hide(data[:size]), eof=eof) if size or eof else None
 
     def _chunk(self, size: int, shown: bytes, *, eof: bool) -> LogChunk:
