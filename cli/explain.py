@@ -135,6 +135,8 @@ def _whereabouts(evidence: Evidence, reason: str) -> Iterator[str]:
         happened = _RETURNS[attempt.reason or EndReason.UNROUTABLE]
         times = f" {attempt.returns} times in a row" if attempt.returns > 1 else ""
         yield f"{happened}{times}: {attempt.detail or 'nobody says why'}."
+        if attempt.refused_by:
+            yield f"{len(attempt.refused_by)} have refused it so far: {', '.join(attempt.refused_by)}."
         yield f"It is published again at {show_time(timers['republish'])}."
     elif evidence.unsent:
         yield _UNSENT[reason == HoldReason.BROKER_FULL]

@@ -206,6 +206,7 @@ class Scheduler:
                 self._clock.listen(connected=False)
                 log.warning("the broker is away: %s", detail)
             case Blocked(detail):
+                self._clock.listen(connected=False)  # nor are workers heard, whose heartbeats it does not take either
                 log.warning("the broker has an alarm and takes nothing: %s", detail)
             case Unblocked():
                 self._clock.listen(connected=True)

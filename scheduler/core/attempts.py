@@ -44,6 +44,7 @@ def decide_started(draft: Draft, event: Started) -> Decision:
     _, task, attempt = found
     holder = (attempt.worker, attempt.boot) == (event.worker, event.boot)
     if attempt.state is AttemptState.RUNNING and holder:
+        # `granted_seq` stays: a boot lists what it asked for until it gives it back, and then it takes nothing more.
         return draft.ignored("granted before to this boot: granted again", _grant(event))
     if attempt.state is not AttemptState.QUEUED or task.try_number != event.try_number:
         reason = f"the attempt is {attempt.state}"

@@ -198,8 +198,7 @@ attempts: Final = Table(
         sqlite_where=text("state IN ('queued', 'running')"),
     ),
     Index(
-        "ix_attempts_queued",
-        "queue",
+        "ix_attempts_published_at",
         "published_at",
         postgresql_where=text("state = 'queued'"),
         sqlite_where=text("state = 'queued'"),

@@ -2,13 +2,11 @@
 
 import logging
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
-import msgspec
 import pytest
 
 from brokers import Listener
@@ -17,15 +15,12 @@ from headway.broker.port import Broker, Delivered, Delivery, Outgoing
 from headway.protocol.codec import encode
 from headway.protocol.errors import DatabaseUnavailable
 from headway.protocol.messages import Event, kind_of
-from headway.protocol.names import QueueName, event_key
-from headway.protocol.states import HoldReason
+from headway.protocol.names import event_key
 from headway.protocol.topology import EVENT_QUEUES, EVENTS, Queue, task_queue
-from headway.scheduler.core.admission import hold_of
 from headway.scheduler.intake import partition_of_event
 from headway.scheduler.service import Scheduler
 from headway.scheduler.store import reads
 from headway.scheduler.store import tables as t
-from headway.scheduler.store.evidence import collect_evidence
 from headway.scheduler.store.store import Batch, Store
 from stage import Stage, dag, task
 
@@ -140,35 +135,6 @@ def test_a_message_that_the_broker_has_lost_is_published_again_by_the_census(
     (queue_row,) = stage.rows(t.queues)
     assert queue_row["mended"] >= 1
     assert ("applied", "published again") in stage.verdicts("missing")
-
-
-class NotingStore(Store):
-    """A store that tells of each note about a full queue."""
-
-    def __init__(self, *fields: Any) -> None:
-        super().__init__(*fields)
-        self.noted: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def note_full(self, queues: Iterable[QueueName]) -> None:
-        """Note it, and say so."""
-        names = list(queues)
-        super().note_full(names)
-        for name in names:
-            self.noted.put(name)
-
-
-def test_a_full_queue_is_noted(stage: Stage, bystander: Bystander, serve: Callable[[Store], None]):
-    """The broker refuses what is published to it: nothing is lost, and whoever asks why hears that."""
-    limited = task_queue("default")
-    bystander.broker.declare(msgspec.structs.replace(limited, arguments={**limited.arguments, "x-max-length": 1}))
-    stage.learn(dag(*(task(f"t{number}") for number in range(20))))
-    store = NotingStore(stage.engine)
-    serve(store)
-    bystander.say(stage.trigger())
-    assert store.noted.get(timeout=SECONDS_MAX) == "default"
-    told = [collect_evidence(stage.engine, "r", f"t{number}", -1) for number in range(20)]
-    assert {hold_of(one.queue, datetime.now(UTC)) for one in told} == {HoldReason.BROKER_FULL}
-    assert {one.unsent for one in told} == {True, False}
 
 
 class Sayings(logging.Handler):

@@ -24,7 +24,9 @@ class LimitedSpawner:
         self._link, theirs = socket.socketpair()
         self._link.settimeout(SECONDS_MAX)
         self._frames, self._told = spawner.Frames(), list[list[bytes]]()
-        command = [*WITHOUT_RIGHT, sys.executable, "-I", "-S", spawner.__file__, str(theirs.fileno())]
+        code = "import sys; sys.path.append(sys.argv.pop(1)); from headway.worker.spawner import main; main()"
+        root = str(Path(spawner.__file__).parents[2])
+        command = [*WITHOUT_RIGHT, sys.executable, "-I", "-S", "-c", code, root, str(theirs.fileno())]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         theirs.close()
 

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, event, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from headway.protocol.errors import DatabaseRefused, DatabaseUnavailable, StaleDecision, WrongSettings
+from headway.protocol.messages import Unroutable
 from headway.protocol.names import QueueName
 from headway.scheduler.core.needs import Needs
 from headway.scheduler.core.rows import AttemptKey
@@ -20,7 +21,7 @@ from headway.scheduler.store import tables as t
 from headway.scheduler.store.engine import WRITES, make_engine, translated
 from headway.scheduler.store.store import Store
 from servers import PostgreSQL
-from stage import Stage, dag, task, tasks_in
+from stage import Stage, address, dag, task, tasks_in
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CHAIN = dag(task("a"), task("b", "a"))
@@ -202,6 +203,56 @@ def test_who_waits_is_read_in_the_order_of_an_index(stage: Stage):
     assert "ix_task_instances_ready" in plan
     assert "Sort" not in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_the_census_asks_for_messages_that_the_broker_should_have(stage: Stage):
+    """Old enough, oldest first; neither those that stand in the outbox nor those that wait to be published again."""
+    stage.learn(dag(*(task(name) for name in "abcd"), task("e", queue="gpu")))
+    committed = stage.decider.process([stage.arrival(stage.trigger())])
+    assert stage.store.long_queued(timedelta(0)) == {}
+    left = [row.message_id for row in committed.outbox if '"task_id":"b"' not in row.body]
+    stage.decider.process([], confirmed=left)
+    c = tasks_in(committed)["c"]
+    stage.give(Unroutable(**address(c), queue=QueueName("default")))
+    stage.online()
+    stage.give(stage.started(tasks_in(committed)["d"]))
+    found = stage.store.long_queued(timedelta(0))
+    assert {queue: [event.task_id for event in events] for queue, events in found.items()} == {
+        "default": ["a"],
+        "gpu": ["e"],
+    }
+    assert stage.store.long_queued(timedelta(hours=1)) == {}
+    stage.give(found["gpu"][0])
+    assert stage.verdicts("missing") == [("applied", "published again")]
+    assert {row["queue"]: row["mended"] for row in stage.rows(t.queues)} == {"default": 0, "gpu": 1}
+
+
+def test_the_census_reads_by_an_index(stage: Stage):
+    """Of millions of attempts it reads those that are queued."""
+    stage.run(CHAIN)
+    asked: list[tuple[str, Any]] = []
+    event.listen(stage.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    stage.store.long_queued(timedelta(0))
+    statement, parameters = next(one for one in asked if "ORDER BY attempts.published_at" in one[0])
+    explain = "EXPLAIN QUERY PLAN " if stage.engine.dialect.name == "sqlite" else "EXPLAIN "
+    with stage.engine.connect() as connection:
+        if stage.engine.dialect.name == "postgresql":  # which reads a small table whole
+            connection.execute(text("SET enable_seqscan = off"))
+            connection.execute(text("SET enable_bitmapscan = off"))
+        plan = str(connection.exec_driver_sql(explain + statement, parameters).all())
+    assert "ix_attempts_published_at" in plan
+
+
+def test_what_is_seen_of_a_queue_is_noted(stage: Stage):
+    """Also of one that nobody used yet; a scheduler that starts finds out anew what is at fault."""
+    stage.store.note_full([QueueName("new")])
+    stage.store.note_fault(QueueName("new"), "other arguments")
+    stage.online(queues=("new",))
+    (row,) = stage.rows(t.queues)
+    assert (row["fault"], row["slots"], row["workers"]) == ("other arguments", 2, 1)
+    assert row["full_at"] <= stage.store.now()
+    stage.store.forget_faults()
+    assert stage.rows(t.queues)[0]["fault"] == ""
 
 
 def test_a_silent_worker_is_found(stage: Stage):

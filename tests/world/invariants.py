@@ -225,7 +225,9 @@ def _may_run(world: World, _run: Run, _graph: Graph, task: TaskInstance) -> bool
     row = world.db.attempts[AttemptKey(*task.key, task.try_number)]
     assert row.worker is not None
     assert row.boot is not None
-    if task.intent is Intent.CANCEL and TimerKey(*task.key, "stop") not in world.db.timers:
+    if task.intent is Intent.CANCEL and not {TimerKey(*task.key, "stop"), TimerKey(*task.key, "unkillable")} <= (
+        world.db.timers.keys()
+    ):
         return False
     lives = world.db.workers[BootKey(row.worker, row.boot)].state is WorkerState.ONLINE
     return lives or any(isinstance(event, WorkerLost) and event.token == row.token for event in world.owed)

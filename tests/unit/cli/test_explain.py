@@ -189,6 +189,14 @@ def test_a_message_that_came_back_says_why(reason: EndReason):
     assert told.sentences[-2].endswith(": so.")
 
 
+def test_a_message_that_was_refused_says_by_whom():
+    """So that somebody may mend those workers."""
+    refused_by = {"w1": ("b1", 1), "w2": ("b2", 1)}
+    refused = {"reason": EndReason.REFUSED, "detail": "no module m", "refused_by": refused_by}
+    told = why(TaskState.QUEUED, refused, timers={"republish": NOW}, servers=[SERVER])
+    assert "2 have refused it so far: w1, w2." in told.sentences
+
+
 def test_a_message_that_was_mended_waits_for_a_worker_only():
     """It stands in its queue again."""
     assert why(TaskState.QUEUED, {"reason": EndReason.LOST}, servers=[SERVER]).reason == "no_capacity"

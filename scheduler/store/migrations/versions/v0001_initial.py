@@ -224,7 +224,7 @@ def _create_attempts() -> None:
     )
     columns = ["run_id", "task_id", "map_index"]
     op.create_index("ix_attempts_open", "attempts", columns, unique=True, **_where("state IN ('queued', 'running')"))
-    op.create_index("ix_attempts_queued", "attempts", ["queue", "published_at"], **_where("state = 'queued'"))
+    op.create_index("ix_attempts_published_at", "attempts", ["published_at"], **_where("state = 'queued'"))
     op.create_index("ix_attempts_held", "attempts", ["worker", "boot"], **_where("state = 'running'"))
 
 
