@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import random
+import statistics
 import time
 import uuid
 from collections import Counter
@@ -32,9 +33,9 @@ from headway.scheduler.store.engine import make_engine
 
 log = logging.getLogger(__name__)
 
-RACES, EACH, ROUNDS_MAX = 10_000, 500, 80
+RACES, EACH, ROUNDS_MAX = 10_000, 500, 200
 NEAR_SECONDS = 0.05
-PATIENCE_SECONDS, TTL_SECONDS = 1.5, 1.4
+PATIENCE_SECONDS = TTL_SECONDS = 1.5
 CONFIG = f"[queues.race]\nttl = {TTL_SECONDS}\nwindow = {EACH}\n"
 QUEUE = QueueName("race")
 TASKS = task_queue(QUEUE, QueueLimits(ttl_seconds=TTL_SECONDS))
@@ -136,7 +137,7 @@ class Race:
         """Let one run's tasks be handed out around their deadline; the next is aimed by where this one came to lie."""
         run_id = self._cluster.headway("trigger", "race").splitlines()[0]
         deadline = self._deadline(run_id)
-        aim = deadline - self._lead + self._chance.uniform(-NEAR_SECONDS / 2, NEAR_SECONDS / 2)
+        aim = deadline - self._lead + self._chance.uniform(-NEAR_SECONDS / 2, NEAR_SECONDS)
         self._cluster.wait(max(0.0, aim - time.time()))
         one, two = self._racers
         with one.consuming(), two.consuming():
@@ -147,7 +148,7 @@ class Race:
             for token in self._tokens(run_id) & racer.delivered.keys()
         }
         self.near |= {token for token, seconds in late.items() if abs(seconds) <= NEAR_SECONDS}
-        self._lead += sum(late.values()) / max(1, len(late))
+        self._lead += statistics.median(late.values()) if late else 0.0
 
     def _deadline(self, run_id: str) -> float:
         """Return when patience ends: all of a run's tasks became ready, and were admitted, at one time."""
