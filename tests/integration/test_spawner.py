@@ -4,13 +4,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from headway.worker import spawner
+from headway.worker.children import spawner_command
 from processes import SECONDS_MAX
 
 WITHOUT_RIGHT = ("setpriv", "--bounding-set", "-kill", "--inh-caps", "-kill")
@@ -24,7 +24,7 @@ class LimitedSpawner:
         self._link, theirs = socket.socketpair()
         self._link.settimeout(SECONDS_MAX)
         self._frames, self._told = spawner.Frames(), list[list[bytes]]()
-        command = [*WITHOUT_RIGHT, sys.executable, "-I", "-S", spawner.__file__, str(theirs.fileno())]
+        command = [*WITHOUT_RIGHT, *spawner_command(theirs.fileno())]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         theirs.close()
 
