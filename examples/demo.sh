@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 export HEADWAY_HOME="$PWD/.demo"
 
 printf '$ headway run examples/penguins.py --param out=.demo/penguins\n'
-.venv/bin/headway run examples/penguins.py --param out="$HEADWAY_HOME/penguins"
+.venv/bin/headway run examples/penguins.py --param out=.demo/penguins
 
 run=$(.venv/bin/headway runs list --limit 1 --json | grep -oP '"run_id": "\K[^"]+')
 printf '\n$ headway logs %s report\n' "$run"

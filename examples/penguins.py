@@ -4,8 +4,7 @@
 
 The data are real: body measurements of 344 penguins at Palmer Station, Antarctica, by Dr. Kristen Gorman and the Palmer
 Station LTER (Gorman et al. 2014, doi:10.1371/journal.pone.0090081), published under CC0 as `penguins-raw.csv` of the
-palmerpenguins package. What comes of them is written to the folder in the
-parameter `out`.
+palmerpenguins package. What comes of them is written to the folder in the parameter `out`.
 """
 
 import csv

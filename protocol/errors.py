@@ -119,4 +119,4 @@ class StaleDecision(HeadwayError):
 
 
 class Corrupt(HeadwayError):
-    """Stored data contradicts itself ({detail}): stop, keep the files and run `headway audit`."""
+    """Stored data cannot be read or contradicts itself ({detail}): stop, keep it, put a backup back or begin anew."""
