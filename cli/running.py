@@ -40,6 +40,8 @@ DRAIN_SECONDS: Final = 1.0
 INTERRUPTS_MAX: Final = 2
 """Signals to end after which nothing is waited for, not even that the cancelling is recorded."""
 
+SHOW_CURSOR: Final = b"\x1b[?25h"
+
 CANCELLED: Final = 130
 """The exit code of a command that Ctrl-C ended, as in every shell."""
 
@@ -124,7 +126,8 @@ class HereAndNow:
         def interrupt(_number: int, _frame: FrameType | None) -> None:
             self._interrupts += 1
             if self._is_cancelled or self._interrupts > INTERRUPTS_MAX:
-                self._console.show_cursor()
+                if self._console.is_terminal:  # past rich, which may be writing just now
+                    os.write(self._console.file.fileno(), SHOW_CURSOR)
                 os._exit(CANCELLED)  # children die with us; that the run is cancelled is recorded
             self._when_interrupted()
 
