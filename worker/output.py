@@ -31,21 +31,23 @@ def log_path(home: Path, task: AttemptMessage) -> Path:
 
 
 def read_tail(path: Path, mask: Mask) -> str:
-    """Return the end of a log as text, secrets hidden; what is no text in it, or cannot be stored, is replaced."""
+    """Return the end of a log as text, secrets hidden; what is no text in it, or cannot be stored, is replaced.
+
+    It is empty only if the log is.
+    """
     try:
         file = os.open(path, NO_WAIT)
     except OSError:
         return ""
     try:
         start = max(0, os.fstat(file).st_size - TAIL_BYTES_MAX)
-        before = min(start, mask.longest)  # where a secret may begin of which the tail has the end
+        before = min(start, mask.context)  # where a secret may begin of which the tail has the end
         data = os.pread(file, before + TAIL_BYTES_MAX, start - before)
     except OSError:
         return ""
     finally:
         os.close(file)
-    begin = mask.step_on(data, before)
-    shown = (HIDDEN if begin > before else b"") + mask.hide(data[begin:])
+    shown = mask.hide(data, before) or (HIDDEN if data else b"")
     return shown.decode(errors="replace").replace("\0", "\ufffd")
 
 

@@ -13,9 +13,10 @@ from .masking import Mask
 from .output import NO_WAIT
 
 LOG_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Of one attempt's output that is shipped: what anybody reads, and no flood of the database. The file has the rest."""
+"""Of one attempt's output that is shipped, and what its last piece has more: what anybody reads, and no flood of the
+database. The file has the rest."""
 
-_NOTE: Final = f"\n[Only the first {LOG_BYTES_MAX} bytes are stored: all is in {{}} on the worker's machine]\n"
+_NOTE: Final = "\n[Only the first {} bytes are stored: all is in {} on the worker's machine]\n"
 
 _CONTINUED: Final = 0b10
 """How a byte begins that goes on with a character of UTF-8, in its upper two bits; those of other bytes say how long
@@ -40,14 +41,14 @@ class LogTail:
     def next_chunk(self) -> LogChunk | None:
         """Return the next piece, if there is any by now, and take it as read."""
         is_complete = self.is_complete  # as of before the look: what is written after it is not missed
-        wanted = min(LOG_CHUNK_BYTES_MAX, LOG_BYTES_MAX - self._offset)
-        data = _read(self._log, self._offset, wanted) if wanted else b""
-        self.is_behind = len(data) == wanted
+        if self._offset >= LOG_BYTES_MAX:
+            return self._chunk(0, _NOTE.format(self._offset, self._log).encode(), eof=True)
+        before = min(self._offset, self._mask.context)
+        data = _read(self._log, self._offset, before)
+        self.is_behind = len(data) == before + LOG_CHUNK_BYTES_MAX
         eof = is_complete and not self.is_behind
-        size = len(data) if eof else cut(data, self._mask)
-        if not size and self._offset + len(data) >= LOG_BYTES_MAX:  # the end, or what may not be cut stands across it
-            return self._chunk(0, _NOTE.format(self._log).encode(), eof=True)
-        return self._chunk(size, self._mask.hide(data[:size]), eof=eof) if size or eof else None
+        end = max(before, len(data) if eof else cut(data, self._mask, before))
+        return self._chunk(end - before, self._mask.hide(data, before, end), eof=eof) if end > before or eof else None
 
     def _chunk(self, size: int, shown: bytes, *, eof: bool) -> LogChunk:
         chunk = LogChunk(**self._about, offset=self._offset, size=size, data=shown.decode(errors="replace"), eof=eof)
@@ -55,11 +56,10 @@ class LogTail:
         return chunk
 
 
-def cut(data: bytes, mask: Mask) -> int:
-    """Return how much of what was written so far is a piece: whole lines, or else whole characters; no half secret."""
-    limit = mask.settle(data, len(data))
-    lines = mask.step_back(data, data.rfind(b"\n", 0, limit) + 1)
-    return lines or mask.step_back(data, _whole_characters(data, limit))
+def cut(data: bytes, mask: Mask, start: int = 0) -> int:
+    """Return where the piece that begins at `start` ends: behind whole lines, or else whole characters."""
+    limit = mask.settle(data)
+    return data.rfind(b"\n", start, limit) + 1 or _whole_characters(data, limit)
 
 
 def _whole_characters(data: bytes, end: int) -> int:
@@ -71,8 +71,8 @@ def _whole_characters(data: bytes, end: int) -> int:
     return end
 
 
-def _read(path: Path, offset: int, size: int) -> bytes:
-    """Return what stands there; nothing where there is no file, or what a child made of it is none."""
+def _read(path: Path, offset: int, before: int) -> bytes:
+    """Return what stands there, and so much before it; nothing where there is no file, or what a child made of it."""
     try:
         if os.stat(path).st_size <= offset:  # noqa: PTH116 - twice as fast, for each running attempt twice a second
             return b""
@@ -80,7 +80,8 @@ def _read(path: Path, offset: int, size: int) -> bytes:
     except OSError:
         return b""
     try:
-        return os.pread(file, size, offset) if stat.S_ISREG(os.fstat(file).st_mode) else b""
+        is_file = stat.S_ISREG(os.fstat(file).st_mode)
+        return os.pread(file, before + LOG_CHUNK_BYTES_MAX, offset - before) if is_file else b""
     except OSError:
         return b""
     finally:

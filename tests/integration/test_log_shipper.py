@@ -224,7 +224,7 @@ def test_what_goes_on_beyond_its_bound_may_end(keeper: Keeper, start: Start, fre
     add(log, "123")
     shipper = start(fresh_vhost)
     shipper.watch(task(), log, Mask())
-    assert keeper.whole().startswith("12\n[Only the first")
+    assert keeper.whole().startswith("123\n[Only the first")
     shipper.end("t1", wrote=True)
     shipper.close(timeout_seconds=20)
     assert len(keeper.chunks(2)) == 2

@@ -181,10 +181,11 @@ def test_a_secret_that_is_missing_is_a_refusal_before_and_a_fault_after_the_gran
     )
 
 
-def test_an_end_says_whether_there_is_something_to_ship(files, followed):
-    """An empty log is nothing, and so is a child that never was."""
-    for token, text in (("t1", ""), ("t2", "x")):
-        files.prepare(task(token)).output.write_text(text)
+def test_an_end_says_whether_there_is_something_to_ship(files, followed, tmp_path):
+    """An empty log is nothing, and so is a child that never was; a log that ends with a long secret is something."""
+    (tmp_path / "secrets/long").write_text("key" * 2000)
+    for token, text in (("t1", ""), ("t2", "x" + "key" * 2000)):
+        files.prepare(task(token, secrets=("long",))).output.write_text(text)
         files.collect(exited(token=token))
     files.prepare(task("t3"))
     files.forget("t3")

@@ -41,6 +41,15 @@ def test_a_secret_longer_than_the_tail_is_a_tail(tmp_path):
     assert read_tail(path, Mask([b"k" * (2 * TAIL_BYTES_MAX)])) == "***"
 
 
+def test_a_tail_within_a_secret_is_hidden(tmp_path):
+    """And says so: only an empty log has an empty tail."""
+    path = tmp_path / "log"
+    path.write_bytes(b"x" + b"key" * TAIL_BYTES_MAX)
+    assert read_tail(path, Mask([b"key" * TAIL_BYTES_MAX])) == "***"
+    path.write_bytes(b"")
+    assert read_tail(path, Mask([b"key"])) == ""
+
+
 def test_a_secret_within_the_tail_is_hidden(tmp_path):
     """All of it."""
     path = tmp_path / "log"

@@ -88,14 +88,27 @@ def test_a_secret_is_masked_though_it_comes_in_parts(log):
     assert rest_of(tail) == [(5, 14, "***\n", False)]
 
 
-def test_beyond_its_bound_the_log_stays_where_it_is(log, monkeypatch):
-    """The last piece says where that is."""
-    monkeypatch.setattr(tailing, "LOG_BYTES_MAX", 5)
-    log.write_text("12345678")
-    first, last = rest_of(tail_of(log))
-    assert first == (0, 5, "12345", False)
-    assert (last[0], last[1], last[3]) == (5, 0, True)
-    assert f"all is in {log} on the worker's machine" in last[2]
+@pytest.mark.parametrize(
+    ("last", "shown"), [("x", "x"), ("é", "é"), ("hunter-twelve", "***"), ("aaaa" * LOG_CHUNK_BYTES_MAX, "***")]
+)
+def test_beyond_its_bound_the_log_stays_where_it_is(log, monkeypatch, last, shown):
+    """The last piece says where that is, whatever stands at the bound."""
+    monkeypatch.setattr(tailing, "LOG_BYTES_MAX", LOG_CHUNK_BYTES_MAX + 1)
+    log.write_text("\n" * LOG_CHUNK_BYTES_MAX + last + "\n" * 2 * LOG_CHUNK_BYTES_MAX)
+    *pieces, note = rest_of(tail_of(log, b"hunter-twelve", b"aaaa"))
+    text = "".join(data for _, _, data, _ in pieces)
+    assert text.strip("\n") == shown
+    assert note[0] == sum(size for _, size, _, _ in pieces) < 3 * LOG_CHUNK_BYTES_MAX
+    assert (note[1], note[3]) == (0, True)
+    assert f"Only the first {note[0]} bytes are stored: all is in {log} on the worker's machine" in note[2]
+
+
+def test_a_secret_that_overlaps_itself_without_end_holds_nothing_up(log):
+    """It is hidden once, though it is longer than a piece."""
+    log.write_text("a" * 3 * LOG_CHUNK_BYTES_MAX + "b\n")
+    tail = tail_of(log, b"aaaa")
+    pieces = rest_of(tail)
+    assert "".join(data for _, _, data, _ in pieces) == "***b\n"
 
 
 @pytest.mark.parametrize(("text", "bound"), [("123\u00e4567", 4), ("12hunter-twelve34", 9)])
