@@ -78,6 +78,10 @@ class Unavailable(HeadwayError):
     """{what} cannot be reached just now: {detail}."""
 
 
+class NoAnswer(Unavailable):
+    """{home} did not answer within {seconds:g} s; what you asked for may still be done: look with `headway runs`."""
+
+
 class BrokerUnavailable(Unavailable):
     """The broker at {url} cannot be reached ({detail}): start RabbitMQ there, or set HEADWAY_BROKER_URL."""
 

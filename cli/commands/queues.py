@@ -63,14 +63,14 @@ def queues(*, as_json: bool) -> None:
 
 def _measure(settings: "Settings", names: Sequence[str]) -> "dict[str, QueueDepth]":
     """Return what the broker says, or nothing and a sentence if it says nothing."""
-    from headway.protocol.errors import BrokerRefused, BrokerUnavailable, NothingRuns
+    from headway.protocol.errors import BrokerRefused, NothingRuns, Unavailable
     from headway.protocol.topology import task_queue_name
 
     from ..operating import post_of
 
     try:
         depths = post_of(settings).measure([task_queue_name(name) for name in names])
-    except (BrokerUnavailable, BrokerRefused, NothingRuns) as error:
+    except (Unavailable, BrokerRefused, NothingRuns) as error:
         click.echo(f"{error} Only the database's side is shown.", err=True)
         return {}
     return dict(zip(names, depths, strict=True))
