@@ -159,10 +159,12 @@ def _do(module: ModuleType, call: Mapping[str, Any]) -> None:
             f"{name}() returned {len(body)} bytes of JSON, and may return {RETURN_BYTES_MAX}: "
             "put large results into a file and return its name"
         )
-    output = os.open(call["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-    while body:  # a disk that gets full takes a part, and says so at the next
-        body = body[os.write(output, body) :]
-    os.close(output)
+    with open(call["output"], "wb", opener=_create) as output:  # on a full disk os.write() would write a part
+        output.write(body)
+
+
+def _create(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o640)
 
 
 def _as_json(value: object, name: str) -> bytes:

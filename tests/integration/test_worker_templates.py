@@ -17,7 +17,7 @@ from nursery import Nursery
 from processes import assert_dead, wait_for_lines
 
 CODE = """\
-import os, random, signal, subprocess, sys, threading
+import os, random, resource, signal, subprocess, sys, threading
 
 HOME = os.getpid()
 IMPORTED = {"cwd": os.getcwd(), "environ": dict(os.environ)}
@@ -217,6 +217,14 @@ def test_what_is_no_output_is_a_sentence(nursery, code, text, said):
     assert nursery.end().code == 1
     assert nursery.output.read_text().startswith(said)
     assert not (nursery.folder / "t1.output").exists()
+
+
+@pytest.mark.usefixtures("way")
+def test_an_output_that_cannot_be_written_whole_is_a_failure(nursery, code):
+    """No room is left in the middle of it."""
+    nursery.call(code, "give", "(resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)), 'x' * 10000)[1]")
+    assert nursery.end().code == 1
+    assert nursery.lines(1)[-1].endswith("File too large")
 
 
 @pytest.mark.usefixtures("way")
