@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Scanner:
-    """Calls `scan` at once, then every `seconds` and whenever it is asked to look, until stopped."""
+    """Calls `scan` when it is asked to look, and from the first time on every `seconds`, until stopped."""
 
     def __init__(self, scan: Callable[[], None], *, seconds: float) -> None:
         """Begin nothing yet."""
@@ -25,7 +25,7 @@ class Scanner:
         self._thread = threading.Thread(target=self._run, name="headway-scanner", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Wait to be asked: what a scan finds can be published once there is a connection."""
         self._thread.start()
 
     def look(self) -> None:
@@ -39,6 +39,8 @@ class Scanner:
         self._thread.join(timeout=self._seconds)
 
     def _run(self) -> None:
+        self._wake.wait()
+        self._wake.clear()
         while not self._stopped:
             try:
                 self._scan()
