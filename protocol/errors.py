@@ -123,4 +123,8 @@ class StaleDecision(HeadwayError):
 
 
 class Corrupt(HeadwayError):
-    """Stored data cannot be read or contradicts itself ({detail}): stop, keep it, put a backup back or begin anew."""
+    """Stored data contradicts itself ({detail}): stop, keep the files and run `headway audit`."""
+
+
+class DatabaseCorrupt(Corrupt):
+    """The database at {url} cannot be read ({detail}): put a backup back, or move it away and start anew."""

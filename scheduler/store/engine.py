@@ -13,8 +13,7 @@ from sqlalchemy import Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from headway.protocol.errors import (
-    Corrupt,
-    DatabaseFull,
+    DatabaseCorrupt,
     DatabaseRefused,
     DatabaseUnavailable,
     HeadwayError,
@@ -111,7 +110,7 @@ def translate(error: BaseException, url: str) -> HeadwayError | None:
     text = str(error).strip()
     detail = text.splitlines()[0] if text else type(error).__name__
     if any(mark in detail for mark in _CORRUPT):
-        return Corrupt(detail=f"{url}: {detail}")
+        return DatabaseCorrupt(url=url, detail=detail)
     state = getattr(error, "sqlstate", None) or ""
     if state == _FULL_STATE or (isinstance(error, sqlite3.OperationalError) and _FULL in detail):
         return DatabaseFull(url=url, detail=detail)

@@ -252,8 +252,10 @@ def test_a_corrupt_database_is_said_and_kept(home: Cluster) -> None:
     """Nothing is written over it."""
     file = home.home / "headway.db"
     file.write_bytes(b"not a database at all" * 1000)
-    for command in (("standalone",), ("run", str(EXAMPLES / "hello.dag.yaml"))):
-        assert str(file) in sentence(home, *command, exit_code=1)
+    for command in (("standalone",), ("run", str(EXAMPLES / "hello.dag.yaml")), ("audit",)):
+        said = sentence(home, *command, exit_code=1)
+        assert str(file) in said
+        assert said.endswith("put a backup back, or move it away and start anew.")
     assert file.read_bytes() == b"not a database at all" * 1000
 
 
