@@ -2,18 +2,19 @@
 # `make demo`: a real pipeline to its end, what came of it, and where everything is. Needs no server and leaves no process.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export HEADWAY_HOME="$PWD/.demo"
+export HEADWAY_HOME="$PWD/.demo" PATH="$PWD/.venv/bin:$PATH"
 
-printf '$ headway run examples/penguins.py --param out=.demo/penguins\n'
-.venv/bin/headway run examples/penguins.py --param out=.demo/penguins
+say() {
+    printf '$ %s\n' "$*"
+    "$@"
+    printf '\n'
+}
 
-run=$(.venv/bin/headway runs list --limit 1 --json | grep -oP '"run_id": "\K[^"]+')
-printf '\n$ headway logs %s report\n' "$run"
-.venv/bin/headway logs "$run" report
-printf '\n$ headway why %s report\n' "$run"
-.venv/bin/headway why "$run" report
+say headway run examples/penguins.py --param out=.demo/penguins
+run=$(headway runs list --limit 1 --json | grep -oP '"run_id": "\K[^"]+')
+say headway logs "$run" report
+say headway why "$run" report
 cat <<END
-
 The pipeline      examples/penguins.py, and more beside it
 Its results       .demo/penguins/report.md, penguins.db
 Runs and output   .demo/headway.db, .demo/logs
