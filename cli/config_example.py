@@ -26,7 +26,7 @@ _TAIL: Final = """\
 # # How many are published at a time; without it, twice the slots of its workers and at least a hundred.
 # window = 100
 
-# A pool, and how many of its tasks are to run at a time: read and checked, and not applied yet.
+# A pool, and how many of its tasks run at a time: read, and not applied yet.
 #
 # [pools.warehouse]
 # slots = 4

@@ -46,7 +46,7 @@ DESCRIPTIONS: Final = {
     "on_queued_timeout": "Whether it then goes on waiting or fails.",
     "timeout": "How long an attempt may run; without it, for ever.",
     "env": "Environment variables of the task.",
-    "cwd": "The folder that the task begins in; without it, that of its worker.",
+    "cwd": "The folder that the task begins in; without it, the one that its worker was started in.",
     "inputs": "Upstream tasks whose outputs the task reads from the file HEADWAY_INPUTS.",
     "secrets": "Names of secrets, each of which the worker hands to the task as an environment variable.",
 }

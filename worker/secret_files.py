@@ -1,4 +1,4 @@
-"""Secrets that a task names: resolved on the worker from files, and never part of a message or of the database.
+"""Secrets that a task names: resolved on the worker from files, and never put into a message or the database.
 
 FOLDER/<name> holds the value; one newline at its end is not part of it. The folder is HEADWAY_SECRETS, or that of
 systemd's credentials. It is read anew for each attempt, so a value that was changed is used from the next one on.
