@@ -45,8 +45,7 @@ def scheduler() -> None:
     from ..database import open_database
     from ..serving import serve
 
-    settings = start()
-    transport = _shared_transport(settings)
+    settings, transport = _start_alone()
     serve(make_scheduler(settings, open_database(settings), transport))
 
 
@@ -67,8 +66,7 @@ def worker(queues: tuple[str, ...], *, slots: int | None, name: str | None) -> N
     from ..composing import make_worker
     from ..serving import serve
 
-    settings = start()
-    transport = _shared_transport(settings)
+    settings, transport = _start_alone()
     serve(make_worker(settings, transport, queues=queue_names(queues), slots=slots, name=name))
 
 
@@ -87,8 +85,7 @@ def logkeeper() -> None:
     from ..database import open_database
     from ..serving import serve
 
-    settings = start()
-    transport = _shared_transport(settings)
+    settings, transport = _start_alone()
     serve(make_logkeeper(settings, open_database(settings), transport))
 
 
@@ -158,11 +155,12 @@ def start() -> "Settings":
     return settings
 
 
-def _shared_transport(settings: "Settings") -> "Transport":
-    """Return the transport that the settings name; raise OneProcessOnly for one that no other process can reach."""
+def _start_alone() -> "tuple[Settings, Transport]":
+    """Start one service of several; raise OneProcessOnly where the transport reaches no other process."""
     from headway.broker.connecting import transport_of
     from headway.protocol.errors import OneProcessOnly
 
+    settings = start()
     if settings.is_embedded:
         raise OneProcessOnly(url=settings.broker_url)
-    return transport_of(settings.broker_url)
+    return settings, transport_of(settings.broker_url)
