@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from auditing import assert_audited
-from cluster import Cluster
+from cluster import Cluster, states
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted(path for path in EXAMPLES.iterdir() if path.name.endswith((".py", ".dag.json", ".dag.yaml")))
@@ -33,11 +32,6 @@ def distributed(tmp_path: Path, fresh_vhost: str, fresh_database: str) -> Iterat
         cluster.start_worker("w2")
         cluster.headway("dags", "sync")
         yield cluster
-
-
-def states(run: dict[str, Any]) -> dict[str, tuple[str, int]]:
-    """Return how each task ended, and at which try."""
-    return {task["task_id"]: (task["state"], len(task["attempts"])) for task in run["tasks"]}
 
 
 def run_embedded(home: Cluster, file: Path) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from cluster import Cluster
+from cluster import Cluster, states
 
 TRACES = Path(os.environ.get("HEADWAY_WFINSTANCES", Path(__file__).parents[3] / "shared" / "wfinstances"))
 LARGE = "bwa-chameleon-large-001"
+MONTAGE = "montage-chameleon-dss-075d-001"
 # Bounds for machines that do other things too; docs/performance.md has the goals and what was measured.
 LARGE_SECONDS_MAX = 12.0
 CHAIN_SECONDS_MAX = 2.5
@@ -84,6 +85,20 @@ def test_every_trace_ends_in_success_in_the_order_of_its_parents(cluster: Cluste
         assert ended_before(run, parents_of(TRACES / f"{name}.json")) == [], name
     assert cluster.headway("audit")
     assert best_seconds(cluster, LARGE) <= LARGE_SECONDS_MAX
+
+
+@needs_traces
+def test_a_trace_ends_alike_in_one_process_and_on_servers(cluster: Cluster, tmp_path: Path) -> None:
+    """Every task in the same state, at the same try."""
+    file = cluster.dags / f"{MONTAGE}.dag.json"
+    cluster.headway("import", "wfformat", str(TRACES / f"{MONTAGE}.json"), "--runtime", "0", "-o", str(file))
+    cluster.sync()
+    run_id = cluster.headway("trigger", MONTAGE, "--wait").splitlines()[0]
+    there = cluster.json("runs", "show", run_id)
+    (tmp_path / "alone").mkdir()
+    with Cluster(tmp_path / "alone") as alone:
+        here = json.loads(alone.headway("run", str(file), "--json"))
+    assert (here["state"], states(here)) == (there["state"], states(there))
 
 
 def test_a_chain_of_forty_short_tasks_takes_little_more_than_its_tasks(cluster: Cluster) -> None:

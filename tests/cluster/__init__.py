@@ -34,6 +34,11 @@ def measured() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 
 
+def states(run: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    """Return how each task of a run ended, and at which try."""
+    return {task["task_id"]: (task["state"], len(task["attempts"])) for task in run["tasks"]}
+
+
 class CommandFailed(AssertionError):
     """A command exited otherwise than it was expected to."""
 
