@@ -22,7 +22,8 @@ from typing import Final, Protocol
 from kombu.transport.base import StdChannel
 
 from ..halves import Action, Crashed
-from ..timing import GOODBYE_SECONDS_MIN, SLICE
+from ..inbox import Inbox
+from ..timing import GOODBYE_SECONDS_MIN
 
 TICK_SECONDS: Final = 2.5
 """How often heartbeats are looked after: four times within one of them."""
@@ -171,10 +172,8 @@ class Link:
         self._name = name
         self._thread = thread
         self._crashed = crashed
-        self._inbox: deque[Action] = deque()
-        self._is_awake = False
+        self._inbox = Inbox()
         self._is_finishing = False
-        self._is_over = False
         self._loop: Loop | None = None
         # I/O thread only, from here on.
         self._line: Line | None = None
@@ -184,27 +183,21 @@ class Link:
     def start(self) -> None:
         """Start the thread; what was posted before is done now."""
         self._loop = self._thread.enter(self._name)
-        self._wake()
+        self._inbox.open(partial(self._loop.do, partial(self._inbox.do_slice, self._guard)))
 
     def post(self, action: Action) -> None:
         """Do this on the I/O thread, after all that was posted before; where that is over, here and now."""
-        self._inbox.append(action)
-        if self._is_over:
-            self._empty_inbox()
-        elif not self._is_awake:
-            self._wake()
+        self._inbox.post(action)
 
     def finish(self, *, timeout_seconds: float) -> None:
         """End the connection, waiting at most so long for the broker's goodbye, and leave the thread."""
         loop = self._loop
         if loop is None or self._is_finishing:
-            self._is_over = True
-            self._empty_inbox()
+            self._inbox.end()
             return
         self._is_finishing = True
         done = threading.Event()
-        self._inbox.append(partial(self._finish, done))
-        loop.do(self._do_slice)
+        self._inbox.post(partial(self._finish, done))
         line = self._line
         if line is not None and not (line.is_open and done.wait(max(timeout_seconds, GOODBYE_SECONDS_MIN))):
             line.abort()
@@ -243,21 +236,6 @@ class Link:
             line.beat()
             self.call_later(TICK_SECONDS, partial(self._beat, line))
 
-    def _wake(self) -> None:
-        if self._loop is not None:
-            self._is_awake = True
-            self._loop.do(self._do_slice)
-
-    def _do_slice(self) -> None:
-        # Before the inbox is looked at: an action that is posted from now on wakes us again, or is seen by this slice.
-        self._is_awake = False
-        for _ in range(SLICE):
-            if self._is_over or not self._inbox:
-                self._empty_inbox()
-                return
-            self._guard(self._inbox.popleft())
-        self._wake()
-
     def _guard(self, action: Action) -> None:
         """Do this, and take an error of the connection as its end."""
         try:
@@ -269,17 +247,7 @@ class Link:
             self.abandon()
             self._lost(error)
 
-    def _empty_inbox(self) -> None:
-        """Do what was posted when the link was over already; several threads may be at it."""
-        while self._is_over and self._inbox:
-            try:
-                action = self._inbox.popleft()
-            except IndexError:
-                return
-            action()
-
     def _finish(self, done: threading.Event) -> None:
         self.abandon()
-        self._is_over = True
-        self._empty_inbox()
+        self._inbox.end()
         done.set()

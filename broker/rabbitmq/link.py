@@ -1,8 +1,6 @@
 """One thread that does I/O and nothing else, with one connection at a time.
 
-pika's connections belong to one thread. Everything else enters here by `post`: an inbox and one wake-up of the I/O
-loop for all that is in it, because waking costs more than most of what is posted. Actions run in the order in which
-they were posted, in slices, so that a flood of them delays neither answers nor heartbeats.
+pika's connections belong to one thread. Everything else enters here by `post`.
 
 A link makes a connection when it is told to and says when it ended; whether to try again is decided above. A
 connection that was given up is closed in the background: it says goodbye to the broker, so that deliveries and
@@ -12,7 +10,6 @@ heartbeat ends it.
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -21,7 +18,8 @@ from pika import ConnectionParameters  # type: ignore[import-untyped]
 from pika.adapters.select_connection import IOLoop  # type: ignore[import-untyped]
 
 from ..halves import Action, Crashed
-from ..timing import GOODBYE_SECONDS_MIN, SLICE
+from ..inbox import Inbox
+from ..timing import GOODBYE_SECONDS_MIN
 from .connection import Connection
 
 FAILURES_MAX: Final = 100
@@ -36,11 +34,9 @@ class Link:
     def __init__(self, settings: ConnectionParameters, crashed: Crashed) -> None:
         self._settings = settings
         self._crashed = crashed
-        self._inbox: deque[Action] = deque()
-        self._is_awake = False
+        self._inbox = Inbox()
         self._loop: IOLoop | None = None
         self._thread: threading.Thread | None = None
-        self._is_over = False
         # I/O thread only, from here on.
         self._connection: Connection | None = None
         self._lost: Callable[[Exception], None] = crashed
@@ -57,21 +53,16 @@ class Link:
         name = self._settings.client_properties["connection_name"]
         self._thread = threading.Thread(target=self._run, args=(loop,), name=name, daemon=True)
         self._thread.start()
-        self._wake()
+        self._inbox.open(partial(loop.add_callback_threadsafe, self._do_slice))
 
     def post(self, action: Action) -> None:
         """Do this on the I/O thread, after all that was posted before; where the thread is over, here and now."""
-        self._inbox.append(action)
-        if self._is_over:
-            self._empty_inbox()
-        elif not self._is_awake:
-            self._wake()
+        self._inbox.post(action)
 
     def finish(self, *, timeout_seconds: float) -> None:
         """End the connection, waiting at most so long for the broker's goodbye, and the thread. From outside it."""
         if self._thread is None:
-            self._is_over = True
-            self._empty_inbox()
+            self._inbox.end()
             return
         for action in (self._finish, self._abort, self._stop):
             self.post(action)
@@ -117,8 +108,7 @@ class Link:
                 is_stopped = True
             except Exception as error:  # noqa: BLE001  see `_fail`
                 is_stopped = not self._fail(error)
-        self._is_over = True
-        self._empty_inbox()
+        self._inbox.end()
         loop.close()
 
     def _fail(self, error: Exception) -> bool:
@@ -137,37 +127,18 @@ class Link:
         self._stop_when_finished()
         return True
 
-    def _wake(self) -> None:
-        if self._loop is not None:
-            self._is_awake = True
-            self._loop.add_callback_threadsafe(self._do_slice)
-
     def _do_slice(self) -> None:
         self._failures = 0
-        # Before the inbox is looked at: an action that is posted from now on wakes us again, or is seen by this loop.
-        self._is_awake = False
         connection = self._connection
         if connection is not None:
             connection.hold()
         try:
-            for _ in range(min(SLICE, len(self._inbox))):
-                self._inbox.popleft()()
+            self._inbox.do_slice(lambda action: action())
         except Exception as error:  # noqa: BLE001  whatever it is, the service must hear of it
             self._crashed(error)
         finally:
             if connection is not None:
                 connection.release()
-            if self._inbox:
-                self._wake()
-
-    def _empty_inbox(self) -> None:
-        """Do what was posted when the thread was over already; several threads may be at it."""
-        while self._inbox:
-            try:
-                action = self._inbox.popleft()
-            except IndexError:
-                return
-            action()
 
     def _closed(self, connection: Connection, error: Exception) -> None:
         self._not_closed.discard(connection)
