@@ -40,9 +40,6 @@ _VISITORS_MAX: Final = 16
 """Commands that are served at a time; the next ones wait."""
 
 
-_REQUEST_SECONDS: Final = 1.0
-"""How long a visitor may take to begin to speak: what it wants is ready when it comes."""
-
 _ANSWER_SECONDS: Final = 10.0
 """Longest wait for an answer: twice as long as what is asked for may take in there."""
 

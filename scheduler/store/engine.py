@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from headway.protocol.errors import (
     DatabaseCorrupt,
+    DatabaseFull,
     DatabaseRefused,
     DatabaseUnavailable,
     HeadwayError,

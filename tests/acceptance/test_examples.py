@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from auditing import assert_audited
 from cluster import Cluster, states
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -59,26 +59,6 @@ def test_values_that_overlap_are_hidden_as_one(data: bytes):
     assert Mask([b"abcdef", b"defghij"]).hide(b"<" + data + b">").replace(HIDDEN, b"") == b"<>"
 
 
-@given(VALUES, WRITES)
-def test_no_byte_of_a_value_is_seen(values: list[bytes], writes: list[bytes]):
-    """Where values overlap too: what is left is what no occurrence of any of them covers."""
-    whole = b"".join(writes)
-    covered = {
-        place
-        for value in values
-        for start in range(len(whole))
-        if whole.startswith(value, start)
-        for place in range(start, start + len(value))
-    }
-    rest = bytes(byte for place, byte in enumerate(whole) if place not in covered)
-    assert Mask(values).hide(whole).replace(b"***", b"") == rest
-
-
-def test_values_that_overlap_are_hidden_as_one():
-    """Their union, not the first of them."""
-    assert Mask([b"abcdef", b"defghij"]).hide(b"-abcdefghij-") == b"-***-"
-
-
 def test_without_secrets_nothing_is_hidden():
     """And nothing is held back."""
     assert Mask().hide(b"any thing") == b"any thing"

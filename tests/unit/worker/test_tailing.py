@@ -111,18 +111,6 @@ def test_a_secret_that_overlaps_itself_without_end_holds_nothing_up(log):
     assert "".join(data for _, _, data, _ in pieces) == "***b\n"
 
 
-@pytest.mark.parametrize(("text", "bound"), [("123\u00e4567", 4), ("12hunter-twelve34", 9)])
-def test_what_stands_across_the_bound_ends_the_log(log, monkeypatch, text, bound):
-    """A character or a secret that may not be cut: the last piece comes all the same."""
-    monkeypatch.setattr(tailing, "LOG_BYTES_MAX", bound)
-    log.write_text(text)
-    tail = tail_of(log, b"hunter-twelve")
-    *shown, last = rest_of(tail)
-    assert "".join(piece[2] for piece in shown) == text[: 3 if bound == 4 else 2]
-    assert (last[1], last[3]) == (0, True)
-    assert "on the worker's machine" in last[2]
-
-
 def test_what_a_child_made_of_its_log_does_no_harm(log, tmp_path):
     """A pipe that nobody writes to, a folder, a link to nowhere; a file that became shorter."""
     os.mkfifo(log)
