@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import text
 
 from auditing import assert_audited
+from brokers import Gate
 from headway.scheduler.store import tables as t
 from headway.scheduler.store.engine import make_engine
 from headway.scheduler.store.schema import upgrade_schema
-from servers import PostgreSQL
+from servers import PostgreSQL, RabbitMQ
 from stage import Stage
 
 
@@ -63,3 +64,12 @@ def stage(database: str) -> Iterator[Stage]:
     stage = Stage(database)
     yield stage
     stage.engine.dispose()
+
+
+@pytest.fixture
+def gate(rabbitmq: RabbitMQ) -> Iterator[Gate]:
+    """Give an open gate on the way to the broker."""
+    gate = Gate(rabbitmq.host, rabbitmq.port)
+    gate.open()
+    yield gate
+    gate.shut()

@@ -85,15 +85,6 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture
-def gate(rabbitmq: RabbitMQ) -> Iterator[Gate]:
-    """Give an open gate on the way to the broker."""
-    gate = Gate(rabbitmq.host, rabbitmq.port)
-    gate.open()
-    yield gate
-    gate.shut()
-
-
-@pytest.fixture
 def log(tmp_path: Path) -> Path:
     """Give a log, which is empty."""
     path = tmp_path / "log"

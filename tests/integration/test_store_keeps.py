@@ -186,6 +186,16 @@ def test_due_timers_and_the_next_one_are_found(stage: Stage):
     assert next_due is None
 
 
+def plan_of(stage: Stage, statement: str, parameters: Any) -> str:
+    """Return how the database goes about a statement."""
+    explain = "EXPLAIN QUERY PLAN " if stage.engine.dialect.name == "sqlite" else "EXPLAIN "
+    with stage.engine.connect() as connection:
+        if stage.engine.dialect.name == "postgresql":  # which reads a small table whole
+            connection.execute(text("SET enable_seqscan = off"))
+            connection.execute(text("SET enable_bitmapscan = off"))
+        return str(connection.exec_driver_sql(explain + statement, parameters).all())
+
+
 def test_who_waits_is_read_in_the_order_of_an_index(stage: Stage):
     """Of a backlog of a hundred thousand only those are read that there is room for."""
     stage.run(CHAIN)
@@ -194,12 +204,7 @@ def test_who_waits_is_read_in_the_order_of_an_index(stage: Stage):
     with stage.store.batch() as batch:
         batch.waiting(QueueName("default"), 10)
     statement, parameters = next(one for one in asked if "ORDER BY task_instances.priority" in one[0])
-    explain = "EXPLAIN QUERY PLAN " if stage.engine.dialect.name == "sqlite" else "EXPLAIN "
-    with stage.engine.connect() as connection:
-        if stage.engine.dialect.name == "postgresql":  # which reads a small table whole
-            connection.execute(text("SET enable_seqscan = off"))
-            connection.execute(text("SET enable_bitmapscan = off"))
-        plan = str(connection.exec_driver_sql(explain + statement, parameters).all())
+    plan = plan_of(stage, statement, parameters)
     assert "ix_task_instances_ready" in plan
     assert "Sort" not in plan
     assert "TEMP B-TREE" not in plan
@@ -234,12 +239,7 @@ def test_the_census_reads_by_an_index(stage: Stage):
     event.listen(stage.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
     stage.store.long_queued(timedelta(0))
     statement, parameters = next(one for one in asked if "ORDER BY attempts.published_at" in one[0])
-    explain = "EXPLAIN QUERY PLAN " if stage.engine.dialect.name == "sqlite" else "EXPLAIN "
-    with stage.engine.connect() as connection:
-        if stage.engine.dialect.name == "postgresql":  # which reads a small table whole
-            connection.execute(text("SET enable_seqscan = off"))
-            connection.execute(text("SET enable_bitmapscan = off"))
-        plan = str(connection.exec_driver_sql(explain + statement, parameters).all())
+    plan = plan_of(stage, statement, parameters)
     assert "ix_attempts_published_at" in plan
 
 

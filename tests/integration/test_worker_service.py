@@ -52,15 +52,6 @@ def start(fresh_vhost: str, tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def gate(rabbitmq: RabbitMQ) -> Iterator[Gate]:
-    """Give an open gate on the way to the broker."""
-    gate = Gate(rabbitmq.host, rabbitmq.port)
-    gate.open()
-    yield gate
-    gate.shut()
-
-
-@pytest.fixture
 def end(tmp_path: Path) -> Path:
     """Give a pipe: a task that reads from it ends when the test writes to it, which waits until it reads."""
     pipe = tmp_path / "end"
