@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import msgspec
@@ -28,7 +27,8 @@ from .composing import limits_of, make_logkeeper, make_scheduler, make_worker
 from .home import hold_home
 from .operating import BrokerPost, Post, operate
 from .progress import follow
-from .settings import Settings
+from .serving import END_SIGNALS, signals_handled
+from .settings import Settings, own_database
 from .system import System, open_embedded_database
 
 LOOK_SECONDS: Final = 0.1
@@ -61,17 +61,12 @@ def read_dag(file: Path, dag_id: str | None, settings: Settings) -> ParsedDag:
     return found[DagId(dag_id)] if dag_id is not None else parsed.dags[0]
 
 
-def own_database(settings: Settings) -> str:
-    """Return the URL of the database in the home."""
-    return f"sqlite:///{settings.home}/headway.db"
-
-
 class HereAndNow:
     """A scheduler, a worker and a broker in this process, for the time of one run. Needs the main thread."""
 
     def __init__(self, settings: Settings, *, slots: int | None, console: Console) -> None:
         """Start nothing yet; the run is shown on `console`."""
-        own = {"broker_url": MEMORY, "database_url": own_database(settings), "dags": None}
+        own = {"broker_url": MEMORY, "database_url": own_database(settings.home), "dags": None}
         self._settings = msgspec.structs.replace(settings, **own)
         self._slots = slots
         self._console = console
@@ -115,7 +110,7 @@ class HereAndNow:
             self._when_interrupted = system.stop
             if not system.ends_within(DRAIN_SECONDS):
                 self._console.print(
-                    "Tasks of earlier runs go on here and are waited for; Ctrl-C ends them until later."
+                    "Tasks of earlier runs go on here and are waited for; Ctrl-C ends them.", soft_wrap=True
                 )
             system.wait()
 
@@ -123,7 +118,7 @@ class HereAndNow:
     def _interruptible(self) -> Iterator[None]:
         """Let signals that mean the end cancel the run, and end all at once when they come again."""
 
-        def interrupt(_number: int, _frame: FrameType | None) -> None:
+        def interrupt() -> None:
             self._interrupts += 1
             if self._is_cancelled or self._interrupts > INTERRUPTS_MAX:
                 if self._console.is_terminal:  # past rich, which may be writing just now
@@ -131,12 +126,8 @@ class HereAndNow:
                 os._exit(CANCELLED)  # children die with us; that the run is cancelled is recorded
             self._when_interrupted()
 
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        try:
+        with signals_handled(interrupt, *END_SIGNALS, signal.SIGHUP):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _follow(self, engine: Engine, system: System, post: Post, event: Trigger) -> None:
         def ended(run: RunSummary) -> bool:

@@ -1,8 +1,13 @@
 """How a service lives as a process: until it ends by itself, or SIGTERM or SIGINT asks it to."""
 
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Protocol
+from typing import Final, Protocol
+
+END_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+"""What systemd, Docker and Ctrl-C send."""
 
 
 class Service(Protocol):
@@ -19,13 +24,20 @@ class Service(Protocol):
 
 def serve(service: Service) -> None:
     """Run a service; each signal is a call of `stop`."""
+    with signals_handled(service.stop, *END_SIGNALS):
+        service.run()
+
+
+@contextmanager
+def signals_handled(act: Callable[[], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Let signals call `act` until the context ends. In the main thread."""
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        service.stop()
+        act()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
-        service.run()
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -179,7 +179,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         home=home,
         broker_url=values["HEADWAY_BROKER_URL"],
-        database_url=values["HEADWAY_DATABASE_URL"] or f"sqlite:///{home}/headway.db",
+        database_url=values["HEADWAY_DATABASE_URL"] or own_database(home),
         dags=values["HEADWAY_DAGS"],
         dags_scan=values["HEADWAY_DAGS_SCAN"],
         dags_timeout=values["HEADWAY_DAGS_TIMEOUT"],
@@ -197,6 +197,11 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         remarks=config.remarks,
         crash_at=read_crash_at(environment.get(CRASH_AT)),  # of the environment alone: no file makes services crash
     )
+
+
+def own_database(home: Path) -> str:
+    """Return the URL of the SQLite database in a home."""
+    return f"sqlite:///{home}/headway.db"
 
 
 def runs_under_systemd(environment: Mapping[str, str] = os.environ) -> bool:

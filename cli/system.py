@@ -12,8 +12,6 @@ import queue
 import threading
 from typing import Final
 
-import msgspec
-
 from headway.protocol.errors import SchemaNotCurrent
 from headway.scheduler.store.engine import Engine, make_engine
 from headway.scheduler.store.schema import check_schema, upgrade_schema
@@ -25,23 +23,16 @@ END_SECONDS: Final = 30.0
 """How long a service may take to end when another one has failed, before it is left behind."""
 
 
-class Ended(msgspec.Struct, frozen=True):
-    """A service has ended, for this error or as it was asked to."""
-
-    name: str
-    error: Exception | None
-
-
 class System:
     """Services of one process, the first of which is the reason for the others: they end after it."""
 
     def __init__(self, **services: Service) -> None:
         """Take the services, in the order in which they end."""
         self._services = services
-        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()  # an error for each that failed
         self._has_ended = threading.Event()
         self._threads = {
-            name: threading.Thread(target=self._run_one, args=(name, service), name=f"headway {name}", daemon=True)
+            name: threading.Thread(target=self._run_one, args=(service,), name=f"headway {name}", daemon=True)
             for name, service in services.items()
         }
 
@@ -65,14 +56,13 @@ class System:
 
     def wait(self) -> None:
         """Return when all have ended; raise the error of one that failed."""
-        ended = self._ended.get()
-        error = ended.error
+        error = self._ended.get()
         for name, service in self._services.items():
             if self._threads[name].is_alive():
                 service.stop()
                 self._threads[name].join(END_SECONDS if error is not None else None)
         while error is None and not self._ended.empty():
-            error = self._ended.get().error
+            error = self._ended.get()
         if error is not None:
             raise error
 
@@ -81,13 +71,13 @@ class System:
         self.start()
         self.wait()
 
-    def _run_one(self, name: str, service: Service) -> None:
+    def _run_one(self, service: Service) -> None:
         try:
             service.run()
         except Exception as error:  # noqa: BLE001 - it is raised where the process waits
-            self._ended.put(Ended(name, error))
+            self._ended.put(error)
         else:
-            self._ended.put(Ended(name, None))
+            self._ended.put(None)
         finally:
             self._has_ended.set()
 

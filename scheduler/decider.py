@@ -21,7 +21,7 @@ from headway.protocol.codec import encode
 from headway.protocol.errors import StaleDecision, Unavailable
 from headway.protocol.messages import Event, TaskTimer, kind_of
 from headway.protocol.names import event_key, partition_label, task_key
-from headway.protocol.topology import EVENTS, TASKS
+from headway.protocol.topology import TASKS
 
 from .core.admission import admit, free_in_window, touched_queues
 from .core.decide import DECIDE_VERSION, decide
@@ -29,6 +29,7 @@ from .core.needs import needs_of
 from .core.rows import QueueRow
 from .core.snapshot import Decision, DeclareQueue, Envelope, FollowUp, PublishTask, QueueDelta, SendOrder, Snapshot
 from .intake import Arrival, Unreadable, partition_of_event
+from .relay import event_message
 from .store.save import OutboxRow, Record
 from .store.store import Batch, Quarantined, Store
 
@@ -224,12 +225,13 @@ class Decider:
         return chosen
 
     def _posted(self, event: Event) -> OutboxRow:
+        message = event_message(self._user, event)
         return OutboxRow(
-            message_id=uuid.uuid4().hex,
-            exchange=EVENTS,
-            routing_key=event_key(self._user, kind_of(event), partition_of_event(event)),
-            kind=kind_of(event),
-            body=encode(event).decode(),
+            message_id=message.message_id,
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            kind=message.kind,
+            body=message.body.decode(),
         )
 
 

@@ -42,10 +42,10 @@ def run(file: Path, *, dag_id: str | None, slots: int | None, as_json: bool, **t
     from ..addressing import join_index
     from ..printing import between, print_json
     from ..progress import count_states
-    from ..running import HereAndNow, own_database, read_dag
+    from ..running import HereAndNow, read_dag
     from ..secrecy import hide_environment
     from ..service_log import log_to_stderr
-    from ..settings import read_settings
+    from ..settings import own_database, read_settings
     from .trigger import make_trigger
 
     hide_environment()
@@ -64,7 +64,7 @@ def run(file: Path, *, dag_id: str | None, slots: int | None, as_json: bool, **t
     failed = [join_index(task.task_id, task.map_index) for task in ended.tasks if task.state == "failed"]
     if failed:
         more = f", and {len(failed) - 1} more tasks that failed" if len(failed) > 1 else ""
-        database = own_database(settings)
+        database = own_database(settings.home)
         elsewhere = f"HEADWAY_DATABASE_URL={database} " if settings.database_url != database else ""
         console.print(f"Why it failed, and all that it wrote ({failed[0]}{more}):")
         for command in ("why", "logs"):
