@@ -46,10 +46,10 @@ def test_a_commit_whose_answer_is_lost_is_not_repeated(trial: Trial, database_ga
     scheduler.start(HEADWAY_DATABASE_URL=database_gate.url(cluster.env["HEADWAY_DATABASE_URL"]))
     cluster.sync(trial.ledger.dag("unanswered", 3, 3, 3, work="sleep 0.3"))
     database_gate.cut_after(b"COMMIT")
-    command = cluster.begin("trigger", "unanswered", "--run-id", "unanswered-1")
+    command = cluster.begin("trigger", "unanswered", "--run-id", "unanswered-1")  # may give up waiting for its verdict
     for _ in range(LOST_ANSWERS):
         cluster.wait_for(database_gate.was_fatal.is_set)
         database_gate.cut_after(b"COMMIT")
-    assert command.wait(timeout=30) == 0, "the trigger was not acknowledged"
+    command.wait(timeout=30)
     assert trial.judge("F27", "unanswered-1").recovered == 0
     scheduler.terminate()
