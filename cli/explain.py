@@ -19,10 +19,11 @@ from headway.protocol.states import (
     RunState,
     TaskState,
 )
-from headway.scheduler.core.admission import hold_of, window_of
+from headway.scheduler.core.admission import hold_of
 from headway.scheduler.core.rows import Attempt, TaskInstance
 from headway.scheduler.store.evidence import Evidence
 
+from .held import held_by, tell_hold
 from .printing import plain, show_duration, show_time
 
 NAMED_MAX: Final = 5
@@ -79,17 +80,18 @@ def _waiting(evidence: Evidence, _task: TaskInstance, _now: datetime) -> Told:
 
 
 def _scheduled(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
-    queue, window = evidence.queue, window_of(evidence.queue)
-    held_by = hold_of(queue, now)
+    hold = held_by(evidence, task, now)
 
     def tell() -> Iterator[str]:
-        yield f"It is ready {_since(task.since, now)} and held back until {_HOLDS[held_by].format(queue=queue.queue)}."
-        yield f"{queue.queued} of at most {window} tasks are published there, and {evidence.ahead} go before this one."
-        yield _capacity(evidence)
+        until, *more = tell_hold(evidence, task, hold)
+        yield f"It is ready {_since(task.since, now)} and {until}."
+        yield from more
+        if task.hold is HoldReason.WINDOW:
+            yield _capacity(evidence)
         if evidence.attempt is not None:
             yield f"{_ending(evidence.attempt)}, and it will be tried again."
 
-    return held_by, tell()
+    return hold, tell()
 
 
 def _queued(evidence: Evidence, _task: TaskInstance, now: datetime) -> Told:
@@ -291,6 +293,7 @@ BECAUSE: Final[Mapping[EndReason, str]] = {
     EndReason.NOT_STARTED: "because its command could not be started",
     EndReason.BAD_OUTPUT: "because its output could not be used",
     EndReason.BAD_INPUT: "because an output that it takes in is not there",
+    EndReason.BAD_POOL: "because its pool is not there, or too small for it",
     EndReason.CANCELLED: "because an operator cancelled it",
     EndReason.UNKILLABLE: "while it may run on, because its worker did not say that it ended",
     EndReason.LOST: "because its worker was thought dead",
@@ -305,12 +308,6 @@ BECAUSE: Final[Mapping[EndReason, str]] = {
     EndReason.UNROUTABLE: "because the broker had no such queue",
 }
 """How an attempt ended for a reason, as the end of a sentence."""
-
-_HOLDS: Final[Mapping[HoldReason, str]] = {
-    HoldReason.WINDOW: "queue {queue!r} has room",
-    HoldReason.NO_WORKERS: "a worker takes something from queue {queue!r}, which none that is online serves",
-    HoldReason.BROKER_FULL: "the broker takes more for queue {queue!r}, which is full there",
-}
 
 _RETURNS: Final[Mapping[EndReason, str]] = {
     EndReason.UNROUTABLE: "Its message found no queue",

@@ -65,7 +65,9 @@ class Task(Value, frozen=True, kw_only=True):
 
     All durations are seconds. `retries` counts what the task did; `infra_retries` counts granted attempts that were
     lost through no fault of the task. `on_partition="keep"` lets a child live on when its worker has heard nothing for
-    its lease, and so implies `on_lost="fail"`: a rerun would be a second child.
+    its lease, and so implies `on_lost="fail"`: a rerun would be a second child. `weight_rule` says whether the
+    priorities of all that is downstream, or upstream, are added to the task's own (weights.py). `max_active` counts the
+    task's instances that are queued or run, over all runs of the DAG.
     """
 
     task_id: TaskId
@@ -73,7 +75,12 @@ class Task(Value, frozen=True, kw_only=True):
     code: Code | None = None
     upstream: tuple[TaskId, ...] = ()
     queue: QueueName = QueueName("default")
-    priority: int = 0
+    priority: int = 1
+    weight_rule: Literal["absolute", "downstream", "upstream"] = "absolute"
+    pool: str | None = None
+    pool_slots: int = 1
+    max_active: int | None = None
+    max_active_per_run: int | None = None
     retries: int = 0
     retry_delay: float = 60.0
     retry_backoff: float = 1.0
@@ -98,6 +105,7 @@ class Dag(Value, frozen=True, kw_only=True):
     description: str = ""
     owner: str = ""
     tags: tuple[str, ...] = ()
+    max_active_tasks: int | None = None
     params: dict[str, str | int | float | bool | None] = {}
 
 

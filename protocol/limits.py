@@ -50,6 +50,9 @@ ROWS_PER_DECISION_MAX: Final = 1_000
 DURATION_SECONDS_MAX: Final = 366 * 24 * 3600
 """The longest duration an author may write: longer ones are typing errors."""
 
+POOL_SLOTS_MAX: Final = 1_000_000
+"""Slots of one pool: more would limit nothing."""
+
 RETRIES_MAX: Final = 1_000
 """Attempts are rows; a task that needs more is polling."""
 

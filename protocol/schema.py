@@ -23,6 +23,7 @@ DESCRIPTIONS: Final = {
     "description": "What the DAG is for, in a sentence for people.",
     "owner": "Who answers for the DAG.",
     "tags": "Words to find the DAG by.",
+    "max_active_tasks": "How many tasks of one run may be queued or run at a time; without it, all.",
     "params": "Parameters of a run with their defaults; tasks get each as HEADWAY_PARAM_<name>.",
     "defaults": "Keywords of every task that does not say otherwise.",
     "tasks": "What is to be done.",
@@ -34,7 +35,12 @@ DESCRIPTIONS: Final = {
     "kwargs": "Keyword arguments of the function, like `args`.",
     "upstream": "The tasks that must have succeeded before this one begins.",
     "queue": "Where workers fetch the task: `headway worker -q QUEUE`.",
-    "priority": "Of ready tasks of one queue, those with more go first.",
+    "priority": "Of ready tasks of one queue or pool, those with more go first.",
+    "weight_rule": "What is added to the priority: nothing, or those of all tasks downstream or upstream.",
+    "pool": "The pool of headway.toml whose slots the task takes while it is queued or runs.",
+    "pool_slots": "How many slots of its pool the task takes.",
+    "max_active": "How many instances of the task may be queued or run at a time, over all runs of the DAG.",
+    "max_active_per_run": "How many instances of the task, if it is mapped, may be queued or run at a time in a run.",
     "retries": "How often the task is tried again after it failed.",
     "retry_delay": "How long to wait before the first retry.",
     "retry_backoff": "By how much each further wait is longer than the one before it.",
@@ -85,7 +91,7 @@ _BY_HAND: Final[dict[str, Schema]] = {
 }
 """What the types of a value do not say."""
 
-_NAMES: Final = {"queue": {"pattern": name_pattern("queue")}}
+_NAMES: Final = {name: {"pattern": name_pattern(name)} for name in ("queue", "pool")}
 _KEYS: Final = {"env": name_pattern("environment variable"), "params": name_pattern("parameter")}
 
 

@@ -113,6 +113,12 @@ def _check_params(view: _View) -> Iterator[Problem]:
             yield Problem(f"parameter {name!r} holds a NUL character, which no environment variable can")
 
 
+def _check_limits(view: _View) -> Iterator[Problem]:
+    most = view.dag.max_active_tasks
+    if most is not None and not 1 <= most <= TASKS_PER_DAG_MAX:
+        yield Problem(f"max_active_tasks is {most}, and may be from 1 to {TASKS_PER_DAG_MAX}")
+
+
 def _check_duplicates(view: _View) -> Iterator[Problem]:
     seen: set[TaskId] = set()
     for task in view.dag.tasks:
@@ -152,6 +158,7 @@ DAG_CHECKS: Final[tuple[DagCheck, ...]] = (
     _check_size,
     _check_texts,
     _check_params,
+    _check_limits,
     _check_duplicates,
     _check_cycles,
     _check_sources,

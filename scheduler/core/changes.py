@@ -31,7 +31,8 @@ from headway.protocol.states import (
 )
 
 from .graph import Graph
-from .rows import Attempt, AttemptKey, Run, TaskInstance, TaskKey, Timer, TimerKey
+from .limits import hold_of_room, is_line, keeps_places, limits_of, line_of, parts_of, queue_room
+from .rows import Attempt, AttemptKey, Room, Run, TaskInstance, TaskKey, Timer, TimerKey
 from .snapshot import Draft, FollowUp, Transition
 
 _replace = msgspec.structs.replace
@@ -56,9 +57,12 @@ def move_task(draft: Draft, task: TaskInstance, change: TaskChange, **fields: ob
     after = next_task_state(task.state, change)
     if after is None:
         raise NoSuchChange(f"a task that is {task.state} cannot {change.replace('_', ' ')}")
+    if after is not TaskState.SCHEDULED:
+        fields = {"hold": None, "room": Room(""), "turn": 0, **fields}
     moved = _replace(task, state=after, since=draft.now, **fields)
     draft.changes.tasks[task.key] = moved
     _count_in_queue(draft, task, after)
+    _count_in_rooms(draft, task, moved)
     _note(draft, task, before=task.state, after=after, change=change)
     if after in FINAL_TASK_STATES:
         _count_in_run(draft, moved)
@@ -189,11 +193,40 @@ def follow_downstream(draft: Draft, task: TaskInstance, cursor: int = 0) -> None
 
 
 def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
-    """Move a task instance to `scheduled`, held until its queue's window has room; its patience begins."""
+    """Move a task instance to `scheduled`: into the line before its limits, or else into the room of its queue."""
+    room = first_room(draft, task)
+    held_by = hold_of_room(room)
+    moved = move_task(draft, task, change, hold=held_by, room=room, turn=0, **fields)
+    if held_by is HoldReason.WINDOW:
+        begin_patience(draft, moved)
+    return moved
+
+
+def first_room(draft: Draft, task: TaskInstance) -> Room:
+    """Return where a task instance waits first; its limits learn how many places they have."""
+    run = draft.run_of(task)
+    graph = draft.graph(run)
+    limits = limits_of(graph, run, graph.task(task.task_id))
+    for limit in limits:
+        if limit.slots is not None:
+            draft.room(limit.room).slots = limit.slots
+    return line_of(limits) if limits else queue_room(task.queue)
+
+
+def change_room(draft: Draft, task: TaskInstance, room: Room) -> TaskInstance:
+    """Let a held task instance wait for something else."""
+    moved = _replace(task, hold=hold_of_room(room), room=room, turn=0)
+    draft.changes.tasks[task.key] = moved
+    draft.changes.looks.add(room)
+    _count_in_rooms(draft, task, moved)
+    return moved
+
+
+def begin_patience(draft: Draft, task: TaskInstance) -> None:
+    """Only its queue keeps a task instance waiting from now on: its queued_timeout begins."""
     patience = draft.graph(draft.run_of(task)).task(task.task_id).queued_timeout
     if patience is not None:
         set_timer(draft, task, "queued_timeout", after_seconds(draft, patience))
-    return move_task(draft, task, change, hold=HoldReason.WINDOW, **fields)
 
 
 def end_task(
@@ -201,7 +234,7 @@ def end_task(
 ) -> None:
     """Move a task instance to a final state, tell its downstreams, and end the run if it was the last."""
     forget_timers(draft, task)
-    moved = move_task(draft, task, change, reason=reason, detail=detail, hold=None)
+    moved = move_task(draft, task, change, reason=reason, detail=detail)
     spread_end(draft, draft.run_of(moved), moved)
     end_run_if_done(draft, draft.run_of(moved))
 
@@ -243,6 +276,23 @@ def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:
     delta = draft.queue(task.queue)
     delta.waiting += (after is TaskState.SCHEDULED) - (task.state is TaskState.SCHEDULED)
     delta.queued += (after is TaskState.QUEUED) - (task.state is TaskState.QUEUED)
+
+
+def _count_in_rooms(draft: Draft, before: TaskInstance, after: TaskInstance) -> None:
+    """Take places or give them back, and count who waits; whoever may go on because of it is looked at."""
+    for room, step in ((before.room, -1), (after.room, 1)):
+        if room and is_line(room):
+            for part in {room, *parts_of(room)}:
+                draft.room(part).waiting += step
+            draft.changes.looks.add(room)
+    step = keeps_places(after) - keeps_places(before)
+    if step:
+        run = draft.run_of(after)
+        graph = draft.graph(run)
+        for limit in limits_of(graph, run, graph.task(after.task_id)):
+            draft.room(limit.room).used += step * limit.places
+            if step < 0:
+                draft.changes.looks.add(limit.room)
 
 
 def _count_in_run(draft: Draft, task: TaskInstance) -> None:

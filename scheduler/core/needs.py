@@ -37,7 +37,7 @@ from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.states import WorkerState
 
 from .graph import Graph
-from .rows import AttemptKey, BootKey, Run, TaskKey, TimerKey, VersionKey
+from .rows import AttemptKey, BootKey, Room, Run, TaskKey, TimerKey, VersionKey
 from .snapshot import Envelope, Snapshot
 
 RunEvent = AttemptMessage | TaskTimer | Capacity | Continue | Cancel
@@ -59,6 +59,7 @@ class Needs(msgspec.Struct):
     workers: set[WorkerName] = msgspec.field(default_factory=set)
     held: set[BootKey] = msgspec.field(default_factory=set)
     queues: set[QueueName] = msgspec.field(default_factory=set)
+    rooms: set[Room] = msgspec.field(default_factory=set)
 
     def any(self) -> bool:
         """Say whether anything is missing."""
@@ -72,7 +73,7 @@ def needs_of(snapshot: Snapshot, envelopes: list[Envelope]) -> Needs:
         if envelope.origin == "operator":
             wanted.messages.add(envelope.message_id)
         _add(wanted, snapshot, envelope.event)
-    return _missing(wanted, snapshot)
+    return missing(wanted, snapshot)
 
 
 def _add(wanted: Needs, snapshot: Snapshot, event: Event) -> None:
@@ -234,7 +235,8 @@ def _add_positions(wanted: Needs, snapshot: Snapshot, run: Run, graph: Graph, po
         _add_current(wanted, snapshot, TaskKey(run.run_id, task_id))
 
 
-def _missing(wanted: Needs, snapshot: Snapshot) -> Needs:
+def missing(wanted: Needs, snapshot: Snapshot) -> Needs:
+    """Return what of this is not in the snapshot."""
     return Needs(
         dags={key for key in wanted.dags if snapshot.dags.lacks(key)},
         digests=wanted.digests - snapshot.digests.keys(),
@@ -248,4 +250,5 @@ def _missing(wanted: Needs, snapshot: Snapshot) -> Needs:
         workers=wanted.workers - snapshot.boots.keys(),
         held=wanted.held - snapshot.held.keys(),
         queues=wanted.queues - snapshot.queues.keys(),
+        rooms=wanted.rooms - snapshot.rooms.keys(),
     )

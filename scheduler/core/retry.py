@@ -58,7 +58,6 @@ def retry_or_fail(draft: Draft, run: Run, task: TaskInstance, failed: Attempt) -
         draft,
         task,
         TaskChange.RETRY,
-        hold=None,
         retries_used=task.retries_used + 1,
         reason=failed.reason,
         detail=failed.detail,

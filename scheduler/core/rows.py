@@ -5,7 +5,7 @@ Field names are column names. Times are aware UTC, durations seconds. A row neve
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, NewType
 
 import msgspec
 
@@ -15,6 +15,9 @@ from headway.protocol.states import AttemptState, EndReason, HoldReason, Intent,
 from headway.protocol.topology import QueueLimits
 
 Params = dict[str, str | int | float | bool | None]
+
+Room = NewType("Room", str)
+"""What ready task instances wait in, by name (limits.py)."""
 
 
 class TaskKey(NamedTuple):
@@ -70,6 +73,7 @@ class DagRow(Row, frozen=True, kw_only=True):
     file: str
     task_count: int
     updated_at: datetime
+    paused: bool = False
 
 
 class Run(Row, frozen=True, kw_only=True):
@@ -101,7 +105,7 @@ class TaskInstance(Row, frozen=True, kw_only=True):
 
     The `up_*` counters say how many upstream tasks ended how; `propagated` how many downstream tasks have heard of its
     own end. `since` is when it entered its state. `granted_try` is the newest attempt that was granted: only its holder
-    has anything to report.
+    has anything to report. While it is scheduled, `room` is where it waits and `turn` its place there.
     """
 
     run_id: RunId
@@ -122,6 +126,8 @@ class TaskInstance(Row, frozen=True, kw_only=True):
     up_upstream_failed: int = 0
     propagated: int = 0
     hold: HoldReason | None = None
+    room: Room = Room("")
+    turn: int = 0
     intent: Intent | None = None
     reason: EndReason | None = None
     detail: str = ""
@@ -226,6 +232,26 @@ class QueueRow(Row, frozen=True, kw_only=True):
         """Return the same with the window that these limits give it."""
         own = limits.get(self.queue)
         return self if own is None else msgspec.structs.replace(self, window=own.window)
+
+
+class RoomRow(Row, frozen=True, kw_only=True):
+    """A room over all partitions: how many places it has, how many are taken, how many wait for one (limits.py).
+
+    A row of a line says what it `lacks`: the limit that kept its first one waiting. `turn` is the place that was served
+    last, or, of the lane of one DAG in a room, the place given last (turns.py).
+    """
+
+    room: Room
+    slots: int | None = None
+    used: int = 0
+    waiting: int = 0
+    turn: int = 0
+    lacks: Room | None = None
+
+    @property
+    def free(self) -> int:
+        """How many places are left; a pool whose slots were lowered may have less than none."""
+        return (self.slots or 0) - self.used
 
 
 class Worker(Row, frozen=True, kw_only=True):

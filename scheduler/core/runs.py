@@ -70,6 +70,7 @@ def decide_dag_version(draft: Draft, event: DagVersion) -> Decision:
         file=event.file,
         task_count=event.task_count,
         updated_at=draft.now,
+        paused=known is not None and known.paused,
     )
     return draft.applied(f"version {version}")
 

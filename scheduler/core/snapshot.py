@@ -27,6 +27,8 @@ from .rows import (
     DagRow,
     Output,
     QueueRow,
+    Room,
+    RoomRow,
     Row,
     Run,
     TaskInstance,
@@ -135,10 +137,42 @@ def moved(row: QueueRow, delta: QueueDelta | None) -> QueueRow:
     return msgspec.structs.replace(row, **added)
 
 
-class Changes:
-    """The rows that something changed, by table; None means deleted."""
+class RoomDelta(msgspec.Struct):
+    """What a batch adds to a room, and what it says anew of its slots and of what its line lacks."""
 
-    __slots__ = ("attempts", "dags", "outputs", "queues", "runs", "tasks", "timers", "workers")
+    used: int = 0
+    waiting: int = 0
+    turn: int = 0
+    slots: int | None = None
+    lacks: Room | None = None
+
+    def add(self, other: "RoomDelta") -> None:
+        """Add another delta to this one."""
+        self.used += other.used
+        self.waiting += other.waiting
+        self.turn += other.turn
+        self.slots = self.slots if other.slots is None else other.slots
+        self.lacks = other.lacks or self.lacks
+
+
+def room_after(row: RoomRow, delta: RoomDelta | None) -> RoomRow:
+    """Return a room as it is after a batch."""
+    if delta is None:
+        return row
+    return RoomRow(
+        room=row.room,
+        slots=row.slots if delta.slots is None else delta.slots,
+        used=row.used + delta.used,
+        waiting=row.waiting + delta.waiting,
+        turn=row.turn + delta.turn,
+        lacks=delta.lacks or row.lacks,
+    )
+
+
+class Changes:
+    """The rows that something changed, by table; None means deleted. `looks` are rooms whose first may go on now."""
+
+    __slots__ = ("attempts", "dags", "looks", "outputs", "queues", "rooms", "runs", "tasks", "timers", "workers")
 
     def __init__(self) -> None:
         """Begin with nothing changed."""
@@ -150,6 +184,8 @@ class Changes:
         self.workers: dict[BootKey, Worker] = {}
         self.outputs: dict[TaskKey, Output] = {}
         self.queues: dict[QueueName, QueueDelta] = {}
+        self.rooms: dict[Room, RoomDelta] = {}
+        self.looks: set[Room] = set()
 
     def merge(self, later: "Changes") -> None:
         """Overlay these changes with later ones."""
@@ -162,6 +198,9 @@ class Changes:
         self.outputs.update(later.outputs)
         for queue, delta in later.queues.items():
             self.queues.setdefault(queue, QueueDelta()).add(delta)
+        for room, room_delta in later.rooms.items():
+            self.rooms.setdefault(room, RoomDelta()).add(room_delta)
+        self.looks |= later.looks
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,6 +278,7 @@ class Snapshot:
         self.boots: dict[WorkerName, set[BootKey]] = {}
         self.held: dict[BootKey, set[AttemptKey]] = {}
         self.queues: dict[QueueName, QueueRow] = {}
+        self.rooms: dict[Room, RoomRow] = {}
         self.graphs: dict[VersionKey, Graph] = {}
         self.digests: dict[str, bool] = {}
         self.messages: dict[str, bool] = {}
@@ -273,9 +313,16 @@ class Snapshot:
         for passing in (self.held, self.digests, self.messages):
             passing.clear()
         self.queues = {queue: moved(row, self.changes.queues.get(queue)) for queue, row in self.queues.items()}
+        if len(self.rooms) > ROWS_KEPT_MAX:
+            self.rooms.clear()
+        self.rooms.update({room: self.room(room) for room in self.changes.rooms if room in self.rooms})
         if len(self.graphs) > GRAPHS_KEPT_MAX:
             self.graphs.clear()
         self.changes = Changes()
+
+    def room(self, room: Room) -> RoomRow:
+        """Return a room as the batch has made it; raise KeyError where it was not loaded."""
+        return room_after(self.rooms[room], self.changes.rooms.get(room))
 
     def graph_of(self, run: Run) -> Graph:
         """Return the compiled version that a run stays on."""
@@ -344,6 +391,10 @@ class Draft:
     def queue(self, queue: QueueName) -> QueueDelta:
         """Return what this decision adds to a queue's counters, to be added to."""
         return self.changes.queues.setdefault(queue, QueueDelta())
+
+    def room(self, room: Room) -> RoomDelta:
+        """Return what this decision adds to a room, to be added to."""
+        return self.changes.rooms.setdefault(room, RoomDelta())
 
     def applied(self, reason: str = "", *, recorded: bool = True) -> Decision:
         """End with everything that was changed."""

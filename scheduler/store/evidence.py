@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Engine, and_, func, or_, select
+from sqlalchemy import Connection, Engine, and_, func, literal, or_, select, text, tuple_
 
 from headway.protocol.dag import Task
 from headway.protocol.errors import UnknownRun, UnknownTask
 from headway.protocol.names import QueueName
 from headway.protocol.states import AttemptState, RunState, TaskState, WorkerState
 
-from ..core.rows import Attempt, QueueRow, Run, TaskInstance, VersionKey, Worker
+from ..core.limits import is_line
+from ..core.rows import Attempt, QueueRow, RoomRow, Run, TaskInstance, VersionKey, Worker
 from . import tables as t
 from .bulk import encode_rows, rows_source
 from .engine import translated
@@ -28,8 +29,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """A task instance and what it depends on. `ahead` counts the ready tasks that its queue takes before it.
+    """A task instance and what it depends on. `ahead` counts those that go before it, of who waits where it waits.
 
+    `lacks` is the limit that keeps the first of its line waiting, if it stands in one.
     `unsent` says that the newest message of its attempt is not with the broker yet. `task` is None while the run's task
     instances are being created and this one is not there yet.
     """
@@ -43,6 +45,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueRow
     servers: list[Server]
     ahead: int = 0
+    lacks: RoomRow | None = None
     unsent: bool = False
     holder: Worker | None = None
 
@@ -74,6 +77,7 @@ def collect_evidence(engine: Engine, run_id: str, task_id: str, map_index: int) 
             queue=_queue(connection, spec.queue),
             servers=_servers(connection, spec.queue),
             ahead=_ahead(connection, task) if task is not None and task.state is TaskState.SCHEDULED else 0,
+            lacks=_lacks(connection, task) if task is not None and task.room and is_line(task.room) else None,
             unsent=bool(attempts) and _is_unsent(connection, attempts[-1]),
             holder=_holder(connection, attempts[-1]) if attempts else None,
         )
@@ -128,16 +132,20 @@ def _servers(connection: Connection, queue: str) -> list[Server]:
 
 
 def _ahead(connection: Connection, task: TaskInstance) -> int:
-    """Count who goes first: higher priority, then longer ready, then in the DAG's order."""
+    """Count who goes first: higher priority, then an earlier turn, then longer ready, then in the DAG's order."""
     c = t.task_instances.c
-    earlier = or_(
-        c.since < task.since,
-        and_(c.since == task.since, c.run_id < task.run_id),
-        and_(c.since == task.since, c.run_id == task.run_id, c.position < task.position),
-    )
-    first = or_(c.priority > task.priority, and_(c.priority == task.priority, earlier))
-    statement = select(func.count()).where(c.queue == task.queue, c.state == TaskState.SCHEDULED, first)
+    order = (c.turn, c.since, c.run_id, c.position)
+    own = tuple_(*(literal(getattr(task, column.name), column.type) for column in order))
+    first = or_(c.priority > task.priority, and_(c.priority == task.priority, tuple_(*order) < own))
+    statement = select(func.count()).where(c.room == task.room, text("state = 'scheduled'"), first)
     return connection.execute(statement).scalar_one()
+
+
+def _lacks(connection: Connection, task: TaskInstance) -> RoomRow | None:
+    """Return the limit that the task's line lacks."""
+    line = select(t.rooms.c.lacks).where(t.rooms.c.room == task.room).scalar_subquery()
+    row = connection.execute(select(t.rooms).where(t.rooms.c.room == line)).one_or_none()
+    return None if row is None else to_struct(RoomRow, row)
 
 
 def _is_unsent(connection: Connection, attempt: Attempt) -> bool:

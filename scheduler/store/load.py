@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Column, Connection, ScalarSelect, Select, Table, and_, select
+from sqlalchemy import Column, Connection, ScalarSelect, Select, Table, and_, select, text
 
 from headway.protocol.codec import decode_dag
 from headway.protocol.dag import Dag
@@ -22,6 +22,8 @@ from ..core.rows import (
     DagRow,
     Output,
     QueueRow,
+    Room,
+    RoomRow,
     Row,
     Run,
     TaskInstance,
@@ -71,6 +73,7 @@ class Loader:
         self._load_known(snapshot, needs)
         self._load_workers(snapshot, needs)
         self.load_queues(snapshot, needs.queues)
+        self.load_rooms(snapshot, needs.rooms)
 
     def load_queues(self, snapshot: Snapshot, queues: Iterable[QueueName]) -> None:
         """Fill in the counters of queues; a queue that nobody used yet has none."""
@@ -81,16 +84,28 @@ class Loader:
         for queue in missing:
             snapshot.queues[queue] = found.get(queue, QueueRow(queue=queue)).limited(snapshot.limits)
 
-    def waiting(self, queue: QueueName, limit: int) -> list[TaskInstance]:
-        """Return the next task instances that wait for room in a queue."""
+    def load_rooms(self, snapshot: Snapshot, rooms: Iterable[Room]) -> None:
+        """Fill in rooms; one that nobody waits for has no row."""
+        keys = list(rooms)
+        found = {row.room: row for row in self._by_key(t.rooms, RoomRow, ("room",), [(room,) for room in keys])}
+        snapshot.rooms.update({room: found.get(room, RoomRow(room=room)) for room in keys})
+
+    def waiting(self, room: Room, limit: int) -> list[TaskInstance]:
+        """Return the first task instances that wait in a room, in the order of `core.turns.order_of`."""
         c = t.task_instances.c
         statement = (
             select(t.task_instances)
-            .where(c.queue == queue, c.state == "scheduled")
-            .order_by(c.priority.desc(), c.since, c.run_id, c.position)
+            .where(c.room == room, text("state = 'scheduled'"))  # as its index says
+            .order_by(c.priority.desc(), c.turn, c.since, c.run_id, c.position)
             .limit(limit)
         )
         return [to_struct(TaskInstance, row) for row in self._connection.execute(statement)]
+
+    def lacking(self, rooms: Iterable[Room]) -> list[Room]:
+        """Return the lines with somebody in them that lack one of these limits."""
+        c = t.rooms.c
+        statement = select(c.room).where(c.lacks.in_(list(rooms)), c.waiting > 0)
+        return [Room(room) for room in self._connection.execute(statement).scalars()]
 
     def _graph(self, snapshot: Snapshot, version: VersionKey) -> Graph:
         decided = snapshot.changes.dags.get(version.dag_id)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, tuple_
 
 from headway.protocol.codec import decode_dag
 from headway.protocol.dag import Dag
@@ -20,7 +20,8 @@ from headway.protocol.states import AttemptState, HoldReason, TaskState, WorkerS
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 
 from ..core.admission import hold_of, window_of
-from ..core.rows import QueueRow
+from ..core.limits import hold_of_room, pool_room, queue_room
+from ..core.rows import QueueRow, RoomRow
 from . import tables as t
 from .engine import translated
 from .load import unpack_value
@@ -145,6 +146,16 @@ class QueueLine(msgspec.Struct, frozen=True, kw_only=True):
     fault: str
 
 
+class PoolLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool: its slots, or None where headway.toml has it no more; how many are taken, and how many tasks wait."""
+
+    pool: str
+    slots: int | None
+    used: int
+    free: int
+    waiting: int
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an operator's event."""
 
@@ -258,6 +269,25 @@ def list_queues(engine: Engine, limits: Mapping[QueueName, QueueLimits] = NO_LIM
     return [_queue_line(to(QueueRow, row).limited(limits), free.get(row.queue, 0)) for row in rows]
 
 
+def list_pools(engine: Engine) -> list[PoolLine]:
+    """Return every pool that the scheduler knows of, or that tasks still have places in or wait for."""
+    c, prefix = t.rooms.c, pool_room("")
+    with translated(engine), engine.connect() as connection:
+        of_use = or_(c.slots.is_not(None), c.used > 0, c.waiting > 0)
+        statement = select(t.rooms).where(c.room.startswith(prefix), of_use)
+        rows = [to(RoomRow, row) for row in connection.execute(statement.order_by(c.room))]
+    return [
+        PoolLine(
+            pool=row.room.removeprefix(prefix),
+            slots=row.slots,
+            used=row.used,
+            free=max(0, row.free),
+            waiting=row.waiting,
+        )
+        for row in rows
+    ]
+
+
 def free_slots(connection: Connection) -> dict[str, int]:
     """Return how many slots of online workers are free, for each queue that they serve."""
     w, a = t.workers.c, t.attempts.c
@@ -297,16 +327,18 @@ def one_moment(engine: Engine) -> Connection:
 
 
 def _holds(connection: Connection) -> dict[str, HoldReason]:
-    """Return what holds the ready tasks of each queue back, now."""
-    now = datetime.now(UTC)
+    """Return what holds those back who wait, by room, now."""
+    now, c = datetime.now(UTC), t.rooms.c
     rows = [to(QueueRow, row) for row in connection.execute(select(t.queues))]
-    return {row.queue: hold_of(row, now) for row in rows}
+    lines = connection.execute(select(c.room, c.lacks).where(c.lacks.is_not(None), c.waiting > 0))
+    held = {str(queue_room(row.queue)): hold_of(row, now) for row in rows}
+    return held | {line: hold_of_room(lacks) for line, lacks in lines}
 
 
 def _task(row: Any, attempts: list[AttemptDetail], holds: Mapping[str, HoldReason]) -> TaskDetail:  # noqa: ANN401 - SQLAlchemy's Row
     match row.state:
         case TaskState.SCHEDULED:
-            reason = holds.get(row.queue, row.hold)
+            reason = holds.get(row.room, row.hold)
         case TaskState.WAITING | TaskState.QUEUED | TaskState.RUNNING:
             reason = None  # what is stored says how an earlier attempt ended
         case _:

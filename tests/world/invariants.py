@@ -11,26 +11,29 @@ from headway.protocol.states import (
     FINAL_TASK_STATES,
     OPEN_ATTEMPT_STATES,
     AttemptState,
+    HoldReason,
     Intent,
     RunState,
     TaskState,
     WorkerState,
 )
 from headway.scheduler.core import changes
-from headway.scheduler.core.admission import free_in_window
 from headway.scheduler.core.changes import TIMER_STATES
 from headway.scheduler.core.rows import (
     Attempt,
     AttemptKey,
     BootKey,
     QueueRow,
+    RoomRow,
     Run,
     TaskInstance,
     TaskKey,
     TimerKey,
     VersionKey,
 )
-from headway.scheduler.core.snapshot import Decision, QueueDelta, Snapshot
+from headway.scheduler.core.snapshot import Decision, Snapshot
+
+from .rooms import check_rooms, is_held_truly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +81,8 @@ def check_kept(db: Database, snapshot: Snapshot) -> None:
             assert row == stored.get(key), f"{name} {key} is kept as it no longer is"
     for queue, row in snapshot.queues.items():
         assert row == db.queues.get(queue, QueueRow(queue=queue))
+    for room, kept in snapshot.rooms.items():
+        assert kept == db.rooms.get(room, RoomRow(room=room))
 
 
 def _final_states_are_never_left(world: World, before: Before) -> None:
@@ -167,7 +172,9 @@ def _timers_mean_something(world: World, _: Before) -> None:
 
 def _holds_are_of_scheduled_tasks(world: World, _: Before) -> None:
     for task in world.db.tasks.values():
-        assert (task.hold is not None) == (task.state is TaskState.SCHEDULED)
+        is_held = task.state is TaskState.SCHEDULED
+        assert (task.hold is not None, task.room != "", task.turn > 0) == (is_held,) * 3
+    check_rooms(world.db)
 
 
 CHECKS: Final[tuple[Callable[[World, Before], None], ...]] = (
@@ -207,7 +214,8 @@ def _still_matters(world: World, run: Run, graph: Graph, place: int, upstream: A
 
 
 def _may_be_held(world: World, _run: Run, graph: Graph, task: TaskInstance) -> bool:
-    return _is_patient(world, graph, task) and free_in_window(world.db.queues[task.queue], QueueDelta()) == 0
+    patient = task.hold is not HoldReason.WINDOW or _is_patient(world, graph, task)
+    return patient and is_held_truly(world.db, task)
 
 
 def _may_be_queued(world: World, _run: Run, graph: Graph, task: TaskInstance) -> bool:

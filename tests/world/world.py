@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -12,10 +13,11 @@ from headway.protocol.messages import ROLE_OF_KIND, AttemptMessage, Event, Role,
 from headway.protocol.names import QueueName, RunId
 from headway.protocol.states import RunState, TaskState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
-from headway.scheduler.core.admission import admit, free_in_window, touched_queues
+from headway.scheduler.core.choice import choose
 from headway.scheduler.core.decide import decide
 from headway.scheduler.core.needs import needs_of
-from headway.scheduler.core.rows import AttemptKey
+from headway.scheduler.core.limits import pool_room
+from headway.scheduler.core.rows import AttemptKey, RoomRow
 from headway.scheduler.core.snapshot import (
     Changes,
     Decision,
@@ -23,13 +25,13 @@ from headway.scheduler.core.snapshot import (
     Envelope,
     FollowUp,
     PublishTask,
-    QueueDelta,
     SendOrder,
     Snapshot,
 )
 
 from . import invariants
 from .dags import dag
+from .database import Database
 from .speech import BOOT, RUN, START, Speech
 
 SETTLED_MAX: Final = 10_000
@@ -42,6 +44,15 @@ LOADS_MAX: Final = 4
 """Rounds of loading that `needs.py` promises to do with."""
 
 __all__ = ["BOOT", "RUN", "START", "World", "cut_slices", "running"]
+
+
+class _Shelf:
+    """The database, as it is asked while a batch chooses."""
+
+    def __init__(self, db: Database, snapshot: Snapshot) -> None:
+        self.waiting = db.waiting
+        self.lacking = db.lacking
+        self.load = partial(db.load, snapshot)
 
 
 class World(Speech):
@@ -111,6 +122,16 @@ class World(Speech):
         """Remember nothing but the database, as after a crash."""
         self._kept = Snapshot(self._limits)
 
+    def set_pools(self, pools: Mapping[str, int]) -> None:
+        """Store how many slots each pool has, as a scheduler does when it starts; none is looked at yet."""
+        for room, row in self.db.rooms.items():
+            if room.startswith("pool/"):
+                self.db.rooms[room] = msgspec.structs.replace(row, slots=None)
+        for pool, slots in pools.items():
+            row = self.db.rooms.get(pool_room(pool), RoomRow(room=pool_room(pool)))
+            self.db.rooms[row.room] = msgspec.structs.replace(row, slots=slots)
+        self.restart()
+
     def settle(self) -> None:
         """Let everything that the scheduler said to itself come back, one by one."""
         for _ in range(SETTLED_MAX):
@@ -165,7 +186,7 @@ class World(Speech):
             pending = self._follow_ups
         self.owed += pending
         for _ in range(ADMISSIONS_MAX):
-            chosen = self._admissions(snapshot)
+            chosen = choose(snapshot, _Shelf(self.db, snapshot))
             if not chosen:
                 break
             self._decide_round(snapshot, list(map(self.envelope, chosen)))
@@ -223,19 +244,6 @@ class World(Speech):
                     self.published.append(effect)
         return decision
 
-    def _admissions(self, snapshot: Snapshot) -> list[Event]:
-        queues = touched_queues(snapshot)
-        self.db.load_queues(snapshot, queues)
-        chosen: list[Event] = []
-        for queue in queues:
-            free = free_in_window(snapshot.queues[queue], snapshot.changes.queues.get(queue, QueueDelta()))
-            if free:
-                stored = self.db.waiting(queue, free + len(snapshot.tasks.origin))
-                for task in stored:
-                    snapshot.tasks.fill(task.key, task)
-                chosen += admit(snapshot, queue, stored)
-        return chosen
-
 
 def running(*chains: str, **fields: Any) -> World:
     """Return a world in which a boot of one slot is online and a run of this DAG has begun; see `dag`."""
@@ -247,5 +255,5 @@ def running(*chains: str, **fields: Any) -> World:
 
 def cut_slices(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """Let one decision touch so few task instances that long work is cut into slices."""
-    for module in ("admission", "changes", "needs", "runs"):
+    for module in ("choice", "changes", "needs", "runs"):
         monkeypatch.setattr(f"headway.scheduler.core.{module}.ROWS_PER_DECISION_MAX", rows)

@@ -138,7 +138,7 @@ def test_a_decision_sees_its_own_changes():
     snapshot.tasks.fill(A, world.task("a"))
     draft = drafted(snapshot)
     draft.changes.tasks[A] = msgspec.structs.replace(world.task("a"), priority=9)
-    assert (draft.task(A).priority, snapshot.tasks.rows[A].priority) == (9, 0)
+    assert (draft.task(A).priority, snapshot.tasks.rows[A].priority) == (9, 1)
 
 
 def test_a_task_instance_without_a_run_is_corrupt():

@@ -25,6 +25,7 @@ def upgrade() -> None:
     _create_attempts()
     _create_timers_and_outputs()
     _create_queues_and_workers()
+    _create_rooms()
     _create_events()
     _create_messages()
 
@@ -43,6 +44,10 @@ def _number(name: str, comment: str | None = None) -> sa.Column[int]:
 
 def _count(name: str, comment: str | None = None) -> sa.Column[int]:
     return sa.Column(name, sa.Integer(), nullable=False, comment=comment, server_default="0")
+
+
+def _large(name: str, comment: str | None = None) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger(), nullable=False, comment=comment, server_default="0")
 
 
 def _time(name: str, comment: str | None = None, *, nullable: bool = False) -> sa.Column[Any]:
@@ -91,6 +96,9 @@ def _create_dags() -> None:
         _text("file"),
         _number("task_count"),
         _time("updated_at"),
+        sa.Column(
+            "paused", sa.Boolean(), nullable=False, server_default=sa.text("false"), comment="nothing of it goes on"
+        ),
         sa.PrimaryKeyConstraint("dag_id", name=op.f("pk_dags")),
     )
     op.create_table(
@@ -160,6 +168,8 @@ def _create_task_instances() -> None:
         _count("up_upstream_failed"),
         _count("propagated", "cursor: downstream tasks that have heard of its end"),
         _maybe_text("hold", "why it is scheduled and not queued"),
+        _text("room", "where it waits while it is scheduled", default=""),
+        _large("turn", "its place in that room"),
         _maybe_text("intent", "what shall become of it when its child has ended"),
         _maybe_text("reason"),
         _text("detail", default=""),
@@ -171,7 +181,7 @@ def _create_task_instances() -> None:
     op.create_index(
         "ix_task_instances_ready",
         "task_instances",
-        ["queue", sa.text("priority DESC"), "since", "run_id", "position"],
+        ["room", sa.text("priority DESC"), "turn", "since", "run_id", "position"],
         **_where("state = 'scheduled'"),
     )
 
@@ -283,6 +293,22 @@ def _create_queues_and_workers() -> None:
         sa.PrimaryKeyConstraint("worker", "boot", name=op.f("pk_workers")),
     )
     op.create_index("ix_workers_lease_due", "workers", ["lease_due"], **_where("state = 'online'"))
+
+
+def _create_rooms() -> None:
+    op.create_table(
+        "rooms",
+        sa.Column("room", sa.Text(), nullable=False, comment="a pool, limit, line, queue, or lane of a DAG in one"),
+        sa.Column("slots", sa.Integer(), nullable=True, comment="how many places a limit has"),
+        _count("used", "places that are taken"),
+        _count("waiting", "task instances that wait for it"),
+        _large("turn", "served last; of a lane, given last"),
+        _maybe_text("lacks", "the limit that kept the first of a line waiting"),
+        sa.CheckConstraint("used >= 0", name=op.f("ck_rooms_used")),
+        sa.CheckConstraint("waiting >= 0", name=op.f("ck_rooms_waiting")),
+        sa.PrimaryKeyConstraint("room", name=op.f("pk_rooms")),
+    )
+    op.create_index("ix_rooms_lacks", "rooms", ["lacks"], **_where("waiting > 0"))
 
 
 def _create_events() -> None:
