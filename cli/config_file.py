@@ -4,7 +4,7 @@ Which settings there are, and what a text of theirs means, is for `settings.py` 
 two tables of tables:
 
     [queues.io]          ttl: how long a task message stands in the queue; window: how many are published at a time
-    [pools.warehouse]    slots: how many tasks of the pool run at a time; read, and not applied yet
+    [pools.warehouse]    slots: how many its tasks may take at a time
 """
 
 import os

@@ -26,9 +26,10 @@ from .changes import (
     move_task,
     token_for,
 )
+from .deltas import QueueDelta, moved
 from .limits import paused_room, queue_room
 from .rows import Attempt, QueueRow, Room, Run, TaskInstance, TaskKey
-from .snapshot import Decision, Draft, QueueDelta, Snapshot, Transition, moved
+from .snapshot import Decision, Draft, Snapshot, Transition
 
 WINDOW_MIN: Final = 100
 """Messages published to a queue at least, whatever its workers: enough for a new worker to find work at once."""
@@ -101,10 +102,8 @@ def _go_on(draft: Draft, task: TaskInstance, event: Capacity, seed: str) -> None
         case "paused":
             clear_timers(draft, task, "queued_timeout")
             change_room(draft, task, paused_room(task.dag_id))
-        case "failed":
+        case "failed" | "look":  # which names nobody
             _fail(draft, task, EndReason.BAD_POOL, event.detail)
-        case "look":
-            raise AssertionError  # it names nobody
         case _:
             assert_never(event.to)
 

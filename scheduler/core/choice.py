@@ -18,10 +18,11 @@ from headway.protocol.names import DagId, QueueName, RunId
 from headway.protocol.states import TaskState
 
 from .admission import free_in_window, touched_queues
+from .deltas import QueueDelta, RoomDelta
 from .limits import is_line, limits_of, parts_of, pool_fault, queue_room
 from .needs import Needs, missing
 from .rows import Room, Run, TaskInstance, VersionKey
-from .snapshot import QueueDelta, RoomDelta, Snapshot
+from .snapshot import Snapshot
 from .turns import give_turns, order_of, rooms_of_turns, serve
 
 To = Literal["queue", "window", "limits", "paused", "failed"]

@@ -13,9 +13,10 @@ import msgspec
 
 from headway.protocol.names import DagId
 
+from .deltas import RoomDelta
 from .limits import parts_of
 from .rows import Room, TaskInstance
-from .snapshot import RoomDelta, Snapshot
+from .snapshot import Snapshot
 
 Order = tuple[int, int, object, str, int, int]
 

@@ -33,8 +33,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from headway.protocol.errors import StaleDecision
 from headway.protocol.names import WORKERS_PARTITION
 
+from ..core.deltas import QueueDelta, RoomDelta
 from ..core.rows import Row
-from ..core.snapshot import Changes, QueueDelta, RoomDelta, Snapshot, Transition
+from ..core.snapshot import Changes, Snapshot, Transition
 from . import tables as t
 from .bulk import encode_guarded, encode_rows, picked, rows_source
 
@@ -189,6 +190,7 @@ class Saver:
         if not moved:
             return
         rows = [{"room": room, **msgspec.structs.asdict(delta)} for room, delta in moved.items()]
+        self._write("rooms/make", self._build_make_rooms, encode_rows(rows))
         self._write("rooms/add", self._build_add_to_rooms, encode_rows(rows), expected=len(rows))
         gone = [{"room": room} for room, delta in moved.items() if delta.used < 0 or delta.waiting < 0]
         if gone:
@@ -242,19 +244,20 @@ class Saver:
         added = {name: t.queues.c[name] + statement.excluded[name] for name in names[1:]}
         return statement.on_conflict_do_update(index_elements=["queue"], set_=added)  # type: ignore[no-any-return]
 
-    def _build_add_to_rooms(self) -> Insert:
-        names = ["room", *RoomDelta.__struct_fields__]
-        given = rows_source(self._connection.dialect, picked(t.rooms, *names))
-        source = select(*(given.c[name] for name in names)).where(given.c.room.is_not(None)).order_by(given.c.room)
-        statement = dialect_insert(self._connection, t.rooms).from_select(names, source)
-        c, new = t.rooms.c, statement.excluded
+    def _build_make_rooms(self) -> Insert:
+        given = rows_source(self._connection.dialect, [t.rooms.c.room])
+        source = select(given.c.room).where(given.c.room.is_not(None)).order_by(given.c.room)
+        statement = dialect_insert(self._connection, t.rooms).from_select(["room"], source)
+        return statement.on_conflict_do_nothing()  # type: ignore[no-any-return]
+
+    def _build_add_to_rooms(self) -> Update:
+        given = rows_source(self._connection.dialect, picked(t.rooms, "room", *RoomDelta.__struct_fields__))
+        c, new = t.rooms.c, given.c
         slots = func.coalesce(new.slots, c.slots)
+        fits = or_(new.used <= text("0"), slots.is_(None), c.used + new.used <= slots)
         values = {name: c[name] + new[name] for name in ("used", "waiting", "turn")}
-        return statement.on_conflict_do_update(  # type: ignore[no-any-return]
-            index_elements=["room"],
-            set_=values | {"slots": slots, "lacks": func.coalesce(new.lacks, c.lacks)},
-            where=or_(new.used <= text("0"), slots.is_(None), c.used + new.used <= slots),
-        )
+        values |= {"slots": slots, "lacks": func.coalesce(new.lacks, c.lacks)}
+        return update(t.rooms).values(values).where(c.room == new.room, fits)
 
     def _build_forget_rooms(self) -> Delete:
         c = t.rooms.c

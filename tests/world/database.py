@@ -6,6 +6,7 @@ from typing import Any, Final
 from headway.protocol.dag import Dag
 from headway.protocol.names import DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, TaskState
+from headway.scheduler.core.deltas import moved, room_after
 from headway.scheduler.core.graph import Graph, compile_graph
 from headway.scheduler.core.needs import Needs
 from headway.scheduler.core.rows import (
@@ -25,7 +26,7 @@ from headway.scheduler.core.rows import (
     VersionKey,
     Worker,
 )
-from headway.scheduler.core.snapshot import Loaded, Snapshot, moved, room_after
+from headway.scheduler.core.snapshot import Loaded, Snapshot
 from headway.scheduler.core.turns import order_of
 
 TABLES: Final = ("dags", "runs", "tasks", "attempts", "timers", "workers", "outputs", "queues", "rooms", "versions")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from headway.protocol.states import HoldReason, TaskState
 from headway.scheduler.core.admission import free_in_window
+from headway.scheduler.core.deltas import QueueDelta
 from headway.scheduler.core.limits import hold_of_room, is_line, keeps_places, limits_of, line_of, parts_of
 from headway.scheduler.core.rows import Room, RoomRow, VersionKey
-from headway.scheduler.core.snapshot import QueueDelta
 from headway.scheduler.core.turns import order_of
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from headway.protocol.states import RunState, TaskState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 from headway.scheduler.core.choice import choose
 from headway.scheduler.core.decide import decide
-from headway.scheduler.core.needs import needs_of
 from headway.scheduler.core.limits import pool_room
+from headway.scheduler.core.needs import needs_of
 from headway.scheduler.core.rows import AttemptKey, RoomRow
 from headway.scheduler.core.snapshot import (
     Changes,
@@ -46,7 +46,7 @@ LOADS_MAX: Final = 4
 __all__ = ["BOOT", "RUN", "START", "World", "cut_slices", "running"]
 
 
-class _Shelf:
+class Shelf:
     """The database, as it is asked while a batch chooses."""
 
     def __init__(self, db: Database, snapshot: Snapshot) -> None:
@@ -186,7 +186,7 @@ class World(Speech):
             pending = self._follow_ups
         self.owed += pending
         for _ in range(ADMISSIONS_MAX):
-            chosen = choose(snapshot, _Shelf(self.db, snapshot))
+            chosen = choose(snapshot, Shelf(self.db, snapshot))
             if not chosen:
                 break
             self._decide_round(snapshot, list(map(self.envelope, chosen)))

@@ -8,8 +8,9 @@ from headway.protocol.messages import Capacity, Instance
 from headway.protocol.names import BootId, DagId, QueueName, TaskId, WorkerName
 from headway.protocol.topology import QueueLimits
 from headway.scheduler.core.admission import free_in_window, touched_queues, window_of
+from headway.scheduler.core.deltas import QueueDelta
 from headway.scheduler.core.rows import BootKey, QueueRow
-from headway.scheduler.core.snapshot import QueueDelta, Snapshot
+from headway.scheduler.core.snapshot import Snapshot
 from world import START, World, cut_slices, dag, running
 
 DEFAULT = QueueName("default")

@@ -10,11 +10,17 @@ import msgspec
 import pytest
 
 from headway.protocol.dag import Dag
+from headway.protocol.errors import Corrupt
 from headway.protocol.messages import Capacity
 from headway.protocol.names import DagId, QueueName, RunId
 from headway.protocol.states import TaskState
-from headway.scheduler.core.limits import hold_of_room, paused_room, pool_room
+from headway.scheduler.core.choice import choose, looks_left
+from headway.scheduler.core.deltas import QueueDelta
+from headway.scheduler.core.limits import hold_of_room, paused_room, pool_room, queue_room
+from headway.scheduler.core.rows import QueueRow
+from headway.scheduler.core.snapshot import Snapshot
 from world import World, cut_slices, dag
+from world.world import Shelf
 
 DB = {"pool": "db"}
 ONE = {"max_active": 1}
@@ -35,8 +41,11 @@ CASES: dict[str, tuple[list[Dag], dict[str, int], list[tuple[str, str]]]] = {
     "a pool lets in as many as it has slots": (
         [dag("a, b, c", each=DB)],
         {"db": 2},
-        [("go etl", "a queued, b queued, c pool"), ("start a", "a running, b queued, c pool")]
-        + [("end b", "a running, b success, c queued")],
+        [
+            ("go etl", "a queued, b queued, c pool"),
+            ("start a", "a running, b queued, c pool"),
+            ("end b", "a running, b success, c queued"),
+        ],
     ),
     "a task takes as many slots as it says": (
         [dag("a, b", each=DB, a={"pool_slots": 2})],
@@ -46,14 +55,22 @@ CASES: dict[str, tuple[list[Dag], dict[str, int], list[tuple[str, str]]]] = {
     "who needs much is not passed by those behind it": (
         [dag("a, b, c", each=DB, b={"pool_slots": 2})],
         {"db": 2},
-        [("go etl", "a queued, b pool, c pool"), ("end a", "a success, b queued, c pool")]
-        + [("end b", "a success, b success, c queued")],
+        [
+            ("go etl", "a queued, b pool, c pool"),
+            ("end a", "a success, b queued, c pool"),
+            ("end b", "a success, b success, c queued"),
+        ],
     ),
     "nor by one that comes later from another line": (
         [dag("a", dag_id="a", a=DB), dag("b", b=DB | {"pool_slots": 2}), dag("c", dag_id="other", c=DB | ONE)],
         {"db": 2},
-        [("go a", "a queued"), ("go etl", "a queued, b pool"), ("go other", "a queued, b pool, c pool")]
-        + [("end a", "a success, b queued, c pool"), ("end b", "a success, b success, c queued")],
+        [
+            ("go a", "a queued"),
+            ("go etl", "a queued, b pool"),
+            ("go other", "a queued, b pool, c pool"),
+            ("end a", "a success, b queued, c pool"),
+            ("end b", "a success, b success, c queued"),
+        ],
     ),
     "pools know nothing of each other": (
         [dag("a, b, c, d", a=DB, b=DB, c={"pool": "api"})],
@@ -78,8 +95,12 @@ CASES: dict[str, tuple[list[Dag], dict[str, int], list[tuple[str, str]]]] = {
     "a task that waits for its retry holds no slot, and then stands behind": (
         [dag("a, b", each=DB, a={"retries": 1, "retry_delay": 5.0})],
         {"db": 1},
-        [("go etl", "a queued, b pool"), ("fail a", "a up_for_retry, b queued")]
-        + [("retry a", "a pool, b queued"), ("end b", "a queued, b success")],
+        [
+            ("go etl", "a queued, b pool"),
+            ("fail a", "a up_for_retry, b queued"),
+            ("retry a", "a pool, b queued"),
+            ("end b", "a queued, b success"),
+        ],
     ),
     "a cancelled task leaves its line, and those behind it go on": (
         [dag("a, b, c", each=DB, b={"pool_slots": 2})],
@@ -114,8 +135,12 @@ CASES: dict[str, tuple[list[Dag], dict[str, int], list[tuple[str, str]]]] = {
     "a pool that shrinks lets nobody in until it has room": (
         [dag("a, b, c", each=DB)],
         {"db": 2},
-        [("go etl", "a queued, b queued, c pool"), ("pool db 1", "a queued, b queued, c pool")]
-        + [("end a", "a success, b queued, c pool"), ("end b", "a success, b success, c queued")],
+        [
+            ("go etl", "a queued, b queued, c pool"),
+            ("pool db 1", "a queued, b queued, c pool"),
+            ("end a", "a success, b queued, c pool"),
+            ("end b", "a success, b success, c queued"),
+        ],
     ),
     "a pool that goes fails those who wait for it": (
         [dag("a, b", each=DB)],
@@ -136,8 +161,11 @@ CASES: dict[str, tuple[list[Dag], dict[str, int], list[tuple[str, str]]]] = {
     "max_active counts the instances of a task over all runs": (
         [dag("a, b", a=ONE)],
         {},
-        [("go etl", "a queued, b queued"), ("go etl 2", "a queued, b queued, a2 task_limit, b2 queued")]
-        + [("end a", "a success, b queued, a2 queued, b2 queued")],
+        [
+            ("go etl", "a queued, b queued"),
+            ("go etl 2", "a queued, b queued, a2 task_limit, b2 queued"),
+            ("end a", "a success, b queued, a2 queued, b2 queued"),
+        ],
     ),
     "max_active_per_run counts those of one run": (
         [dag("a", a={"max_active_per_run": 1})],
@@ -147,28 +175,44 @@ CASES: dict[str, tuple[list[Dag], dict[str, int], list[tuple[str, str]]]] = {
     "who lacks its DAG's limit takes no slot of a pool": (
         [limited("a, b", most=1, b=DB), dag("c", dag_id="other", c=DB)],
         {"db": 1},
-        [("go etl", "a queued, b dag_limit"), ("go other", "a queued, b dag_limit, c queued")]
-        + [("end a", "a success, b pool, c queued"), ("end c", "a success, b queued, c success")],
+        [
+            ("go etl", "a queued, b dag_limit"),
+            ("go other", "a queued, b dag_limit, c queued"),
+            ("end a", "a success, b pool, c queued"),
+            ("end c", "a success, b queued, c success"),
+        ],
     ),
     "who lacks a slot of its pool leaves its DAG's limit to others": (
         [limited("a, b, c", most=2, a=DB, b=DB)],
         {"db": 1},
-        [("go etl", "a queued, b dag_limit, c queued"), ("end c", "a queued, b pool, c success")]
-        + [("end a", "a success, b queued, c success")],
+        [
+            ("go etl", "a queued, b dag_limit, c queued"),
+            ("end c", "a queued, b pool, c success"),
+            ("end a", "a success, b queued, c success"),
+        ],
     ),
     # --- paused ---
     "nothing of a paused DAG goes on but what was published": (
         [dag("a >> b, c", dag_id="etl")],
         {},
-        [("go etl", "a queued, b waiting, c waiting"), ("pause etl", "a queued, b waiting, c waiting")]
-        + [("end a", "a success, b paused, c paused"), ("unpause etl", "a success, b queued, c queued")],
+        [
+            ("go etl", "a queued, b waiting, c waiting"),
+            ("pause etl", "a queued, b waiting, c waiting"),
+            ("end a", "a success, b paused, c paused"),
+            ("unpause etl", "a success, b queued, c queued"),
+        ],
     ),
     "a paused DAG holds no slot of a pool": (
         [dag("z >> a", a=DB), dag("b", dag_id="other", b=DB)],
         {"db": 1},
-        [("go etl", "z queued, a waiting"), ("pause etl", "z queued, a waiting"), ("end z", "z success, a paused")]
-        + [("go other", "z success, a paused, b queued"), ("unpause etl", "z success, a pool, b queued")]
-        + [("end b", "z success, a queued, b success")],
+        [
+            ("go etl", "z queued, a waiting"),
+            ("pause etl", "z queued, a waiting"),
+            ("end z", "z success, a paused"),
+            ("go other", "z success, a paused, b queued"),
+            ("unpause etl", "z success, a pool, b queued"),
+            ("end b", "z success, a queued, b success"),
+        ],
     ),
 }
 
@@ -202,7 +246,7 @@ class Shop(World):
                 self.restart()
                 self.look(paused_room(row.dag_id))
             case "pool":
-                self.set_pools({names[0]: int(slots) for slots in names[1:]})
+                self.set_pools(dict(zip(names, map(int, names[1:]), strict=False)))
                 self.look(pool_room(names[0]))
             case "retry":
                 self.ring(names[0], "retry")
@@ -329,3 +373,25 @@ def test_a_line_longer_than_one_look_goes_on(monkeypatch: pytest.MonkeyPatch):
     shop = Shop([dag("a, b, c, d, e", each=DB)], {"db": 9})
     shop.do("go", "etl")
     assert set(shop.states().values()) == {"queued"}
+
+
+@pytest.mark.usefixtures("narrow")
+def test_who_waits_without_a_run_is_corrupt():
+    """Nothing is guessed about it."""
+    shop = Shop([dag("a, b, c")], {})
+    shop.do("go", "etl")
+    del shop.db.runs[RunId("run-1")]
+    shop.restart()
+    shop.db.queues[QueueName("default")] = QueueRow(queue=QueueName("default"), waiting=2)
+    snapshot = Snapshot()
+    snapshot.changes.looks.add(queue_room(QueueName("default")))
+    with pytest.raises(Corrupt, match="task instance b has no run run-1"):
+        choose(snapshot, Shelf(shop.db, snapshot))
+
+
+def test_a_batch_that_ends_early_says_what_is_to_be_looked_at():
+    """Rooms that something changed in, and those of queues."""
+    snapshot = Snapshot()
+    snapshot.changes.looks.add(pool_room("db"))
+    snapshot.changes.queues[QueueName("io")] = QueueDelta(queued=-1)
+    assert looks_left(snapshot) == {"pool/db", "queue/io"}

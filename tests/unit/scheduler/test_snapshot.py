@@ -5,8 +5,9 @@ import pytest
 
 from headway.protocol.errors import Corrupt
 from headway.protocol.names import DagId, RunId, TaskId
+from headway.scheduler.core.deltas import QueueDelta
 from headway.scheduler.core.rows import TaskKey, TimerKey, VersionKey
-from headway.scheduler.core.snapshot import Changes, Draft, Loaded, QueueDelta, Snapshot
+from headway.scheduler.core.snapshot import Changes, Draft, Loaded, Snapshot
 from world import BOOT, START, World, running
 
 A, B = (TaskKey(RunId("run-1"), TaskId(name)) for name in "ab")
