@@ -89,9 +89,9 @@ def decide_finished(draft: Draft, event: Finished) -> Decision:
     if isinstance(found, str):
         return draft.ignored(found)
     run, task, attempt = found
-    reason = _failure_of(event)
+    graph, reason = draft.graph(run), _failure_of(event)
     if reason is None:
-        event = with_choice(draft.graph(run), event)
+        event = with_choice(graph, event)
         reason = event.reason
     if attempt.state is AttemptState.LOST:
         if reason in INFRASTRUCTURE_REASONS:
@@ -99,7 +99,7 @@ def decide_finished(draft: Draft, event: Finished) -> Decision:
         task = _call_back(draft, task, attempt)
     if reason is None:
         _end_attempt(draft, attempt, event, AttemptChange.SUCCEED, None)
-        output = output_of(draft.graph(run), event)
+        output = output_of(graph, event)
         if output is not None:
             key = TaskKey(task.run_id, task.task_id, task.map_index)
             draft.changes.outputs[key] = Output(**key._asdict(), value=output)
