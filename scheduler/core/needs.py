@@ -157,12 +157,12 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
             _add_inputs(wanted, run, graph, event.task_id)
         case Finished() | WorkerLost() | NotHeld() | Refused() | Rejected() | DeliveryLimit():
             _add_downstream(wanted, run, graph, event.task_id, 0)
-        case TaskTimer(timer="queued_timeout" | "unkillable"):
+        case TaskTimer(timer="queued_timeout" | "unkillable" | "poll_timeout"):
             _add_downstream(wanted, run, graph, event.task_id, 0)
         case AttemptMessage() | TaskTimer():
             pass
         case Capacity():
-            _add_admitted(wanted, run, graph, event)
+            _add_admitted(wanted, snapshot, event, run, graph)
         case Cancel():
             _add_cancelled(wanted, snapshot, event, run, graph)
         case Continue():
@@ -202,9 +202,12 @@ def _add_current(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> None:
         wanted.attempts.add(AttemptKey(*key, task.try_number))
 
 
-def _add_admitted(wanted: Needs, run: Run, graph: Graph, event: Capacity) -> None:
+def _add_admitted(wanted: Needs, snapshot: Snapshot, event: Capacity, run: Run, graph: Graph) -> None:
     for instance in event.instances:
-        wanted.tasks.add(TaskKey(run.run_id, instance.task_id, instance.map_index))
+        key = TaskKey(run.run_id, instance.task_id, instance.map_index)
+        if instance.task_id in graph.position and graph.task(instance.task_id).poll_every is not None:
+            _add_current(wanted, snapshot, key)
+        wanted.tasks.add(key)
         _add_inputs(wanted, run, graph, instance.task_id)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from headway.protocol.exit_codes import POLL_CODE
 from headway.protocol.messages import (
     AttemptMessage,
     DeliveryLimit,
@@ -28,7 +29,7 @@ from headway.protocol.messages import (
 from headway.protocol.names import BootId, Token, WorkerName
 from headway.protocol.states import FINAL_RUN_STATES, EndReason
 from headway.scheduler.core.returns import POISON_RETURNS
-from headway.scheduler.core.rows import BootKey
+from headway.scheduler.core.rows import BootKey, VersionKey
 from headway.scheduler.core.snapshot import Envelope, PublishTask
 
 from .reference import Outcome, Script
@@ -37,6 +38,11 @@ from .world import World
 WORKERS = 3
 STEPS_TO_THE_END_MAX = 500  # the longest one of many thousand games took 100
 RAW = msgspec.Raw(b"1")
+POLLS = 2
+"""How often an attempt that polls says "not yet"."""
+
+FINAL_CODE = 4
+"""The exit code that each DAG of these games says is final."""
 
 
 class Players:
@@ -196,11 +202,16 @@ class Players:
         if not running:
             return
         boot, one = self.random.choice(running)
+        if self.polls(one.message):
+            self.report(boot, one, exit_code=POLL_CODE)
+            return
         match self.outcome(one.message):
             case "lost":
                 self.die(boot)
             case "failure":
                 self.report(boot, one, exit_code=1)
+            case "final":
+                self.report(boot, one, exit_code=FINAL_CODE)
             case "lease":
                 self.report(boot, one, exit_code=None, signal="SIGKILL", reason=EndReason.LEASE)
             case outcome:
@@ -240,6 +251,12 @@ class Players:
     def outcome(self, message: Task) -> Outcome:
         """Return what the script says of an attempt."""
         return self.script(message.run_id, message.task_id, message.try_number)
+
+    def polls(self, message: Task) -> bool:
+        """Say whether an attempt says "not yet" for now."""
+        run = self.world.run(message.run_id)
+        spec = self.world.db.graph(VersionKey(run.dag_id, run.version)).task(message.task_id)
+        return spec.poll_every is not None and message.poll <= POLLS
 
     def said_by(self, boot: BootKey) -> dict[str, Any]:
         """Return who says it."""

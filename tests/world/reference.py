@@ -7,8 +7,11 @@ from typing import Literal
 from headway.protocol.dag import Dag, Task, output_sources
 from headway.protocol.names import TaskId
 
-Outcome = Literal["output", "silence", "failure", "lease", "lost", "refused"]
-"""What an attempt comes to: success with or without an output, or one of four ways to fail."""
+Outcome = Literal["output", "silence", "failure", "final", "lease", "lost", "refused"]
+"""What an attempt comes to: success with or without an output, or one of five ways to fail; `final` is not retried.
+
+One that polls says "not yet" before, and by that gives `infra_retries` back.
+"""
 
 Script = Callable[[str, TaskId, int], Outcome]
 """The outcome of each attempt, by run, task and number."""
@@ -38,6 +41,8 @@ def _last_outcome(task: Task, script: Callable[[TaskId, int], Outcome]) -> Outco
     retries, reruns = task.retries, task.infra_retries
     for number in count(1):
         outcome = script(task.task_id, number)
+        if task.poll_every is not None and outcome != "refused":
+            reruns = task.infra_retries
         match outcome:
             case "output" | "silence":
                 return outcome
