@@ -194,7 +194,8 @@ def _up_for_retry(evidence: Evidence, task: TaskInstance, now: datetime) -> Told
 def _up_for_reschedule(evidence: Evidence, _task: TaskInstance, now: datetime) -> Told:
     def tell() -> Iterator[str]:
         if evidence.attempt is not None:
-            yield f"{_ending(evidence.attempt)}{_where(evidence.attempt)}. It holds no slot until it is asked again."
+            yield f"{_ending(evidence.attempt)}{_where(evidence.attempt)}."
+        yield "It holds no slot until it is asked again."
         due = evidence.timers.get("poll")
         if due is not None:
             yield f"Its next poll is due {_until(due, now)}, at {show_time(due)}."
