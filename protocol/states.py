@@ -35,8 +35,8 @@ class AttemptState(StrEnum):
     RUNNING = "running"
     POLLING = "polling"  # between two of its polls: nobody holds it
     SUCCESS = "success"
-    SKIPPED = "skipped"
     FAILED = "failed"
+    SKIPPED = "skipped"
     LOST = "lost"  # granted, then its worker was declared dead; its own word still counts until another is granted
     WITHDRAWN = "withdrawn"  # not granted, and never will be
     REFUSED = "refused"  # the worker cannot run it

@@ -68,8 +68,8 @@ def add_chunks(engine: Engine, chunks: Sequence[LogChunk], now: datetime) -> lis
 def read_chunks(engine: Engine, attempt: AttemptId, *, since: tuple[int, int]) -> list[StoredChunk]:
     """Return the next pieces of an attempt's output, at most CHUNKS_READ_MAX, from a place in what a poll wrote on."""
     c = t.log_chunks.c
-    place = tuple_(c.poll, c.offset)
-    statement = select(t.log_chunks).where(_of(t.log_chunks, attempt), place >= tuple_(*since)).order_by(place)
+    is_later = tuple_(c.poll, c.offset) >= tuple_(*since)
+    statement = select(t.log_chunks).where(_of(t.log_chunks, attempt), is_later).order_by(c.poll, c.offset)
     with translated(engine), engine.connect() as connection:
         return [to(StoredChunk, row) for row in connection.execute(statement.limit(CHUNKS_READ_MAX))]
 

@@ -128,7 +128,7 @@ def test_a_legal_dag_has_no_problem():
         (dag_of(task(poll_every=1.0, poll_timeout=0.0)), "task 'a': poll_timeout is 0, and may be from 1ms to 366d"),
         (dag_of(task(poll_timeout=9.0)), "task 'a': it says poll_timeout without poll_every, how often to ask"),
         (
-            dag_of(task(exit_codes={3: "poll"})),
+            dag_of(task(exit_codes={3: "poll", 4: "fail"})),
             "task 'a': its exit code 3 means 'poll', and poll_every does not say how often to ask",
         ),
         (
