@@ -53,6 +53,10 @@ class TaskKeywords(TypedDict, total=False):
     cwd: str | None
     secrets: Sequence[str]
     inputs: "Sequence[AuthoredTask | str]"
+    branch: bool
+    setup: bool
+    teardown: bool
+    on_failure_fail_dagrun: bool
 
 
 class DagKeywords(TypedDict, total=False):

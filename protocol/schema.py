@@ -55,6 +55,10 @@ DESCRIPTIONS: Final = {
     "env": "Environment variables of the task.",
     "cwd": "The folder that the task begins in; without it, the one that its worker was started in.",
     "inputs": "Upstream tasks whose outputs the task reads from the file HEADWAY_INPUTS.",
+    "branch": "Whether its output (a task id, a list of them, true or false) says which downstream tasks are followed.",
+    "setup": "Whether it makes what the tasks between it and its teardown need.",
+    "teardown": "Whether it takes down what its upstream setups made: it runs whatever became of the tasks between.",
+    "on_failure_fail_dagrun": "Whether a teardown that fails fails the run.",
     "secrets": "Names of secrets, each of which the worker hands to the task as an environment variable.",
 }
 """One sentence for each word of a document."""

@@ -28,6 +28,7 @@ from headway.protocol.states import (
     WorkerState,
 )
 
+from .branches import output_of, with_choice
 from .changes import change_task, current_attempt, end_task, forget_timers, move_attempt, move_task, withdraw
 from .finding import find, find_reporting, find_running
 from .polling import give_up_at, rest, say_given_up
@@ -93,16 +94,15 @@ def decide_finished(draft: Draft, event: Finished) -> Decision:
     run, task, attempt = found
     spec = draft.graph(run).task(task.task_id)
     outcome, reason = _judge(spec, event)
+    if outcome == "success":
+        event = with_choice(draft.graph(run), event)
+        outcome, reason = _judge(spec, event)
     if attempt.state is AttemptState.LOST:
         if reason in INFRASTRUCTURE_REASONS or outcome == "poll":
             return draft.ignored("the attempt is lost, and this says no more")
         task = _call_back(draft, task, attempt)
     if outcome == "success":
-        _end_attempt(draft, attempt, event, AttemptChange.SUCCEED, None)
-        if event.output is not None:
-            key = TaskKey(task.run_id, task.task_id, task.map_index)
-            draft.changes.outputs[key] = Output(**key._asdict(), value=bytes(event.output).decode())
-        end_task(draft, task, TaskChange.SUCCEED)
+        _succeed(draft, run, task, attempt, event)
     elif outcome == "skip":
         _end_attempt(draft, attempt, event, AttemptChange.SKIP, reason)
         end_task(draft, task, TaskChange.SKIP, reason=reason, detail=f"exit code {event.exit_code} means skip")
@@ -191,6 +191,16 @@ def _judge(spec: Task, event: Finished) -> tuple[ExitOutcome, EndReason | None]:
         return "retry" if may_retry(spec, reason) else "fail", reason
     outcome = outcome_of(spec, event.exit_code)
     return outcome, None if outcome in ("success", "poll") else EndReason.EXIT_CODE
+
+
+def _succeed(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt, event: Finished) -> None:
+    """A task has done its work: what it wrote is there for others."""
+    _end_attempt(draft, attempt, event, AttemptChange.SUCCEED, None)
+    output = output_of(draft.graph(run), event)
+    if output is not None:
+        key = TaskKey(task.run_id, task.task_id, task.map_index)
+        draft.changes.outputs[key] = Output(**key._asdict(), value=output)
+    end_task(draft, task, TaskChange.SUCCEED)
 
 
 def _poll_on(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt, event: Finished) -> None:

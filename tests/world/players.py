@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from headway.protocol.exit_codes import POLL_CODE
+from headway.protocol.exit_codes import POLL_CODE, SKIP_CODE
 from headway.protocol.messages import (
     AttemptMessage,
     DeliveryLimit,
@@ -29,10 +29,12 @@ from headway.protocol.messages import (
 from headway.protocol.names import BootId, Token, WorkerName
 from headway.protocol.states import FINAL_RUN_STATES, EndReason
 from headway.scheduler.core.returns import POISON_RETURNS
-from headway.scheduler.core.rows import BootKey, VersionKey
+from headway.scheduler.core.rows import BootKey
 from headway.scheduler.core.snapshot import Envelope, PublishTask
 
+from .audit import graph_of
 from .reference import Outcome, Script
+from .rules import draw_choice
 from .world import World
 
 WORKERS = 3
@@ -210,12 +212,14 @@ class Players:
                 self.die(boot)
             case "failure":
                 self.report(boot, one, exit_code=1)
+            case "skip":
+                self.report(boot, one, exit_code=SKIP_CODE)
             case "final":
                 self.report(boot, one, exit_code=FINAL_CODE)
             case "lease":
                 self.report(boot, one, exit_code=None, signal="SIGKILL", reason=EndReason.LEASE)
             case outcome:
-                self.report(boot, one, exit_code=0, output=RAW if outcome == "output" else None)
+                self.report(boot, one, exit_code=0, output=self.output(one.message) if outcome == "output" else None)
 
     def report(self, boot: BootKey, one: PublishTask, **fields: Any) -> None:
         """Say how it ended."""
@@ -254,9 +258,15 @@ class Players:
 
     def polls(self, message: Task) -> bool:
         """Say whether an attempt says "not yet" for now."""
-        run = self.world.run(message.run_id)
-        spec = self.world.db.graph(VersionKey(run.dag_id, run.version)).task(message.task_id)
+        spec = graph_of(self.world, message.run_id).task(message.task_id)
         return spec.poll_every is not None and message.poll <= POLLS
+
+    def output(self, message: Task) -> msgspec.Raw:
+        """Return what an attempt writes: a branch its choice."""
+        dag = graph_of(self.world, message.run_id).dag
+        if not any(task.branch for task in dag.tasks if task.task_id == message.task_id):
+            return RAW
+        return msgspec.Raw(msgspec.json.encode(draw_choice(dag, message.task_id, message.try_number)))
 
     def said_by(self, boot: BootKey) -> dict[str, Any]:
         """Return who says it."""
