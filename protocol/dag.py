@@ -48,6 +48,23 @@ class Python(Value, frozen=True, kw_only=True, tag="python", tag_field="kind"):
 
 Command = Shell | Argv | Python
 
+TriggerRule = Literal[
+    "all_success",
+    "all_failed",
+    "all_done",
+    "all_done_min_one_success",
+    "all_done_setup_success",
+    "all_skipped",
+    "one_success",
+    "one_failed",
+    "one_done",
+    "none_failed",
+    "none_failed_min_one_success",
+    "none_skipped",
+    "always",
+]
+"""What must have become of a task's upstreams before it begins; `scheduler/core/rules.py` says what each means."""
+
 
 class Code(msgspec.Struct, frozen=True, kw_only=True):
     """The code that a worker must have to run a task; its digest must be equal.
@@ -65,7 +82,9 @@ class Task(Value, frozen=True, kw_only=True):
 
     All durations are seconds. `retries` counts what the task did; `infra_retries` counts granted attempts that were
     lost through no fault of the task. `on_partition="keep"` lets a child live on when its worker has heard nothing for
-    its lease, and so implies `on_lost="fail"`: a rerun would be a second child.
+    its lease, and so implies `on_lost="fail"`: a rerun would be a second child. The output of a `branch` says which of
+    its direct downstreams are followed. A `teardown` begins when its upstreams have ended, if one of its setups among
+    them succeeded, and decides nothing about the run unless `on_failure_fail_dagrun`.
     """
 
     task_id: TaskId
@@ -74,6 +93,7 @@ class Task(Value, frozen=True, kw_only=True):
     upstream: tuple[TaskId, ...] = ()
     queue: QueueName = QueueName("default")
     priority: int = 0
+    trigger_rule: TriggerRule = "all_success"
     retries: int = 0
     retry_delay: float = 60.0
     retry_backoff: float = 1.0
@@ -88,6 +108,10 @@ class Task(Value, frozen=True, kw_only=True):
     cwd: str | None = None
     secrets: tuple[str, ...] = ()
     inputs: tuple[TaskId, ...] = ()
+    branch: bool = False
+    setup: bool = False
+    teardown: bool = False
+    on_failure_fail_dagrun: bool = False
 
 
 class Dag(Value, frozen=True, kw_only=True):
@@ -99,6 +123,11 @@ class Dag(Value, frozen=True, kw_only=True):
     owner: str = ""
     tags: tuple[str, ...] = ()
     params: dict[str, str | int | float | bool | None] = {}
+
+
+def rule_of(task: Task) -> TriggerRule:
+    """Return the trigger rule that holds for a task: that of a teardown is fixed."""
+    return "all_done_setup_success" if task.teardown else task.trigger_rule
 
 
 _REF_KEYS: Final = frozenset({"kind", *OutputRef.__struct_fields__})

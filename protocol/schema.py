@@ -32,9 +32,10 @@ DESCRIPTIONS: Final = {
     "python": "A function, as `module:function` or `file.py:function` beside the document; its result is the output.",
     "args": "Positional arguments of the function: JSON, in which outputs of tasks may stand anywhere.",
     "kwargs": "Keyword arguments of the function, like `args`.",
-    "upstream": "The tasks that must have succeeded before this one begins.",
+    "upstream": "The tasks that this one waits for.",
     "queue": "Where workers fetch the task: `headway worker -q QUEUE`.",
     "priority": "Of ready tasks of one queue, those with more go first.",
+    "trigger_rule": "What must have become of the upstream tasks before this one begins.",
     "retries": "How often the task is tried again after it failed.",
     "retry_delay": "How long to wait before the first retry.",
     "retry_backoff": "By how much each further wait is longer than the one before it.",
@@ -48,6 +49,10 @@ DESCRIPTIONS: Final = {
     "env": "Environment variables of the task.",
     "cwd": "The folder that the task begins in; without it, the one that its worker was started in.",
     "inputs": "Upstream tasks whose outputs the task reads from the file HEADWAY_INPUTS.",
+    "branch": "Whether its output (a task id, a list of them, true or false) says which downstream tasks are followed.",
+    "setup": "Whether it makes what the tasks between it and its teardown need.",
+    "teardown": "Whether it takes down what its upstream setups made: it runs whatever became of the tasks between.",
+    "on_failure_fail_dagrun": "Whether a teardown that fails fails the run.",
     "secrets": "Names of secrets, each of which the worker hands to the task as an environment variable.",
 }
 """One sentence for each word of a document."""

@@ -155,7 +155,10 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
     match event:
         case Expired() | Missing() | TaskTimer(timer="queued_deadline" | "republish"):
             _add_inputs(wanted, run, graph, event.task_id)
-        case Finished() | WorkerLost() | NotHeld() | Refused() | Rejected() | DeliveryLimit():
+        case Finished():
+            _add_downstream(wanted, run, graph, event.task_id, 0)
+            _add_choice(wanted, run, graph, event.task_id)
+        case WorkerLost() | NotHeld() | Refused() | Rejected() | DeliveryLimit():
             _add_downstream(wanted, run, graph, event.task_id, 0)
         case TaskTimer(timer="queued_timeout" | "unkillable"):
             _add_downstream(wanted, run, graph, event.task_id, 0)
@@ -195,6 +198,12 @@ def _add_downstream(wanted: Needs, run: Run, graph: Graph, task_id: TaskId, curs
         wanted.tasks.update(TaskKey(run.run_id, downstream) for downstream in graph.ids(positions))
 
 
+def _add_choice(wanted: Needs, run: Run, graph: Graph, task_id: TaskId) -> None:
+    """Add the output of a branch, which says who is followed: whoever lets its downstreams hear of its end asks."""
+    if task_id in graph.position and graph.task(task_id).branch:
+        wanted.outputs.add(TaskKey(run.run_id, task_id))
+
+
 def _add_current(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> None:
     wanted.tasks.add(key)
     task = snapshot.tasks.rows.get(key)
@@ -221,6 +230,7 @@ def _add_slice(wanted: Needs, snapshot: Snapshot, event: Continue, run: Run, gra
         case "downstream" if event.task_id is not None:
             wanted.tasks.add(TaskKey(run.run_id, event.task_id, event.map_index))
             _add_downstream(wanted, run, graph, event.task_id, event.cursor)
+            _add_choice(wanted, run, graph, event.task_id)
         case "release":
             wanted.tasks.update(TaskKey(run.run_id, task_id) for task_id in graph.ids(graph.roots[event.cursor : end]))
         case "cancel":
