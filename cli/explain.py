@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from headway.protocol.dag import rule_of
 from headway.protocol.states import (
     FINAL_TASK_STATES,
     AttemptState,
@@ -71,7 +72,10 @@ def _waiting(evidence: Evidence, _task: TaskInstance, _now: datetime) -> Told:
             yield f"Run {run.run_id} is being created: {run.created} of {run.unfinished} of its tasks are there."
         elif open_ones:
             total = len(evidence.upstream)
+            rule = rule_of(evidence.spec)
             yield f"It waits for {len(open_ones)} of {total} upstream tasks: {_named(open_ones)}."
+            if rule != "all_success":
+                yield f"Its trigger rule is {rule}."
         else:
             yield "All it waits for has ended: the scheduler has its release in hand."
 
@@ -87,8 +91,7 @@ def _scheduled(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
         yield f"{queue.queued} of at most {window} tasks are published there, and {evidence.ahead} go before this one."
         yield _capacity(evidence)
         if evidence.attempt is not None:
-            again = "asked" if evidence.attempt.state is AttemptState.POLLING else "tried"
-            yield f"{_ending(evidence.attempt)}, and it will be {again} again."
+            yield f"{_ending(evidence.attempt)}, and it will be tried again."
         yield from _end_of_polls(evidence)
 
     return held_by, tell()
@@ -196,8 +199,7 @@ def _up_for_reschedule(evidence: Evidence, _task: TaskInstance, now: datetime) -
         if evidence.attempt is not None:
             yield f"{_ending(evidence.attempt)}{_where(evidence.attempt)}."
         yield "It holds no slot until it is asked again."
-        due = evidence.timers.get("poll")
-        if due is not None:
+        if (due := evidence.timers.get("poll")) is not None:
             yield f"Its next poll is due {_until(due, now)}, at {show_time(due)}."
         yield from _end_of_polls(evidence)
 
@@ -230,9 +232,22 @@ def _upstream_failed(evidence: Evidence, task: TaskInstance, _now: datetime) -> 
     }
 
     def tell() -> Iterator[str]:
-        yield f"It was never started, because upstream tasks did not succeed: {_named(bad)}."
+        if bad:
+            yield f"It was never started, because upstream tasks did not succeed: {_named(bad)}."
+        else:
+            yield f"It was never started, because {task.detail}."
+        if bad and rule_of(evidence.spec) != "all_success":
+            yield f"{task.detail[0].upper()}{task.detail[1:]}."
 
     return task.reason, tell()
+
+
+def _skipped(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
+    """Say why it was skipped; one that began skipped itself."""
+    if evidence.attempt is not None:
+        return _ended(evidence, task, now)
+    because = BECAUSE[task.reason or EndReason.SKIPPED_BY_RULE]
+    return task.reason, iter((f"It was skipped at {show_time(task.since)}, {because}: {task.detail}.",))
 
 
 _TELLERS: Final[Mapping[TaskState, Callable[[Evidence, TaskInstance, datetime], Told]]] = {
@@ -244,14 +259,13 @@ _TELLERS: Final[Mapping[TaskState, Callable[[Evidence, TaskInstance, datetime], 
     TaskState.UP_FOR_RESCHEDULE: _up_for_reschedule,
     TaskState.SUCCESS: _ended,
     TaskState.FAILED: _ended,
-    TaskState.SKIPPED: _ended,
+    TaskState.SKIPPED: _skipped,
     TaskState.CANCELLED: _ended,
     TaskState.UPSTREAM_FAILED: _upstream_failed,
 }
 
-_SHOWING_OUTPUT: Final = frozenset(
-    (FINAL_TASK_STATES | {TaskState.UP_FOR_RETRY, TaskState.UP_FOR_RESCHEDULE}) - {TaskState.UPSTREAM_FAILED}
-)
+_RESTING: Final = {TaskState.UP_FOR_RETRY, TaskState.UP_FOR_RESCHEDULE}
+_SHOWING_OUTPUT: Final = (FINAL_TASK_STATES | _RESTING) - {TaskState.UPSTREAM_FAILED}
 
 
 # --- parts of sentences -----------------------------------------------------------------------------------------------
@@ -284,10 +298,8 @@ def _counted(names: Sequence[str]) -> str:
 
 
 def _title(attempt: Attempt) -> str:
-    is_one_of_many = attempt.polls > 1 or attempt.state is AttemptState.POLLING
-    return (
-        f"Poll {attempt.polls} of attempt {attempt.try_number}" if is_one_of_many else f"Attempt {attempt.try_number}"
-    )
+    polls = attempt.polls > 1 or attempt.state is AttemptState.POLLING
+    return f"Poll {attempt.polls} of attempt {attempt.try_number}" if polls else f"Attempt {attempt.try_number}"
 
 
 def _until(due: datetime, now: datetime) -> str:
@@ -296,8 +308,7 @@ def _until(due: datetime, now: datetime) -> str:
 
 
 def _end_of_polls(evidence: Evidence) -> Iterator[str]:
-    due = evidence.timers.get("poll_timeout")
-    if due is not None:
+    if (due := evidence.timers.get("poll_timeout")) is not None:
         yield f"Its poll_timeout is over at {show_time(due)}: then it fails."
 
 

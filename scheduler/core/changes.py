@@ -35,7 +35,7 @@ from headway.protocol.states import (
 
 from .branches import edges_from
 from .rows import Attempt, AttemptKey, Run, TaskInstance, TaskKey, Timer, TimerKey
-from .rules import Edge, Verdict, ends_of, judge, move_counters
+from .rules import Edge, Verdict, ends_of, explain_end, judge, move_counters
 from .snapshot import Draft, FollowUp, Transition
 
 _replace = msgspec.structs.replace
@@ -198,7 +198,7 @@ def spread_end(draft: Draft, run: Run, task: TaskInstance, cursor: int = 0) -> N
     end = min(cursor + ROWS_PER_DECISION_MAX, len(downstream))
     edges = edges_from(draft, graph, task, downstream[cursor:end])
     for position, edge in zip(downstream[cursor:end], edges, strict=True):
-        _hear_end(draft, run, position, edge, task.state)
+        _hear_end(draft, run, position, edge, task)
     change_task(draft, draft.task(task.key) or task, propagated=end)
     if end < len(downstream):
         follow_downstream(draft, task, end)
@@ -265,16 +265,17 @@ def end_run_if_done(draft: Draft, run: Run) -> None:
     move_run(draft, run, change, finished_at=draft.now)
 
 
-def _hear_end(draft: Draft, run: Run, position: int, edge: Edge, ended: TaskState) -> None:
+def _hear_end(draft: Draft, run: Run, position: int, edge: Edge, above: TaskInstance) -> None:
     graph = draft.graph(run)
     spec = graph.tasks[position]
     task = draft.task(TaskKey(run.run_id, spec.task_id))
     if task is None:
         return
-    task = change_task(draft, task, **move_counters(task, edge, new=ended))
+    task = change_task(draft, task, **move_counters(task, edge, new=above.state))
     if task.state is not TaskState.WAITING:
         return
-    match judge(rule_of(spec), ends_of(task), len(spec.upstream), graph.setups.get(position, 0)):
+    rule = rule_of(spec)
+    match judge(rule, ends_of(task), len(spec.upstream), graph.setups.get(position, 0)):
         case Verdict.WAIT:
             return
         case Verdict.READY:
@@ -287,7 +288,7 @@ def _hear_end(draft: Draft, run: Run, position: int, edge: Edge, ended: TaskStat
             reason = EndReason.NOT_CHOSEN if task.up_unchosen else EndReason.SKIPPED_BY_RULE
         case verdict:
             assert_never(verdict)
-    move_task(draft, task, change, reason=reason, detail=f"an upstream task ended as {ended}")
+    move_task(draft, task, change, reason=reason, detail=explain_end(rule, edge, above))
     if graph.downstream_of(task.task_id):
         follow_downstream(draft, task)
 

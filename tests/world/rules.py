@@ -116,7 +116,10 @@ def follow(dag: Dag, branch: TaskId, choice: object) -> set[TaskId]:
     """Return the direct downstreams of a branch that its choice does not leave out."""
     ways = {task.task_id for task in dag.tasks if branch in task.upstream}
     names = [choice] if isinstance(choice, str) else choice
-    chosen = set(names) if isinstance(names, list) else ways if choice is True else set()
+    if isinstance(names, list):
+        chosen = {way for way in ways for name in names if f"{way}.".startswith(f"{name}.")}
+    else:
+        chosen = ways if choice is True else set()
     return ways & chosen.union(*(_relatives(dag, name, down=True) for name in chosen))
 
 

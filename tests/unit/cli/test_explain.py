@@ -290,7 +290,7 @@ def test_a_poll_that_waits_or_runs_says_which_one_it_is():
     """In each state on its way."""
     held = why(TaskState.SCHEDULED, POLLED, task={"hold": HoldReason.WINDOW}, timers=GIVES_UP)
     assert held.sentences[-2:] == (
-        "Poll 2 of attempt 1 said 'not yet', and it will be asked again.",
+        "Poll 2 of attempt 1 said 'not yet', and it will be tried again.",
         "Its poll_timeout is over at 2026-03-01 13:00:00Z: then it fails.",
     )
     queued = why(TaskState.QUEUED, {"polls": 3}, timers=GIVES_UP)
@@ -370,6 +370,36 @@ def test_a_fallen_task_names_the_upstreams_that_fell():
     told = why(TaskState.UPSTREAM_FAILED, task={"reason": EndReason.UPSTREAM_FAILED}, upstream=upstream)
     assert told.reason == "upstream_failed"
     assert text(told).endswith("upstream tasks did not succeed: b (failed), c (upstream_failed).")
+
+
+def test_what_waits_by_another_rule_says_so():
+    """The rule is what one looks for if a task does not begin."""
+    told = why(TaskState.WAITING, upstream={"a": TaskState.RUNNING}, spec={"trigger_rule": "one_failed"})
+    assert text(told) == "It waits for 1 of 1 upstream tasks: a (running). Its trigger rule is one_failed."
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "said"),
+    [
+        (EndReason.NOT_CHOSEN, "branch pick chose other ways", "because a branch goes another way: branch pick chose"),
+        (EndReason.SKIPPED_BY_RULE, "upstream task a ended as success", "because its trigger rule skips it: upstream"),
+    ],
+)
+def test_what_was_skipped_says_by_what(reason, detail, said):
+    """It was never started."""
+    told = why(TaskState.SKIPPED, task={"reason": reason, "detail": detail})
+    assert told.reason == reason
+    assert said in text(told)
+
+
+def test_what_fell_by_another_rule_or_with_a_setup_says_so():
+    """All directly upstream of it may have gone well."""
+    detail = "setup task s ended as failed, and the trigger rule is all_done"
+    fields = {"task": {"reason": EndReason.UPSTREAM_FAILED, "detail": detail}, "spec": {"trigger_rule": "all_done"}}
+    told = text(why(TaskState.UPSTREAM_FAILED, upstream={"a": TaskState.SUCCESS}, **fields))
+    assert told == "It was never started, because setup task s ended as failed, and the trigger rule is all_done."
+    told = text(why(TaskState.UPSTREAM_FAILED, upstream={"a": TaskState.FAILED}, **fields))
+    assert told.endswith("did not succeed: a (failed). Setup task s ended as failed, and the trigger rule is all_done.")
 
 
 @pytest.mark.parametrize("state", TaskState)

@@ -135,6 +135,14 @@ def test_a_legal_dag_has_no_problem():
             dag_of(task(poll_every=1.0, exit_codes={75: "fail"})),
             "task 'a': it says poll_every, and no exit code means 'poll': its exit_codes give 75 another meaning",
         ),
+        (dag_of(task(setup=True, teardown=True)), "task 'a': it is a setup and a teardown: make two tasks"),
+        (dag_of(task(setup=True, branch=True)), "task 'a': it is a branch and a setup: make two tasks"),
+        (dag_of(task(teardown=True, branch=True)), "task 'a': it is a branch and a teardown: make two tasks"),
+        (
+            dag_of(task(teardown=True, trigger_rule="all_done")),
+            "task 'a': its trigger_rule is 'all_done', and that of a teardown is always 'all_done_setup_success'",
+        ),
+        (dag_of(task(on_failure_fail_dagrun=True)), "task 'a': on_failure_fail_dagrun is for a teardown: any other"),
         (
             dag_of(task(retry_delay=7200.0)),
             "task 'a': retry_delay 2h is above retry_delay_max 1h: raise retry_delay_max",
