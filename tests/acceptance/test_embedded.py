@@ -242,9 +242,12 @@ def test_a_home_serves_one_at_a_time(home: Cluster) -> None:
 
 
 def test_commands_say_that_nothing_runs(home: Cluster) -> None:
-    """Where the broker is within a process, and there is none."""
+    """Where the broker is within a process, and there is none, nor perhaps a database."""
+    said = f"Nothing runs in {home.home}: start `headway standalone`"
+    for command in (("trigger", "hello"), ("runs",), ("audit",)):
+        assert sentence(home, *command).startswith(said)
     home.headway("run", str(EXAMPLES / "hello.dag.yaml"))
-    assert sentence(home, "trigger", "hello").startswith(f"Nothing runs in {home.home}: start `headway standalone`")
+    assert sentence(home, "trigger", "hello").startswith(said)
 
 
 @pytest.mark.tampers
