@@ -59,6 +59,7 @@ class TaskChange(StrEnum):
     FAIL = "fail"
     RETRY = "retry"  # failed, and a retry is left
     RERUN = "rerun"  # lost or refused, and an infra retry is left
+    REQUEUE = "requeue"  # its queued_timeout is over, and it lets those that wait for room go first
     WAKE = "wake"  # the retry's timer is due
     INHERIT_FAILURE = "inherit_failure"  # an upstream failed
     CANCEL = "cancel"
@@ -143,12 +144,14 @@ TASK_TRANSITIONS: Final[dict[tuple[TaskState, TaskChange], TaskState]] = {
     (TaskState.WAITING, TaskChange.INHERIT_FAILURE): TaskState.UPSTREAM_FAILED,
     (TaskState.WAITING, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.SCHEDULED, TaskChange.ADMIT): TaskState.QUEUED,
+    (TaskState.SCHEDULED, TaskChange.REQUEUE): TaskState.SCHEDULED,
     (TaskState.SCHEDULED, TaskChange.SUCCEED): TaskState.SUCCESS,  # as a lost holder reports after all
     (TaskState.SCHEDULED, TaskChange.RETRY): TaskState.UP_FOR_RETRY,  # the same
     (TaskState.SCHEDULED, TaskChange.FAIL): TaskState.FAILED,
     (TaskState.SCHEDULED, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.QUEUED, TaskChange.GRANT): TaskState.RUNNING,
     (TaskState.QUEUED, TaskChange.RERUN): TaskState.SCHEDULED,
+    (TaskState.QUEUED, TaskChange.REQUEUE): TaskState.SCHEDULED,
     (TaskState.QUEUED, TaskChange.SUCCEED): TaskState.SUCCESS,  # as a lost holder reports after all
     (TaskState.QUEUED, TaskChange.RETRY): TaskState.UP_FOR_RETRY,  # the same
     (TaskState.QUEUED, TaskChange.FAIL): TaskState.FAILED,

@@ -35,6 +35,7 @@ from .changes import (
     current_attempt,
     end_run_if_done,
     end_task,
+    forget_timers,
     hold,
     move_attempt,
     move_run,
@@ -315,13 +316,27 @@ def _lose_patience(draft: Draft, run: Run, task: TaskInstance) -> str:
         reason = WHY_IT_WAITS[came_back] if came_back is not None else reason
     spec = draft.graph(run).task(task.task_id)
     if spec.on_queued_timeout == "requeue":
-        set_timer(draft, task, "queued_timeout", after_seconds(draft, spec.queued_timeout or 0))
-        return f"goes on waiting: {reason.replace('_', ' ')} on queue {task.queue}"
+        return _requeue(draft, task, reason, spec.queued_timeout or 0)
     if task.state is TaskState.QUEUED:
         _withdraw(draft, task, reason)
     detail = f"nobody took it from queue {task.queue} for {spec.queued_timeout:g} s"
     end_task(draft, task, TaskChange.FAIL, reason=reason, detail=detail)
     return detail
+
+
+def _requeue(draft: Draft, task: TaskInstance, reason: EndReason, patience: float) -> str:
+    """Let a task wait on: at the end of its line, where workers are busy and others wait for room in their queue.
+
+    Else nobody is helped by it, and each turn leaves a message behind in the queue, for a worker to drop.
+    """
+    if reason is EndReason.NO_CAPACITY and draft.fact("waiting", lambda: draft.snapshot.queues[task.queue].waiting):
+        if task.state is TaskState.QUEUED:
+            _withdraw(draft, task, reason)
+            forget_timers(draft, task)
+        hold(draft, task, TaskChange.REQUEUE)
+        return f"goes to the end of the line: no capacity on queue {task.queue}"
+    set_timer(draft, task, "queued_timeout", after_seconds(draft, patience))
+    return f"goes on waiting: {reason.replace('_', ' ')} on queue {task.queue}"
 
 
 def _order_stop(draft: Draft, task: TaskInstance) -> None:

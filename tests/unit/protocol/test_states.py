@@ -28,12 +28,14 @@ ROWS = {
         waiting inherit_failure upstream_failed
         waiting cancel cancelled
         scheduled admit queued
+        scheduled requeue scheduled
         scheduled succeed success
         scheduled retry up_for_retry
         scheduled fail failed
         scheduled cancel cancelled
         queued grant running
         queued rerun scheduled
+        queued requeue scheduled
         queued succeed success
         queued retry up_for_retry
         queued fail failed

@@ -62,6 +62,16 @@ def impatient() -> World:
     return world
 
 
+def moved_back(name: str) -> World:
+    """It gives its turn to others, from its queue or from the line before it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headway.scheduler.core.admission.WINDOW_MIN", 1)
+        patch.setattr("headway.scheduler.core.admission.WINDOW_PER_SLOT", 1)
+        world = running("a, b", each={"queued_timeout": 1.0})
+        world.ring(name, "queued_timeout")
+    return world
+
+
 def refused() -> World:
     """A worker cannot run it."""
     world = running("a")
@@ -142,12 +152,14 @@ STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "waiting", "inherit_failure", "upstream_failed"): with_an_upstream_that_failed,
     ("task", "waiting", "cancel", "cancelled"): cancelled_before_its_turn,
     ("task", "scheduled", "admit", "queued"): played,
+    ("task", "scheduled", "requeue", "scheduled"): lambda: moved_back("b"),
     ("task", "scheduled", "succeed", "success"): lambda: reported_late(held=True),
     ("task", "scheduled", "retry", "up_for_retry"): lambda: reported_late(1, held=True, retries=1),
     ("task", "scheduled", "fail", "failed"): lambda: held(queued_timeout=1.0, on_queued_timeout="fail"),
     ("task", "scheduled", "cancel", "cancelled"): held,
     ("task", "queued", "grant", "running"): played,
     ("task", "queued", "rerun", "scheduled"): refused,
+    ("task", "queued", "requeue", "scheduled"): lambda: moved_back("a"),
     ("task", "queued", "succeed", "success"): reported_late,
     ("task", "queued", "retry", "up_for_retry"): lambda: reported_late(1, retries=1),
     ("task", "queued", "fail", "failed"): impatient,
