@@ -206,7 +206,10 @@ end a running child is repeated. `unkillable`: it has had no answer for too long
 
 
 class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
-    """A stored timer of a task instance is due. Applied only if the stored one is the same."""
+    """A stored timer of a task instance is due. Applied only if the stored one is the same.
+
+    `listening_since`: since when the scheduler itself was connected; patience begins anew then.
+    """
 
     dag_id: DagId
     run_id: RunId
@@ -214,6 +217,7 @@ class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
     map_index: int = UNMAPPED
     timer: TimerKind
     due: Instant
+    listening_since: Instant
 
 
 class LeaseTimer(Message, frozen=True, kw_only=True, tag="lease_timer"):

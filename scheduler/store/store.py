@@ -221,7 +221,7 @@ class Store:
         """Return timer events that are due at `now`, and when the next one will be."""
         with translated(self._reads), self._reads.connect() as connection:
             events: list[TaskTimer | LeaseTimer] = [
-                *_due_tasks(connection, now),
+                *_due_tasks(connection, now, listening_since),
                 *_due_leases(connection, now, listening_since),
             ]
             return events, _next_due(connection, now)
@@ -269,10 +269,10 @@ def _now(connection: Connection) -> datetime:
     return datetime.now(UTC)
 
 
-def _due_tasks(connection: Connection, now: datetime) -> list[TaskTimer]:
+def _due_tasks(connection: Connection, now: datetime, listening_since: datetime) -> list[TaskTimer]:
     statement = select(t.timers).where(t.timers.c.due <= now).order_by(t.timers.c.due).limit(TIMERS_MAX)
     rows = [to_struct(Timer, row) for row in connection.execute(statement)]
-    return [TaskTimer(**msgspec.structs.asdict(row)) for row in rows]
+    return [TaskTimer(**msgspec.structs.asdict(row), listening_since=listening_since) for row in rows]
 
 
 def _due_leases(connection: Connection, now: datetime, listening_since: datetime) -> list[LeaseTimer]:

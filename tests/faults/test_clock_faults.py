@@ -88,11 +88,11 @@ def test_the_clock_of_a_workers_host_decides_nothing(trial: Trial, clock: WallCl
 
 
 def test_a_database_whose_clock_jumps_loses_no_worker(clock: WallClock, tmp_path: Path, say: Say) -> None:
-    """Embedded, where the database's clock is the process's: leases begin anew, queued tasks are published again."""
+    """Embedded, where the database's clock is the process's: leases and patience begin anew."""
     with Cluster(tmp_path / "home", **SETTINGS, **clock.env) as cluster:
         service = cluster.start_standalone(slots=4)
         trial = Trial(cluster, tmp_path, say)
-        run_id = trial.run("all_jumps", 4, 8, 4, work="sleep 1")
+        run_id = trial.run("all_jumps", 4, 8, 4, work="sleep 3", queued_timeout="5m", on_queued_timeout="fail")
         jump(trial, clock, run_id)
         assert trial.judge("F29 database", run_id).recovered == 0
         end(service, clock)

@@ -112,6 +112,21 @@ def test_patience_that_is_over_says_nothing_of_what_was_mended():
     assert world.task("a").reason is EndReason.NO_CAPACITY
 
 
+@pytest.mark.parametrize("patience", [60.0, 90_000.0])
+def test_patience_begins_anew_when_the_scheduler_is_there_again(patience: float):
+    """Or when somebody has set the clock: nobody could take it meanwhile. Of a day, no more than an hour."""
+    world = running("a", a={"queued_timeout": patience, "on_queued_timeout": "fail"})
+    timer = world.timer("a", "queued_timeout")
+    world.now = timer.due + timedelta(hours=1)
+    decision = world.tell(world.due(timer, listening_since=world.now - timedelta(seconds=2)))
+    assert decision.reason == "its patience begins anew: we were not listening all the time"
+    again = world.timer("a", "queued_timeout")
+    assert again.due == world.now + timedelta(seconds=min(patience, 3600.0) - 2)
+    world.now = again.due
+    assert world.tell(world.due(again, listening_since=again.due - timedelta(seconds=min(patience, 3600.0)))).applied
+    assert world.states() == {"a": "failed"}
+
+
 def test_patience_may_go_on():
     """With on_queued_timeout="requeue" the task stays where it is while no other waits for room."""
     world = running("a", a={"queued_timeout": 60.0})
