@@ -29,6 +29,7 @@ ROWS = {
         waiting skip skipped
         waiting cancel cancelled
         scheduled admit queued
+        scheduled requeue scheduled
         scheduled succeed success
         scheduled skip skipped
         scheduled retry up_for_retry
@@ -36,6 +37,7 @@ ROWS = {
         scheduled cancel cancelled
         queued grant running
         queued rerun scheduled
+        queued requeue scheduled
         queued succeed success
         queued skip skipped
         queued retry up_for_retry
