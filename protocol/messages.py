@@ -58,6 +58,8 @@ class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     """One attempt, complete in itself: a worker needs nothing else to run it (P7).
 
     `fence` rises with each attempt of a task instance. `inputs` are outputs of upstream tasks by task id, as JSON.
+    `poll` numbers the polls of an attempt, from 1; each has a token of its own. An exit with one of `success_codes` is
+    success, and only then its output counts.
     """
 
     fence: int
@@ -71,6 +73,8 @@ class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     inputs: dict[TaskId, msgspec.Raw] = {}
     code: Code | None = None
     secrets: tuple[str, ...] = ()
+    poll: int = 1
+    success_codes: tuple[int, ...] = (0,)
 
 
 class TaskAddress(AttemptMessage, frozen=True, kw_only=True, tag="task"):
@@ -199,14 +203,20 @@ class Unroutable(AttemptMessage, frozen=True, kw_only=True, tag="unroutable"):
 # --- events of the clock ----------------------------------------------------------------------------------------------
 
 
-TimerKind = Literal["retry", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
-"""`retry`: the next attempt is due. `queued_deadline`: the message must have been taken by now, else it is lost.
-`queued_timeout`: the author's own patience. `republish`: a message that came back is tried again. `stop`: the order to
-end a running child is repeated. `unkillable`: it has had no answer for too long."""
+TimerKind = Literal[
+    "retry", "poll", "poll_timeout", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"
+]
+"""`retry`: the next attempt is due. `poll`: the next poll is due. `poll_timeout`: there shall be no more polls.
+`queued_deadline`: the message must have been taken by now, else it is lost. `queued_timeout`: the author's own
+patience. `republish`: a message that came back is tried again. `stop`: the order to end a running child is repeated.
+`unkillable`: it has had no answer for too long."""
 
 
 class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
-    """A stored timer of a task instance is due. Applied only if the stored one is the same."""
+    """A stored timer of a task instance is due. Applied only if the stored one is the same.
+
+    `listening_since`: since when the scheduler itself was connected; patience begins anew then.
+    """
 
     dag_id: DagId
     run_id: RunId
@@ -214,6 +224,7 @@ class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
     map_index: int = UNMAPPED
     timer: TimerKind
     due: Instant
+    listening_since: Instant
 
 
 class LeaseTimer(Message, frozen=True, kw_only=True, tag="lease_timer"):
@@ -310,30 +321,6 @@ class DagVersion(Message, frozen=True, kw_only=True, tag="dag_version"):
     task_count: int
 
 
-Event = (
-    Started
-    | Finished
-    | Refused
-    | Online
-    | Heartbeat
-    | Offline
-    | Expired
-    | Rejected
-    | DeliveryLimit
-    | Unroutable
-    | TaskTimer
-    | LeaseTimer
-    | WorkerLost
-    | NotHeld
-    | Missing
-    | Capacity
-    | Continue
-    | Trigger
-    | Cancel
-    | DagVersion
-)
-
-
 # --- orders to a worker -----------------------------------------------------------------------------------------------
 
 
@@ -358,35 +345,3 @@ class Stop(AttemptMessage, frozen=True, kw_only=True, tag="stop"):
 
 
 WorkerOrder = Grant | Drop | Stop
-
-
-Role = Literal["worker", "operator", "clock", "scheduler", "broker"]
-
-ROLE_OF_KIND: dict[type[Message], Role] = {
-    Started: "worker",
-    Finished: "worker",
-    Refused: "worker",
-    Online: "worker",
-    Heartbeat: "worker",
-    Offline: "worker",
-    Expired: "broker",
-    Rejected: "broker",
-    DeliveryLimit: "broker",
-    Unroutable: "broker",
-    TaskTimer: "clock",
-    LeaseTimer: "clock",
-    WorkerLost: "scheduler",
-    NotHeld: "scheduler",
-    Missing: "scheduler",
-    Capacity: "scheduler",
-    Continue: "scheduler",
-    Trigger: "operator",
-    Cancel: "operator",
-    DagVersion: "operator",
-}
-"""Who may send which kind. The broker's topic permissions enforce it, by the user's name and the kind in the key."""
-
-
-def kind_of(message: Message | type[Message]) -> str:
-    """Return the word that names a message's kind on the wire."""
-    return str(message.__struct_config__.tag)

@@ -9,6 +9,7 @@ from typing import assert_never
 import msgspec
 
 from headway.protocol.dag import output_sources
+from headway.protocol.kinds import Event
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import (
     AttemptMessage,
@@ -18,7 +19,6 @@ from headway.protocol.messages import (
     Continue,
     DagVersion,
     DeliveryLimit,
-    Event,
     Expired,
     Finished,
     LeaseTimer,
@@ -160,12 +160,12 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
             _add_choice(wanted, run, graph, event.task_id)
         case WorkerLost() | NotHeld() | Refused() | Rejected() | DeliveryLimit():
             _add_downstream(wanted, run, graph, event.task_id, 0)
-        case TaskTimer(timer="queued_timeout" | "unkillable"):
+        case TaskTimer(timer="queued_timeout" | "unkillable" | "poll_timeout"):
             _add_downstream(wanted, run, graph, event.task_id, 0)
         case AttemptMessage() | TaskTimer():
             pass
         case Capacity():
-            _add_admitted(wanted, run, graph, event)
+            _add_admitted(wanted, snapshot, event, run, graph)
         case Cancel():
             _add_cancelled(wanted, snapshot, event, run, graph)
         case Continue():
@@ -211,9 +211,12 @@ def _add_current(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> None:
         wanted.attempts.add(AttemptKey(*key, task.try_number))
 
 
-def _add_admitted(wanted: Needs, run: Run, graph: Graph, event: Capacity) -> None:
+def _add_admitted(wanted: Needs, snapshot: Snapshot, event: Capacity, run: Run, graph: Graph) -> None:
     for instance in event.instances:
-        wanted.tasks.add(TaskKey(run.run_id, instance.task_id, instance.map_index))
+        key = TaskKey(run.run_id, instance.task_id, instance.map_index)
+        if instance.task_id in graph.position and graph.task(instance.task_id).poll_every is not None:
+            _add_current(wanted, snapshot, key)
+        wanted.tasks.add(key)
         _add_inputs(wanted, run, graph, instance.task_id)
 
 

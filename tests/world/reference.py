@@ -9,8 +9,11 @@ from headway.protocol.names import TaskId
 
 from .rules import RUNS_AT, deciders_of, draw_choice, verdicts
 
-Outcome = Literal["output", "silence", "failure", "lease", "lost", "refused"]
-"""What an attempt comes to: success with or without an output, or one of four ways to fail."""
+Outcome = Literal["output", "silence", "skip", "failure", "final", "lease", "lost", "refused"]
+"""What an attempt comes to: success with or without an output, a skip, or a way to fail; `final` is not retried.
+
+One that polls says "not yet" before, and by that gives `infra_retries` back.
+"""
 
 Script = Callable[[str, TaskId, int], Outcome]
 """The outcome of each attempt, by run, task and number."""
@@ -50,7 +53,9 @@ def _may_be_early(task: Task) -> bool:
 def _state_after(verdict: str, outcome: Outcome, *, has_inputs: bool) -> str:
     if verdict != "READY":
         return {"SKIP": "skipped", "UPSTREAM_FAILED": "upstream_failed"}[verdict]
-    return "success" if has_inputs and outcome in ("output", "silence") else "failed"
+    if not has_inputs:
+        return "failed"
+    return {"output": "success", "silence": "success", "skip": "skipped"}.get(outcome, "failed")
 
 
 def _last_outcome(dag: Dag, task: Task, script: Callable[[TaskId, int], Outcome]) -> tuple[Outcome, int]:
@@ -58,6 +63,8 @@ def _last_outcome(dag: Dag, task: Task, script: Callable[[TaskId, int], Outcome]
     retries, reruns = task.retries, task.infra_retries
     for number in count(1):
         outcome = script(task.task_id, number)
+        if task.poll_every is not None and outcome != "refused":
+            reruns = task.infra_retries
         if task.branch and _choice_of(dag, task, outcome, number) == ["nobody"]:
             outcome = "failure"
         match outcome:

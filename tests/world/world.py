@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from headway.protocol.dag import Dag
-from headway.protocol.messages import ROLE_OF_KIND, AttemptMessage, Event, Role, TimerKind
+from headway.protocol.kinds import ROLE_OF_KIND, Event, Role
+from headway.protocol.messages import AttemptMessage, TimerKind
 from headway.protocol.names import QueueName, RunId
 from headway.protocol.states import RunState, TaskState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
