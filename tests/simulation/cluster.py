@@ -290,7 +290,7 @@ class Cluster:
     def _committed(self) -> None:
         try:
             self.judge.committed()
-        except AssertionError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, no process may take it for an error of its own
             self.fail(error)
 
     def _published(self, user: str, message: Outgoing) -> None:

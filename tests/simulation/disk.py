@@ -20,7 +20,8 @@ from headway.scheduler.store.schema import upgrade_schema
 
 from .kernel import Fiber
 
-PRAGMAS: Final = ("journal_mode=MEMORY", "synchronous=OFF")
+PRAGMAS: Final = ("journal_mode=MEMORY", "synchronous=OFF", "busy_timeout=0")
+"""Nobody waits for a lock in earnest: whoever could let it go would not run meanwhile."""
 
 
 class Disk:
