@@ -109,6 +109,7 @@ class BareLoop:
             try_number=event.try_number,
             token=event.token,
             boot=event.boot,
+            heard=event.seq,
         )
         self._publish("", control_queue_name(event.worker), order, transient=True)
 

@@ -325,9 +325,14 @@ class DagVersion(Message, frozen=True, kw_only=True, tag="dag_version"):
 
 
 class Grant(AttemptMessage, frozen=True, kw_only=True, tag="grant"):
-    """The boot may start this attempt, now and once."""
+    """The boot may start this attempt, now and once, if its present lease had begun by its heartbeat `heard`.
+
+    That is the `seq` of the last one that was decided before: a lease that began later is news to the scheduler, which
+    may be about to call the boot lost for the silence before it.
+    """
 
     boot: BootId
+    heard: int
 
 
 class Drop(AttemptMessage, frozen=True, kw_only=True, tag="drop"):

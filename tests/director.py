@@ -110,7 +110,8 @@ class Director:
     def order(self, kind: type[Message], started: Started, **fields: Any) -> None:
         """Answer a `started`, or command what came of it."""
         about = ("dag_id", "run_id", "task_id", "map_index", "try_number", "token", "boot")
-        message = kind(**{name: getattr(started, name) for name in about} | fields)
+        heard = {"heard": started.seq} if kind is Grant else {}
+        message = kind(**{name: getattr(started, name) for name in about} | heard | fields)
         self.publish(message, key=control_queue_name(started.worker), kind=kind_of(kind))
 
     def grant(self, token: str = "t1") -> Started:

@@ -44,6 +44,9 @@ from headway.worker.secret_files import SecretFiles
 E = TypeVar("E")
 M = TypeVar("M", bound=Message)
 BOOT = BootId("boot-1")
+ALL_HEARD = 1_000_000
+"""A scheduler that has decided every heartbeat of the worker's."""
+
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
@@ -203,7 +206,11 @@ class Floor:
     def order(self, kind: type[Grant | Drop | Stop], token: str = "t1", **changed: Any) -> None:
         """Send an order of the scheduler."""
         about = task(token)
-        more: dict[type, dict[str, Any]] = {Grant: {}, Drop: {"detail": ""}, Stop: {"reason": EndReason.CANCELLED}}
+        more: dict[type, dict[str, Any]] = {
+            Grant: {"heard": ALL_HEARD},
+            Drop: {"detail": ""},
+            Stop: {"reason": EndReason.CANCELLED},
+        }
         fields = {name: getattr(about, name) for name in ("dag_id", "run_id", "task_id", "try_number", "token")}
         self.do(OrderArrived(order=kind(**fields | {"boot": BOOT} | more[kind] | changed)))
 

@@ -71,7 +71,7 @@ def decide_started(draft: Draft, event: Started) -> Decision:
         returns=0,
     )
     move_task(draft, task, TaskChange.GRANT, granted_try=attempt.try_number, begun_at=task.begun_at or draft.now)
-    draft.effects.append(_grant(event))
+    draft.effects.append(_grant(draft, event))
     return draft.applied()
 
 
@@ -83,7 +83,7 @@ def _grant_again(draft: Draft, event: Started, attempt: Attempt, holder: BootKey
     if draft.fact("was_lost", lambda: int(_was_lost_since(draft, attempt, holder))):
         reason = "its boot was thought lost after the grant"
         return draft.ignored(reason, _drop(event, reason))
-    return draft.ignored("granted before to this boot: granted again", _grant(event))
+    return draft.ignored("granted before to this boot: granted again", _grant(draft, event))
 
 
 def decide_finished(draft: Draft, event: Finished) -> Decision:
@@ -173,8 +173,10 @@ def _was_lost_since(draft: Draft, attempt: Attempt, holder: BootKey) -> bool:
     return attempt.started_at is not None and attempt.started_at < worker.online_at
 
 
-def _grant(event: Started) -> SendOrder:
-    return SendOrder(event.worker, Grant(**address_of(event), boot=event.boot))
+def _grant(draft: Draft, event: Started) -> SendOrder:
+    worker = draft.snapshot.workers.rows.get(BootKey(event.worker, event.boot))
+    heard = worker.seq if worker is not None else 0  # an audit knows no workers, and sends nothing
+    return SendOrder(event.worker, Grant(**address_of(event), boot=event.boot, heard=heard))
 
 
 def _drop(event: Started, detail: str) -> SendOrder:

@@ -278,6 +278,11 @@ class Snapshot:
             self.graphs.clear()
         self.changes = Changes()
 
+    def forget_workers(self) -> None:
+        """Keep nothing about workers: heartbeats change them, and leave no record that would say so."""
+        self.workers.forget()
+        self.boots.clear()
+
     def graph_of(self, run: Run) -> Graph:
         """Return the compiled version that a run stays on."""
         return self.graphs[VersionKey(run.dag_id, run.version)]

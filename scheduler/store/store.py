@@ -59,8 +59,8 @@ nobody's way."""
 
 FRESH_SECONDS: Final = 5.0
 """How long batches go on from what the last one left before one asks the database for its clock and numbers again, and
-lets it plan anew: PostgreSQL plans a prepared statement once, and a plan made while a table was small reads a large one
-whole."""
+for what other schedulers heard of workers, and lets it plan anew: PostgreSQL plans a prepared statement once, and a
+plan made while a table was small reads a large one whole."""
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,10 +252,11 @@ def _missing(attempt: Attempt) -> Missing:
 
 
 def _begin(connection: Connection, kept: _Kept | None, limits: Mapping[QueueName, QueueLimits]) -> _Kept:
-    """Lock the partitions, read the clock, and look whether what was kept is still true."""
+    """Lock the partitions, read the clock, and look whether what was kept is still true, but for workers."""
     now, sequences = _lock_partitions(connection)
     true = kept is not None and kept.sequences == sequences
     snapshot = kept.snapshot if kept is not None and true else Snapshot(limits)
+    snapshot.forget_workers()
     return _Kept(_Clock(now, time.monotonic()), sequences, snapshot)
 
 

@@ -158,7 +158,7 @@ MESSAGES: Final[dict[str, Message]] = {
     "dag_version": DagVersion(
         dag_id=DAG, digest="9f86d081884c7d659a2feaa0c55ad015", file="nightly_sales.py", task_count=3
     ),
-    "grant": Grant(**ATTEMPT, boot=BOOT["boot"]),
+    "grant": Grant(**ATTEMPT, boot=BOOT["boot"], heard=16),
     "drop": Drop(**ATTEMPT, boot=BOOT["boot"], detail="the attempt is withdrawn"),
     "stop": Stop(**ATTEMPT, boot=BOOT["boot"], reason=EndReason.CANCELLED),
     "log_chunk": LogChunk(**ATTEMPT, offset=4096, size=31, data="password ***, 42 rows\n"),

@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import Engine, delete, func, insert, select, update
 
 from headway.protocol.codec import decode_event
-from headway.protocol.messages import Cancel, Expired, Refused
+from headway.protocol.messages import Cancel, Expired, Heartbeat, Held, Refused
 from headway.protocol.names import QueueName, RunId, TaskId, partition_of
 from headway.protocol.topology import QueueLimits
 from headway.scheduler.decider import Decider
+from headway.scheduler.store import store
 from headway.scheduler.store import tables as t
 from headway.scheduler.store.reads import list_queues
 from headway.scheduler.store.store import PUT_OFF, Batch, Store
@@ -397,6 +398,22 @@ def test_an_event_that_is_stale_again_and_again_is_not_lost(stage: Stage):
     stage.give(stage.trigger("r2"), stage.trigger("r3"))
     assert stage.rows(t.quarantine) == []
     assert [stage.run_state(run_id) for run_id in ("r1", "r2", "r3")] == ["running"] * 3
+
+
+def test_what_another_scheduler_has_heard_of_a_worker_is_known_after_a_while(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    """A heartbeat leaves no record that would make what is kept untrue, and a grant says which was the last."""
+    first = tasks_in(stage.run(CHAIN))["a"]
+    stage.online()
+    stage.give(stage.started(first))
+    names = ("dag_id", "run_id", "task_id", "try_number")
+    as_running = Held(state="running", **{name: getattr(first, name) for name in names})
+    words = msgspec.structs.asdict(stage.words()) | {"held": (as_running,)}
+    Decider(Store(stage.engine), user="other").process([stage.arrival(Heartbeat(**words))])
+    monkeypatch.setattr(store, "FRESH_SECONDS", 0.0)
+    (again,) = stage.give(stage.started(first)).orders
+    assert again.order.heard == words["seq"]
 
 
 def test_two_schedulers_at_once_lose_nothing(stage: Stage):

@@ -19,6 +19,8 @@ from headway.scheduler.audit import audit_runs
 from headway.scheduler.core.replay import Subject, subject_of
 from headway.scheduler.core.rows import Attempt, Output, QueueRow, Run, TaskInstance, Timer, VersionKey, Worker
 from headway.scheduler.core.snapshot import Transition
+from headway.scheduler.store import tables
+from headway.scheduler.store.columns import JsonText
 from headway.scheduler.store.load import unpack_value
 from world.database import Database
 from world.invariants import CHECKS, Before
@@ -36,7 +38,9 @@ KINDS: Final[dict[str, tuple[str, Any]]] = {
     "queues": ("queues", QueueRow),
     "outputs": ("outputs", Output),
 }
-JSON_COLUMNS: Final = frozenset({"params", "queues"})
+JSON_COLUMNS: Final = frozenset(
+    column.name for table in tables.metadata.tables.values() for column in table.c if isinstance(column.type, JsonText)
+)
 
 INFRASTRUCTURE: Final = frozenset({EndReason.LEASE, EndReason.SHUTDOWN, EndReason.LOST, EndReason.REFUSED})
 """Ends that a task is not to blame for."""
@@ -118,7 +122,7 @@ class Judge:
         columns = self._columns.setdefault(table, [column[0] for column in cursor.description])
         found: dict[Any, tuple[Any, ...]] = {}
         changed = False
-        for row in cursor:
+        for row in cursor.fetchall():  # a reader that stops half way, by an error, would keep the file locked
             key = self._key(table, row)
             found[key] = row
             if seen.get(key) != row:
