@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NoReturn, Self, TypedDict, TypeVar, Unpa
 import msgspec
 
 from .calls import name_call, read_call, refuse_misfit
-from .dag import Dag, Task
+from .dag import Dag, Task, TriggerRule
 from .errors import InvalidDag
 from .keywords import check_defaults, make_dag, make_task
 from .names import TaskId
@@ -33,6 +33,7 @@ class TaskKeywords(TypedDict, total=False):
 
     queue: str
     priority: int
+    trigger_rule: TriggerRule
     retries: int
     retry_delay: Duration
     retry_backoff: float

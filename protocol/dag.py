@@ -48,6 +48,23 @@ class Python(Value, frozen=True, kw_only=True, tag="python", tag_field="kind"):
 
 Command = Shell | Argv | Python
 
+TriggerRule = Literal[
+    "all_success",
+    "all_failed",
+    "all_done",
+    "all_done_min_one_success",
+    "all_done_setup_success",
+    "all_skipped",
+    "one_success",
+    "one_failed",
+    "one_done",
+    "none_failed",
+    "none_failed_min_one_success",
+    "none_skipped",
+    "always",
+]
+"""What must have become of a task's upstreams before it begins; `scheduler/core/rules.py` says what each means."""
+
 
 class Code(msgspec.Struct, frozen=True, kw_only=True):
     """The code that a worker must have to run a task; its digest must be equal.
@@ -74,6 +91,7 @@ class Task(Value, frozen=True, kw_only=True):
     upstream: tuple[TaskId, ...] = ()
     queue: QueueName = QueueName("default")
     priority: int = 0
+    trigger_rule: TriggerRule = "all_success"
     retries: int = 0
     retry_delay: float = 60.0
     retry_backoff: float = 1.0

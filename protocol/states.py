@@ -22,6 +22,7 @@ class TaskState(StrEnum):
     UP_FOR_RETRY = "up_for_retry"  # a timer will schedule it again
     SUCCESS = "success"
     FAILED = "failed"
+    SKIPPED = "skipped"  # by a trigger rule, by a branch, or by its own word
     UPSTREAM_FAILED = "upstream_failed"
     CANCELLED = "cancelled"
 
@@ -61,6 +62,7 @@ class TaskChange(StrEnum):
     RERUN = "rerun"  # lost or refused, and an infra retry is left
     WAKE = "wake"  # the retry's timer is due
     INHERIT_FAILURE = "inherit_failure"  # an upstream failed
+    SKIP = "skip"
     CANCEL = "cancel"
 
 
@@ -126,14 +128,19 @@ class EndReason(StrEnum):
     POISONED = "poisoned"  # its message came back from dying or leaving workers again and again
     SUPERSEDED = "superseded"  # never granted, because an earlier attempt that was thought lost reported
     UPSTREAM_FAILED = "upstream_failed"
+    SKIPPED_BY_RULE = "skipped_by_rule"  # its trigger rule skips it, as its upstreams ended
+    NOT_CHOSEN = "not_chosen"  # a branch goes another way
     NO_WORKERS = "no_workers"  # queued_timeout: no worker serves the queue, or none that does can run it
     NO_CAPACITY = "no_capacity"  # queued_timeout: its workers were busy
     UNROUTABLE = "unroutable"  # queued_timeout: the queue could not be made
 
 
 FINAL_TASK_STATES: Final = frozenset(
-    {TaskState.SUCCESS, TaskState.FAILED, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED}
+    {TaskState.SUCCESS, TaskState.FAILED, TaskState.SKIPPED, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED}
 )
+GOOD_ENDS: Final = frozenset({TaskState.SUCCESS, TaskState.SKIPPED})
+"""Final states of a task by which no run fails."""
+
 FINAL_RUN_STATES: Final = frozenset({RunState.SUCCESS, RunState.FAILED, RunState.CANCELLED})
 OPEN_ATTEMPT_STATES: Final = frozenset({AttemptState.QUEUED, AttemptState.RUNNING})
 FINAL_ATTEMPT_STATES: Final = frozenset(AttemptState) - OPEN_ATTEMPT_STATES - {AttemptState.LOST}
@@ -141,6 +148,7 @@ FINAL_ATTEMPT_STATES: Final = frozenset(AttemptState) - OPEN_ATTEMPT_STATES - {A
 TASK_TRANSITIONS: Final[dict[tuple[TaskState, TaskChange], TaskState]] = {
     (TaskState.WAITING, TaskChange.RELEASE): TaskState.SCHEDULED,
     (TaskState.WAITING, TaskChange.INHERIT_FAILURE): TaskState.UPSTREAM_FAILED,
+    (TaskState.WAITING, TaskChange.SKIP): TaskState.SKIPPED,
     (TaskState.WAITING, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.SCHEDULED, TaskChange.ADMIT): TaskState.QUEUED,
     (TaskState.SCHEDULED, TaskChange.SUCCEED): TaskState.SUCCESS,  # as a lost holder reports after all

@@ -7,7 +7,7 @@ says that the table has no row: the decision is dropped and the event ignored wi
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 
@@ -17,6 +17,7 @@ from headway.protocol.messages import Continue, TimerKind
 from headway.protocol.names import Token
 from headway.protocol.states import (
     FINAL_TASK_STATES,
+    GOOD_ENDS,
     AttemptChange,
     EndReason,
     HoldReason,
@@ -32,6 +33,7 @@ from headway.protocol.states import (
 
 from .graph import Graph
 from .rows import Attempt, AttemptKey, Run, TaskInstance, TaskKey, Timer, TimerKey
+from .rules import Edge, Verdict, ends_of, judge, move_counters
 from .snapshot import Draft, FollowUp, Transition
 
 _replace = msgspec.structs.replace
@@ -221,22 +223,25 @@ def _hear_end(draft: Draft, graph: Graph, key: TaskKey, ended: TaskState) -> Non
     task = draft.task(key)
     if task is None:
         return
-    match ended:
-        case TaskState.SUCCESS:
-            task = change_task(draft, task, up_success=task.up_success + 1)
-        case TaskState.UPSTREAM_FAILED:
-            task = change_task(draft, task, up_upstream_failed=task.up_upstream_failed + 1)
-        case _:
-            task = change_task(draft, task, up_failed=task.up_failed + 1)
+    task = change_task(draft, task, **move_counters(task, Edge.PLAIN, new=ended))
     if task.state is not TaskState.WAITING:
         return
-    if task.up_failed or task.up_upstream_failed:
-        detail = f"an upstream task ended as {ended}"
-        move_task(draft, task, TaskChange.INHERIT_FAILURE, reason=EndReason.UPSTREAM_FAILED, detail=detail)
-        if graph.downstream_of(task.task_id):
-            follow_downstream(draft, task)
-    elif task.up_success == len(graph.task(task.task_id).upstream):
-        hold(draft, task, TaskChange.RELEASE)
+    spec = graph.task(task.task_id)
+    match judge(spec.trigger_rule, ends_of(task), len(spec.upstream)):
+        case Verdict.WAIT:
+            return
+        case Verdict.READY:
+            hold(draft, task, TaskChange.RELEASE)
+            return
+        case Verdict.UPSTREAM_FAILED:
+            change, reason = TaskChange.INHERIT_FAILURE, EndReason.UPSTREAM_FAILED
+        case Verdict.SKIP:
+            change, reason = TaskChange.SKIP, EndReason.SKIPPED_BY_RULE
+        case verdict:
+            assert_never(verdict)
+    move_task(draft, task, change, reason=reason, detail=f"an upstream task ended as {ended}")
+    if graph.downstream_of(task.task_id):
+        follow_downstream(draft, task)
 
 
 def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:
@@ -248,7 +253,7 @@ def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:
 def _count_in_run(draft: Draft, task: TaskInstance) -> None:
     run = draft.run_of(task)
     leaf = not draft.graph(run).downstream_of(task.task_id)
-    failed = leaf and task.state is not TaskState.SUCCESS
+    failed = leaf and task.state not in GOOD_ENDS
     change_run(draft, run, unfinished=run.unfinished - 1, failed_leaves=run.failed_leaves + failed)
 
 

@@ -37,7 +37,7 @@ from . import admission, attempts, returns, runs, workers
 from .changes import NoSuchChange
 from .snapshot import Decision, Draft, Envelope, Snapshot
 
-DECIDE_VERSION: Final = 3
+DECIDE_VERSION: Final = 4
 """Rises with every change of a rule: an audit decides again only what the running version decided."""
 
 Rule = Callable[[Draft, Any], Decision]

@@ -12,7 +12,7 @@ from headway.protocol.names import DagId, TaskId
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
-    """Tasks in a fixed order, with their direct neighbours as positions; `roots` have no upstream."""
+    """Tasks in a fixed order, with their direct neighbours as positions; `roots` wait for none."""
 
     dag_id: DagId
     version: int
@@ -52,5 +52,7 @@ def compile_graph(dag: Dag, version: int) -> Graph:
         dag=dag,
         position=position,
         downstream=tuple(map(tuple, downstream)),
-        roots=tuple(index for index, task in enumerate(dag.tasks) if not task.upstream),
+        roots=tuple(
+            index for index, task in enumerate(dag.tasks) if not task.upstream or task.trigger_rule == "always"
+        ),
     )

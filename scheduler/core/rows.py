@@ -75,8 +75,8 @@ class DagRow(Row, frozen=True, kw_only=True):
 class Run(Row, frozen=True, kw_only=True):
     """A DAG run. `created`, `released` and `cancelled` are cursors over the DAG's tasks in their fixed order.
 
-    `unfinished` counts its task instances that are not final, `failed_leaves` those without downstreams that ended
-    in anything but success: the run succeeds when the first is zero and so is the second.
+    `unfinished` counts its task instances that are not final, `failed_leaves` those that decide the run (graph.py) and
+    ended in anything but success or skipped: the run succeeds when the first is zero and so is the second.
     """
 
     run_id: RunId
@@ -99,9 +99,10 @@ class Run(Row, frozen=True, kw_only=True):
 class TaskInstance(Row, frozen=True, kw_only=True):
     """A task of a run. `position` is its place in the DAG's fixed order.
 
-    The `up_*` counters say how many upstream tasks ended how; `propagated` how many downstream tasks have heard of its
-    own end. `since` is when it entered its state. `granted_try` is the newest attempt that was granted: only its holder
-    has anything to report.
+    The `up_*` counters say how many upstream tasks ended how, and `up_unchosen` how many of them are branches that go
+    another way; `setup_*` how the setups that it depends on ended (rules.py). `propagated` says how many tasks have
+    heard of its own end. `since` is when it entered its state. `granted_try` is the newest attempt that was granted:
+    only its holder has anything to report.
     """
 
     run_id: RunId
@@ -120,6 +121,11 @@ class TaskInstance(Row, frozen=True, kw_only=True):
     up_success: int = 0
     up_failed: int = 0
     up_upstream_failed: int = 0
+    up_skipped: int = 0
+    up_unchosen: int = 0
+    setup_success: int = 0
+    setup_failed: int = 0
+    setup_skipped: int = 0
     propagated: int = 0
     hold: HoldReason | None = None
     intent: Intent | None = None

@@ -9,6 +9,7 @@ from headway.protocol.messages import Continue, WorkerLost
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
+    GOOD_ENDS,
     OPEN_ATTEMPT_STATES,
     AttemptState,
     Intent,
@@ -124,6 +125,7 @@ def _counters_of_upstreams_are_true(world: World, _: Before) -> None:
             ends = heard.get(task.key, Counter())
             assert task.up_success == ends[TaskState.SUCCESS]
             assert task.up_upstream_failed == ends[TaskState.UPSTREAM_FAILED]
+            assert task.up_skipped == ends[TaskState.SKIPPED]
             assert task.up_failed == ends[TaskState.FAILED] + ends[TaskState.CANCELLED]
 
 
@@ -135,7 +137,7 @@ def _counters_of_runs_are_true(world: World, _: Before) -> None:
         final = [task for task in tasks if task.state in FINAL_TASK_STATES]
         assert run.unfinished == len(graph.tasks) - len(final)
         leaves = [task for task in final if not graph.downstream_of(task.task_id)]
-        assert run.failed_leaves == sum(task.state is not TaskState.SUCCESS for task in leaves)
+        assert run.failed_leaves == sum(task.state not in GOOD_ENDS for task in leaves)
         assert (run.state in FINAL_RUN_STATES) == (run.unfinished == 0)
 
 

@@ -26,6 +26,7 @@ ROWS = {
     next_task_state: """
         waiting release scheduled
         waiting inherit_failure upstream_failed
+        waiting skip skipped
         waiting cancel cancelled
         scheduled admit queued
         scheduled succeed success

@@ -40,6 +40,13 @@ def with_an_upstream_that_failed() -> World:
     return world
 
 
+def with_an_upstream_that_went_well() -> World:
+    """The task was to mend what failed."""
+    world = running("a >> b", b={"trigger_rule": "one_failed"})
+    world.play("a")
+    return world
+
+
 def held(**fields: Any) -> World:
     """The queue has no room."""
     world = running("a", a=fields)
@@ -140,6 +147,7 @@ def cancelled_between_tries() -> World:
 STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "waiting", "release", "scheduled"): played,
     ("task", "waiting", "inherit_failure", "upstream_failed"): with_an_upstream_that_failed,
+    ("task", "waiting", "skip", "skipped"): with_an_upstream_that_went_well,
     ("task", "waiting", "cancel", "cancelled"): cancelled_before_its_turn,
     ("task", "scheduled", "admit", "queued"): played,
     ("task", "scheduled", "succeed", "success"): lambda: reported_late(held=True),
@@ -240,6 +248,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "retried": retried,
     "success": played,
     "failed": with_an_upstream_that_failed,
+    "skipped": with_an_upstream_that_went_well,
     "cancelled": cancelled_before_its_turn,
     "stopped": stopped,
     "lost": lost,

@@ -121,7 +121,7 @@ def _create_runs() -> None:
         _time("started_at", nullable=True),
         _time("finished_at", nullable=True),
         _number("unfinished", "task instances that are not final"),
-        _count("failed_leaves", "tasks without downstreams that ended in anything but success"),
+        _count("failed_leaves", "tasks that decide the run and ended in neither success nor skipped"),
         _count("created", "cursor: task instances made so far"),
         _count("released", "cursor: tasks without upstreams made ready so far"),
         _count("cancelled", "cursor: tasks looked at for a cancel so far"),
@@ -137,8 +137,8 @@ def _create_runs() -> None:
 
 def _create_task_instances() -> None:
     states = (
-        "'waiting', 'scheduled', 'queued', 'running', 'up_for_retry', 'success', 'failed', 'upstream_failed', "
-        "'cancelled'"
+        "'waiting', 'scheduled', 'queued', 'running', 'up_for_retry', 'success', 'failed', 'skipped', "
+        "'upstream_failed', 'cancelled'"
     )
     op.create_table(
         "task_instances",
@@ -158,6 +158,11 @@ def _create_task_instances() -> None:
         _count("up_success", "upstream tasks that ended in success"),
         _count("up_failed", "upstream tasks that failed or were cancelled"),
         _count("up_upstream_failed"),
+        _count("up_skipped"),
+        _count("up_unchosen", "upstream branches that go another way"),
+        _count("setup_success", "of the setups that it depends on"),
+        _count("setup_failed"),
+        _count("setup_skipped"),
         _count("propagated", "cursor: downstream tasks that have heard of its end"),
         _maybe_text("hold", "why it is scheduled and not queued"),
         _maybe_text("intent", "what shall become of it when its child has ended"),
