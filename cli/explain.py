@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from headway.protocol.names import UNMAPPED
 from headway.protocol.states import (
     FINAL_TASK_STATES,
     AttemptState,
@@ -23,6 +24,7 @@ from headway.scheduler.core.admission import hold_of, window_of
 from headway.scheduler.core.rows import Attempt, TaskInstance
 from headway.scheduler.store.evidence import Evidence
 
+from .explain_mapped import tell_of_instances, tell_of_the_unwell, tell_why_unmade
 from .printing import plain, show_duration, show_time
 
 NAMED_MAX: Final = 5
@@ -62,7 +64,9 @@ def explain(evidence: Evidence, now: datetime) -> Explanation:
 # --- one function for each state --------------------------------------------------------------------------------------
 
 
-def _waiting(evidence: Evidence, _task: TaskInstance, _now: datetime) -> Told:
+def _waiting(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
+    if task.map_index != UNMAPPED:
+        return TaskState.MAPPED, tell_why_unmade(evidence)
     open_ones = {name: state for name, state in evidence.upstream.items() if state not in FINAL_TASK_STATES}
 
     def tell() -> Iterator[str]:
@@ -76,6 +80,10 @@ def _waiting(evidence: Evidence, _task: TaskInstance, _now: datetime) -> Told:
             yield "All it waits for has ended: the scheduler has its release in hand."
 
     return "upstream", tell()
+
+
+def _mapped(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
+    return EndReason.INSTANCES, tell_of_instances(evidence, task)
 
 
 def _scheduled(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
@@ -199,6 +207,7 @@ def _ended(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
             yield f"{_ending(attempt)}{_where(attempt)}."
         if task.detail and (attempt is None or task.detail != attempt.detail):
             yield f"{task.detail[0].upper()}{task.detail[1:]}."
+        yield from tell_of_the_unwell(evidence)
         if attempt is not None and attempt.finished_at == task.since:
             yield f"Event {attempt.decided_by} decided it, at {show_time(task.since)}."
         else:
@@ -227,6 +236,7 @@ _TELLERS: Final[Mapping[TaskState, Callable[[Evidence, TaskInstance, datetime], 
     TaskState.SCHEDULED: _scheduled,
     TaskState.QUEUED: _queued,
     TaskState.RUNNING: _running,
+    TaskState.MAPPED: _mapped,
     TaskState.UP_FOR_RETRY: _up_for_retry,
     TaskState.SUCCESS: _ended,
     TaskState.FAILED: _ended,
@@ -303,6 +313,8 @@ BECAUSE: Final[Mapping[EndReason, str]] = {
     EndReason.UPSTREAM_FAILED: "because an upstream task did not succeed",
     EndReason.SKIPPED_BY_RULE: "because its trigger rule skips it",
     EndReason.NOT_CHOSEN: "because a branch goes another way",
+    EndReason.INSTANCES: "as its instances did",
+    EndReason.NO_ITEMS: "because there was nothing to map it over",
     EndReason.NO_WORKERS: "because no worker served its queue, or none was able to run it",
     EndReason.NO_CAPACITY: "because the workers of its queue were busy",
     EndReason.UNROUTABLE: "because the broker had no such queue",

@@ -13,6 +13,7 @@ import msgspec
 from .dag import Dag, Task
 from .durations import DURATION_PATTERN, format_duration
 from .keywords import DAG_KEYWORDS, DURATIONS, TASK_KEYWORDS
+from .limits import MAP_ITEMS_MAX
 from .names import name_pattern
 from .task_rules import RANGES
 
@@ -49,13 +50,14 @@ DESCRIPTIONS: Final = {
     "env": "Environment variables of the task.",
     "cwd": "The folder that the task begins in; without it, the one that its worker was started in.",
     "inputs": "Upstream tasks whose outputs the task reads from the file HEADWAY_INPUTS.",
+    "over": "Maps the task: it runs once for each item of this list, or of an upstream task's output.",
     "secrets": "Names of secrets, each of which the worker hands to the task as an environment variable.",
 }
 """One sentence for each word of a document."""
 
 _BOUNDS: Final = {name: (low, high) for name, low, high in RANGES}
 _TASK_NAMES: Final = {"type": "array", "items": {"$ref": "#/$defs/task_id"}}
-_OUTPUT: Final = {
+_OUTPUT: Final[Schema] = {
     "type": "object",
     "description": "A part of the output of an upstream task; `path` leads to it, and without one it is the whole.",
     "properties": {
@@ -66,9 +68,17 @@ _OUTPUT: Final = {
     "additionalProperties": False,
 }
 
+_ITEM: Final = {
+    "type": "object",
+    "description": "A part of the item of a mapped task; an empty path leads to the whole.",
+    "properties": {"item": _OUTPUT["properties"]["path"]},
+    "required": ["item"],
+    "additionalProperties": False,
+}
+
 COMMANDS: Final[dict[str, Schema]] = {
     "shell": {"type": "string", "minLength": 1},
-    "argv": {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, _OUTPUT]}},
+    "argv": {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, _OUTPUT, _ITEM]}},
     "python": {"type": "string", "pattern": "^.+:.+$"},
 }
 """What a task does: it says exactly one of these words."""
@@ -81,6 +91,9 @@ _BY_HAND: Final[dict[str, Schema]] = {
     "task_id": {"$ref": "#/$defs/task_id"},
     "upstream": _TASK_NAMES,
     "inputs": _TASK_NAMES,
+    "over": {
+        "anyOf": [{"type": "array", "minItems": 1, "maxItems": MAP_ITEMS_MAX}, _OUTPUT, {"type": "null"}],
+    },
     "defaults": {"$ref": "#/$defs/defaults"},
     "tasks": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/task"}},
 }

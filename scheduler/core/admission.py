@@ -9,14 +9,13 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from headway.protocol.dag import output_sources
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Capacity, Instance
 from headway.protocol.names import DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, EndReason, HoldReason, TaskChange, TaskState
 
 from .assignment import input_fault, publish
-from .changes import end_run_if_done, follow_downstream, forget_timers, move_task, token_for
+from .changes import end_apart, move_task, token_for
 from .rows import Attempt, QueueRow, Run, TaskInstance, TaskKey
 from .snapshot import Decision, Draft, QueueDelta, Snapshot, Transition, moved
 
@@ -66,7 +65,7 @@ def admit(snapshot: Snapshot, queue: QueueName, stored: Iterable[TaskInstance]) 
     changed = snapshot.changes.tasks
     ready = [task for task in changed.values() if task.state is TaskState.SCHEDULED and task.queue == queue]
     ready += [task for task in stored if task.key not in changed]
-    ready.sort(key=lambda task: (-task.priority, task.since, task.run_id, task.position))
+    ready.sort(key=lambda task: (-task.priority, task.since, task.run_id, task.position, task.map_index))
     free = free_in_window(snapshot.queues[queue], snapshot.changes.queues.get(queue, QueueDelta()))
     chosen: dict[tuple[DagId, RunId], list[Instance]] = {}
     for task in ready[:free]:
@@ -97,10 +96,9 @@ def decide_capacity(draft: Draft, event: Capacity) -> Decision:
 
 
 def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
-    spec = draft.graph(run).task(task.task_id)
-    fault = input_fault(draft, run, spec) if output_sources(spec) else None
+    fault = input_fault(draft, run, task)
     if fault is not None:
-        _fail(draft, task, fault)
+        end_apart(draft, task, TaskChange.FAIL, reason=EndReason.BAD_INPUT, detail=fault)
         return
     attempt = Attempt(
         run_id=task.run_id,
@@ -121,12 +119,3 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
     )
     task = move_task(draft, task, TaskChange.ADMIT, hold=None, try_number=attempt.try_number)
     publish(draft, run, task, attempt)
-
-
-def _fail(draft: Draft, task: TaskInstance, fault: str) -> None:
-    """End a task that cannot be run, and tell its downstreams in decisions of their own: there may be many such."""
-    forget_timers(draft, task)
-    failed = move_task(draft, task, TaskChange.FAIL, hold=None, reason=EndReason.BAD_INPUT, detail=fault)
-    if draft.graph(draft.run_of(failed)).downstream_of(failed.task_id):
-        follow_downstream(draft, failed)
-    end_run_if_done(draft, draft.run_of(failed))

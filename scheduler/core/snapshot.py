@@ -15,7 +15,7 @@ import msgspec
 
 from headway.protocol.errors import Corrupt
 from headway.protocol.messages import Drop, Event, Grant, Role, Stop, Task
-from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
+from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.states import FINAL_RUN_STATES, FINAL_TASK_STATES, OPEN_ATTEMPT_STATES, AttemptState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 
@@ -235,6 +235,7 @@ class Snapshot:
         self.attempts: Loaded[AttemptKey, Attempt] = Loaded()
         self.timers: Loaded[TimerKey, Timer] = Loaded()
         self.outputs: Loaded[TaskKey, Output] = Loaded()
+        self.gathered: set[TaskKey] = set()  # mapped tasks of whose instances all outputs are loaded
         self.workers: Loaded[BootKey, Worker] = Loaded()
         self.boots: dict[WorkerName, set[BootKey]] = {}
         self.held: dict[BootKey, set[AttemptKey]] = {}
@@ -270,7 +271,7 @@ class Snapshot:
             self.boots.clear()
         self.timers.forget()
         self.outputs.forget()
-        for passing in (self.held, self.digests, self.messages):
+        for passing in (self.held, self.digests, self.messages, self.gathered):
             passing.clear()
         self.queues = {queue: moved(row, self.changes.queues.get(queue)) for queue, row in self.queues.items()}
         if len(self.graphs) > GRAPHS_KEPT_MAX:
@@ -295,7 +296,7 @@ class Snapshot:
 class Draft:
     """One decision in the making: reads the snapshot through its own changes."""
 
-    __slots__ = ("changes", "effects", "envelope", "facts", "now", "snapshot", "transitions")
+    __slots__ = ("changes", "effects", "envelope", "facts", "lists", "now", "snapshot", "transitions")
 
     def __init__(self, snapshot: Snapshot, envelope: Envelope, now: datetime) -> None:
         """Begin a decision about `envelope` at `now`, aware UTC."""
@@ -306,6 +307,7 @@ class Draft:
         self.transitions: list[Transition] = []
         self.effects: list[Effect] = []
         self.facts: dict[str, Fact] = {}
+        self.lists: dict[TaskKey, str] = {}  # outputs of mapped tasks that were put together
 
     def fact(self, name: str, compute: Callable[[], Fact]) -> Fact:
         """Look at something outside the run; it is recorded, and an audit reads the record instead."""
@@ -333,9 +335,16 @@ class Draft:
         """Return an attempt, or None where there is none."""
         return self.changes.attempts.get(key) or self.snapshot.attempts.rows[key]
 
-    def output(self, run_id: RunId, task_id: TaskId) -> Output | None:
-        """Return what a task wrote, or None where it wrote nothing."""
-        return self.snapshot.outputs.rows[TaskKey(run_id, task_id)]
+    def output(self, run_id: RunId, task_id: TaskId, map_index: int = UNMAPPED) -> Output | None:
+        """Return what a task instance wrote, or None where it wrote nothing."""
+        return self.snapshot.outputs.rows[TaskKey(run_id, task_id, map_index)]
+
+    def outputs_of(self, node: TaskKey, size: int) -> list[Output | None]:
+        """Return what each instance of a mapped task wrote; raise KeyError where they were not loaded."""
+        if node not in self.snapshot.gathered:
+            raise KeyError(node)
+        rows = self.snapshot.outputs.rows
+        return [rows.get(node._replace(map_index=index)) for index in range(size)]
 
     def graph(self, run: Run) -> Graph:
         """Return the compiled version that a run stays on."""

@@ -280,7 +280,7 @@ def nested(depth):
         (
             "m:f",
             {"args": [{"kind": "output", "task_id": 1, "path": []}]},
-            "an output among its arguments: task_id: exp",
+            "a reference among its arguments: task_id: exp",
         ),
     ],
 )
