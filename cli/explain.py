@@ -211,7 +211,8 @@ def _ended(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
         if attempt is not None and attempt.finished_at == task.since:
             yield f"Event {attempt.decided_by} decided it, at {show_time(task.since)}."
         else:
-            yield f"It ended at {show_time(task.since)}{'' if attempt is not None else ', and was never published'}."
+            is_of_none = attempt is None and task.mapped is None
+            yield f"It ended at {show_time(task.since)}{', and was never published' * is_of_none}."
         if task.state is TaskState.FAILED and task.infra_used:
             yield f"{task.infra_used} of {evidence.spec.infra_retries} infra_retries were used."
 

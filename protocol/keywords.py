@@ -126,6 +126,6 @@ def _explain(text: str, fields: Mapping[str, object], to: type[_T]) -> str:
     if what.startswith("Invalid enum value"):
         legal = ", ".join(repr(value) for value in get_args(to.__annotations__[path]))
         return f"{path}: {fields[path]!r} is none of {legal}"
-    for word, ours in {**_WORDS, "object": "an output" if path.startswith("args[") else "a mapping"}.items():
+    for word, ours in {**_WORDS, "object": "an output" if path.startswith(("args[", "over")) else "a mapping"}.items():
         what = what.replace(word, ours)
     return f"{'keys of ' if place.startswith('`key`') else ''}{path}: {what[:1].lower()}{what[1:]}"

@@ -85,11 +85,18 @@ def _check_command(known: Known, task: Task) -> Iterator[str]:
             yield "it does not say where its function stands"
     refs = refs_of(task.command)
     for ref in refs + ([task.over] if isinstance(task.over, OutputRef) else []):
-        if any(isinstance(step, int) and step < 0 for step in ref.path):
-            into = f"the output of {ref.task_id!r}" if isinstance(ref, OutputRef) else "its item"
-            yield f"the path {list(ref.path)!r} into {into} counts from the end: count from 0"
+        yield from _ref_faults(known, ref)
     if task.over is None and any(isinstance(ref, ItemRef) for ref in refs):
         yield "it takes an item, and only a task with `over` has one"
+
+
+def _ref_faults(known: Known, ref: OutputRef | ItemRef) -> Iterator[str]:
+    source = known.tasks.get(ref.task_id) if isinstance(ref, OutputRef) else None
+    into = f"the output of {ref.task_id!r}" if isinstance(ref, OutputRef) else "its item"
+    if any(isinstance(step, int) and step < 0 for step in ref.path):
+        yield f"the path {list(ref.path)!r} into {into} counts from the end: count from 0"
+    if source is not None and source.over is not None and ref.path and isinstance(ref.path[0], str):
+        yield f"the path {list(ref.path)!r} into {into} has no index: that task is mapped, and its output is a list"
 
 
 def _script_faults(script: str) -> Iterator[str]:

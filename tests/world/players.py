@@ -32,11 +32,11 @@ from headway.scheduler.core.rows import BootKey
 from headway.scheduler.core.snapshot import Envelope, PublishTask
 
 from .reference import Outcome, Script
-from .world import World
+from .world import World, name_of
 
 WORKERS = 3
 STEPS_TO_THE_END_MAX = 500  # the longest one of many thousand games took 100
-RAW = msgspec.Raw(b"1")
+RAW = msgspec.Raw(b"[1,2]")  # a list, so that tasks may be mapped over it
 
 
 class Players:
@@ -128,7 +128,7 @@ class Players:
             if self.random.random() < 0.8:
                 self.queue.remove(one)
             kinds = [Expired, DeliveryLimit, Unroutable]
-            attempt = self.world.attempt(one.message.task_id, one.message.run_id, one.message.try_number)
+            attempt = self.world.attempt(name_of(one.message), one.message.run_id, one.message.try_number)
             if attempt.returns == POISON_RETURNS - 1:
                 kinds.remove(DeliveryLimit)  # which spends a budget
             kind = self.random.choice(kinds)
@@ -239,7 +239,7 @@ class Players:
 
     def outcome(self, message: Task) -> Outcome:
         """Return what the script says of an attempt."""
-        return self.script(message.run_id, message.task_id, message.try_number)
+        return self.script(message.run_id, name_of(message), message.try_number)
 
     def said_by(self, boot: BootKey) -> dict[str, Any]:
         """Return who says it."""
@@ -283,7 +283,7 @@ class Liars(Players):
         task = self.random.choice([*self.world.db.tasks, None])
         if task is None:
             return
-        name = self.random.choice([task.task_id, task.task_id, None])
+        name = self.random.choice([name_of(self.world.db.tasks[task]), task.task_id, None])
         if name is not None or self.random.random() < 0.3:
             self.fly(self.world.cancel(name, run_id=task.run_id))
 
@@ -294,7 +294,7 @@ class Liars(Players):
             say = self.random.choice(
                 ["worker_lost", "not_held", "refused", "finished", "rejected", "expired", "missing"]
             )
-            event = getattr(self.world, say)(attempt.task_id, run_id=attempt.run_id, try_number=attempt.try_number)
+            event = getattr(self.world, say)(name_of(attempt), run_id=attempt.run_id, try_number=attempt.try_number)
             self.fly(event)
 
     def silence(self) -> None:

@@ -1,43 +1,57 @@
 """What a DAG comes to, told without events: the reference that the scheduler's end states are compared with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Literal
+from typing import Final, Literal
 
-from headway.protocol.dag import Dag, Task, output_sources
-from headway.protocol.names import TaskId
+from headway.protocol.dag import Dag, Task, output_sources, over_source
 
 Outcome = Literal["output", "silence", "failure", "lease", "lost", "refused"]
 """What an attempt comes to: success with or without an output, or one of four ways to fail."""
 
-Script = Callable[[str, TaskId, int], Outcome]
-"""The outcome of each attempt, by run, task and number."""
+Script = Callable[[str, str, int], Outcome]
+"""The outcome of each attempt, by run, task (or `task[index]`) and number."""
+
+ITEMS: Final = 2
+"""Items of the list that is the output of a task that is not mapped."""
 
 
-def interpret(dag: Dag, script: Callable[[TaskId, int], Outcome]) -> dict[TaskId, str]:
-    """Return the final state of each task, if its attempts come to what the script says."""
-    states: dict[TaskId, str] = {}
-    wrote: set[TaskId] = set()
+def interpret(dag: Dag, script: Callable[[str, int], Outcome]) -> dict[str, str]:
+    """Return the final state of each task and instance, if its attempts come to what the script says."""
+    states: dict[str, str] = {}
+    wrote: dict[str, int] = {}  # how many items the output has of each task that wrote one
     waiting = list(dag.tasks)
     while waiting:
         task = next(task for task in waiting if states.keys() >= set(task.upstream))
         waiting.remove(task)
         if any(states[upstream] != "success" for upstream in task.upstream):
             states[task.task_id] = "upstream_failed"
-        elif output_sources(task) <= wrote:
-            last = _last_outcome(task, script)
-            states[task.task_id] = "success" if last in ("output", "silence") else "failed"
-            if last == "output":
-                wrote.add(task.task_id)
+        elif task.over is None:
+            states[task.task_id], writes = _run(task, task.task_id, wrote, script)
+            wrote |= {task.task_id: ITEMS} if writes else {}
         else:
-            states[task.task_id] = "failed"
+            source = over_source(task)
+            size = wrote.get(source, 0) if source is not None else len(task.over)
+            names = [f"{task.task_id}[{index}]" for index in range(size)]
+            ends = {name: _run(task, name, wrote, script)[0] for name in names}
+            failed = not names or "failed" in ends.values()
+            states |= ends | {task.task_id: "failed" if failed else "success"}
+            wrote |= {task.task_id: size} if size else {}
     return states
 
 
-def _last_outcome(task: Task, script: Callable[[TaskId, int], Outcome]) -> Outcome:
+def _run(task: Task, name: str, wrote: dict[str, int], script: Callable[[str, int], Outcome]) -> tuple[str, bool]:
+    """Return how a task instance ends, and whether it writes an output."""
+    if not output_sources(task) <= wrote.keys():
+        return "failed", False
+    last = _last_outcome(task, name, script)
+    return ("success" if last in ("output", "silence") else "failed"), last == "output"
+
+
+def _last_outcome(task: Task, name: str, script: Callable[[str, int], Outcome]) -> Outcome:
     retries, reruns = task.retries, task.infra_retries
     for number in count(1):
-        outcome = script(task.task_id, number)
+        outcome = script(name, number)
         match outcome:
             case "output" | "silence":
                 return outcome
@@ -52,8 +66,8 @@ def _last_outcome(task: Task, script: Callable[[TaskId, int], Outcome]) -> Outco
     raise AssertionError
 
 
-def interpret_run(dag: Dag, states: dict[TaskId, str]) -> str:
+def interpret_run(dag: Dag, states: Mapping[str, str]) -> str:
     """Return the final state of the run: its leaves decide."""
     inner = {upstream for task in dag.tasks for upstream in task.upstream}
-    leaves = {state for task, state in states.items() if task not in inner}
+    leaves = {states[task.task_id] for task in dag.tasks if task.task_id not in inner}
     return "success" if leaves == {"success"} else "failed"

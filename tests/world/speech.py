@@ -98,8 +98,7 @@ class Speech:
     def heartbeat(self, boot: BootKey = BOOT, *names: str, **fields: Any) -> Heartbeat:
         """A boot lives and holds the current attempts of these tasks."""
         held = tuple(
-            Held(**{name: getattr(row, name) for name in _HELD}, state="running")
-            for row in map(self.attempt, names)
+            Held(**{name: getattr(row, name) for name in _HELD}, state="running") for row in map(self.attempt, names)
         )
         return self._of_boot(Heartbeat, boot, {"held": held} | fields)
 

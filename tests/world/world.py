@@ -9,14 +9,14 @@ import pytest
 
 from headway.cli.addressing import join_index
 from headway.protocol.dag import Dag
-from headway.protocol.messages import ROLE_OF_KIND, AttemptMessage, Event, Role, TimerKind
+from headway.protocol.messages import ROLE_OF_KIND, AttemptMessage, Event, Role, Task, TimerKind
 from headway.protocol.names import QueueName, RunId
 from headway.protocol.states import RunState, TaskState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 from headway.scheduler.core.admission import admit, free_in_window, touched_queues
 from headway.scheduler.core.decide import decide
 from headway.scheduler.core.needs import needs_of
-from headway.scheduler.core.rows import AttemptKey, TaskInstance
+from headway.scheduler.core.rows import Attempt, AttemptKey, TaskInstance
 from headway.scheduler.core.snapshot import (
     Changes,
     Decision,
@@ -238,8 +238,8 @@ class World(Speech):
         return chosen
 
 
-def name_of(task: TaskInstance) -> str:
-    """Return how a test names a task instance."""
+def name_of(task: TaskInstance | Attempt | Task) -> str:
+    """Return how a test names the task instance that something is of."""
     return join_index(task.task_id, task.map_index)
 
 
