@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from headway.protocol.dag import rule_of
 from headway.protocol.names import UNMAPPED
 from headway.protocol.states import (
     FINAL_TASK_STATES,
@@ -75,7 +76,10 @@ def _waiting(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
             yield f"Run {run.run_id} is being created: {run.created} of {run.unfinished} of its tasks are there."
         elif open_ones:
             total = len(evidence.upstream)
+            rule = rule_of(evidence.spec)
             yield f"It waits for {len(open_ones)} of {total} upstream tasks: {_named(open_ones)}."
+            if rule != "all_success":
+                yield f"Its trigger rule is {rule}."
         else:
             yield "All it waits for has ended: the scheduler has its release in hand."
 
@@ -227,9 +231,22 @@ def _upstream_failed(evidence: Evidence, task: TaskInstance, _now: datetime) -> 
     }
 
     def tell() -> Iterator[str]:
-        yield f"It was never started, because upstream tasks did not succeed: {_named(bad)}."
+        if bad:
+            yield f"It was never started, because upstream tasks did not succeed: {_named(bad)}."
+        else:
+            yield f"It was never started, because {task.detail}."
+        if bad and rule_of(evidence.spec) != "all_success":
+            yield f"{task.detail[0].upper()}{task.detail[1:]}."
 
     return task.reason, tell()
+
+
+def _skipped(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
+    """Say why it was skipped; one that began skipped itself."""
+    if evidence.attempt is not None:
+        return _ended(evidence, task, now)
+    because = BECAUSE[task.reason or EndReason.SKIPPED_BY_RULE]
+    return task.reason, iter((f"It was skipped at {show_time(task.since)}, {because}: {task.detail}.",))
 
 
 _TELLERS: Final[Mapping[TaskState, Callable[[Evidence, TaskInstance, datetime], Told]]] = {
@@ -241,7 +258,7 @@ _TELLERS: Final[Mapping[TaskState, Callable[[Evidence, TaskInstance, datetime], 
     TaskState.UP_FOR_RETRY: _up_for_retry,
     TaskState.SUCCESS: _ended,
     TaskState.FAILED: _ended,
-    TaskState.SKIPPED: _ended,
+    TaskState.SKIPPED: _skipped,
     TaskState.CANCELLED: _ended,
     TaskState.UPSTREAM_FAILED: _upstream_failed,
 }

@@ -88,8 +88,10 @@ class Task(Value, frozen=True, kw_only=True):
 
     All durations are seconds. `retries` counts what the task did; `infra_retries` counts granted attempts that were
     lost through no fault of the task. `on_partition="keep"` lets a child live on when its worker has heard nothing for
-    its lease, and so implies `on_lost="fail"`: a rerun would be a second child. A task with `over` is mapped: it runs
-    once for each item of a list.
+    its lease, and so implies `on_lost="fail"`: a rerun would be a second child. The output of a `branch` says which of
+    its direct downstreams are followed. A `teardown` begins when its upstreams have ended, if one of its setups among
+    them succeeded, and decides nothing about the run unless `on_failure_fail_dagrun`. A task with `over` is mapped: it
+    runs once for each item of a list.
     """
 
     task_id: TaskId
@@ -114,6 +116,10 @@ class Task(Value, frozen=True, kw_only=True):
     secrets: tuple[str, ...] = ()
     inputs: tuple[TaskId, ...] = ()
     over: tuple[Any, ...] | OutputRef | None = None
+    branch: bool = False
+    setup: bool = False
+    teardown: bool = False
+    on_failure_fail_dagrun: bool = False
 
 
 class Dag(Value, frozen=True, kw_only=True):
@@ -125,6 +131,11 @@ class Dag(Value, frozen=True, kw_only=True):
     owner: str = ""
     tags: tuple[str, ...] = ()
     params: dict[str, str | int | float | bool | None] = {}
+
+
+def rule_of(task: Task) -> TriggerRule:
+    """Return the trigger rule that holds for a task: that of a teardown is fixed."""
+    return "all_done_setup_success" if task.teardown else task.trigger_rule
 
 
 _REF_KEYS: Final = frozenset({"kind", *OutputRef.__struct_fields__})

@@ -51,6 +51,10 @@ DESCRIPTIONS: Final = {
     "cwd": "The folder that the task begins in; without it, the one that its worker was started in.",
     "inputs": "Upstream tasks whose outputs the task reads from the file HEADWAY_INPUTS.",
     "over": "Maps the task: it runs once for each item of this list, or of an upstream task's output.",
+    "branch": "Whether its output (a task id, a list of them, true or false) says which downstream tasks are followed.",
+    "setup": "Whether it makes what the tasks between it and its teardown need.",
+    "teardown": "Whether it takes down what its upstream setups made: it runs whatever became of the tasks between.",
+    "on_failure_fail_dagrun": "Whether a teardown that fails fails the run.",
     "secrets": "Names of secrets, each of which the worker hands to the task as an environment variable.",
 }
 """One sentence for each word of a document."""

@@ -212,6 +212,19 @@ def _check_ranges(_: Known, task: Task) -> Iterator[str]:
         )
 
 
+def _check_role(_: Known, task: Task) -> Iterator[str]:
+    if task.setup and task.teardown:
+        yield "it is a setup and a teardown: make two tasks"
+    if task.branch and task.over is not None:
+        yield "it is a branch and mapped: let one task choose, behind the mapped one"
+    if task.branch and (task.setup or task.teardown):
+        yield f"it is a branch and a {'setup' if task.setup else 'teardown'}: make two tasks"
+    if task.teardown and task.trigger_rule not in ("all_success", "all_done_setup_success"):
+        yield f"its trigger_rule is {task.trigger_rule!r}, and that of a teardown is always 'all_done_setup_success'"
+    if task.on_failure_fail_dagrun and not task.teardown:
+        yield "on_failure_fail_dagrun is for a teardown: any other task fails the run anyway"
+
+
 TASK_CHECKS: Final[tuple[TaskCheck, ...]] = (
     _check_names,
     _check_upstream,
@@ -221,6 +234,7 @@ TASK_CHECKS: Final[tuple[TaskCheck, ...]] = (
     _check_secrets,
     _check_over,
     _check_ranges,
+    _check_role,
 )
 
 

@@ -26,6 +26,7 @@ from headway.protocol.states import (
     WorkerState,
 )
 
+from .branches import output_of, with_choice
 from .changes import change_task, current_attempt, end_task, forget_timers, move_attempt, move_task
 from .finding import find, find_reporting, find_running
 from .retry import rerun_or_fail, retry_or_fail
@@ -89,15 +90,19 @@ def decide_finished(draft: Draft, event: Finished) -> Decision:
         return draft.ignored(found)
     run, task, attempt = found
     reason = _failure_of(event)
+    if reason is None:
+        event = with_choice(draft.graph(run), event)
+        reason = event.reason
     if attempt.state is AttemptState.LOST:
         if reason in INFRASTRUCTURE_REASONS:
             return draft.ignored("the attempt is lost, and this says no more")
         task = _call_back(draft, task, attempt)
     if reason is None:
         _end_attempt(draft, attempt, event, AttemptChange.SUCCEED, None)
-        if event.output is not None:
+        output = output_of(draft.graph(run), event)
+        if output is not None:
             key = TaskKey(task.run_id, task.task_id, task.map_index)
-            draft.changes.outputs[key] = Output(**key._asdict(), value=bytes(event.output).decode())
+            draft.changes.outputs[key] = Output(**key._asdict(), value=output)
         end_task(draft, task, TaskChange.SUCCEED)
     elif task.intent is Intent.CANCEL:
         _end_attempt(draft, attempt, event, AttemptChange.CANCEL, reason)

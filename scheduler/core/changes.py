@@ -11,6 +11,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from headway.protocol.dag import rule_of
 from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Continue, Step, TimerKind
@@ -31,10 +32,11 @@ from headway.protocol.states import (
     next_task_state,
 )
 
+from .branches import edges_from
 from .graph import Graph
 from .mapping import count_end, ending_of
 from .rows import Attempt, AttemptKey, Mapped, Run, TaskInstance, TaskKey, Timer, TimerKey
-from .rules import Edge, Verdict, ends_of, judge, move_counters
+from .rules import Edge, Verdict, ends_of, explain_end, judge, move_counters
 from .snapshot import Draft, FollowUp, Transition
 
 _replace = msgspec.structs.replace
@@ -185,8 +187,9 @@ def spread_end(draft: Draft, run: Run, task: TaskInstance, cursor: int = 0) -> N
     graph = draft.graph(run)
     downstream = graph.downstream_of(task.task_id)
     end = min(cursor + ROWS_PER_DECISION_MAX, len(downstream))
-    for task_id in graph.ids(downstream[cursor:end]):
-        _hear_end(draft, graph, TaskKey(run.run_id, task_id), task.state)
+    edges = edges_from(draft, graph, task, downstream[cursor:end])
+    for position, edge in zip(downstream[cursor:end], edges, strict=True):
+        _hear_end(draft, run, position, edge, task)
     change_task(draft, draft.task(task.key) or task, propagated=end)
     if end < len(downstream):
         follow_downstream(draft, task, end)
@@ -262,15 +265,17 @@ def end_run_if_done(draft: Draft, run: Run) -> None:
     move_run(draft, run, change, finished_at=draft.now)
 
 
-def _hear_end(draft: Draft, graph: Graph, key: TaskKey, ended: TaskState) -> None:
-    task = draft.task(key)
+def _hear_end(draft: Draft, run: Run, position: int, edge: Edge, above: TaskInstance) -> None:
+    graph = draft.graph(run)
+    spec = graph.tasks[position]
+    task = draft.task(TaskKey(run.run_id, spec.task_id))
     if task is None:
         return
-    task = change_task(draft, task, **move_counters(task, Edge.PLAIN, new=ended))
+    task = change_task(draft, task, **move_counters(task, edge, new=above.state))
     if task.state is not TaskState.WAITING:
         return
-    spec = graph.task(task.task_id)
-    match judge(spec.trigger_rule, ends_of(task), len(spec.upstream)):
+    rule = rule_of(spec)
+    match judge(rule, ends_of(task), len(spec.upstream), graph.setups.get(position, 0)):
         case Verdict.WAIT:
             return
         case Verdict.READY:
@@ -279,10 +284,11 @@ def _hear_end(draft: Draft, graph: Graph, key: TaskKey, ended: TaskState) -> Non
         case Verdict.UPSTREAM_FAILED:
             change, reason = TaskChange.INHERIT_FAILURE, EndReason.UPSTREAM_FAILED
         case Verdict.SKIP:
-            change, reason = TaskChange.SKIP, EndReason.SKIPPED_BY_RULE
+            change = TaskChange.SKIP
+            reason = EndReason.NOT_CHOSEN if task.up_unchosen else EndReason.SKIPPED_BY_RULE
         case verdict:
             assert_never(verdict)
-    move_task(draft, task, change, reason=reason, detail=f"an upstream task ended as {ended}")
+    move_task(draft, task, change, reason=reason, detail=explain_end(rule, edge, above))
     if graph.downstream_of(task.task_id):
         follow_downstream(draft, task)
 
@@ -306,8 +312,7 @@ def _count_in_run(draft: Draft, task: TaskInstance) -> None:
         _count_in_node(draft, task)
         return
     run = draft.run_of(task)
-    leaf = not draft.graph(run).downstream_of(task.task_id)
-    failed = leaf and task.state not in GOOD_ENDS
+    failed = task.position in draft.graph(run).deciders and task.state not in GOOD_ENDS
     change_run(draft, run, unfinished=run.unfinished - 1, failed_leaves=run.failed_leaves + failed)
 
 

@@ -222,12 +222,20 @@ def _add_hearing(wanted: Needs, run: Run, graph: Graph, event: AttemptMessage | 
     """Add who hears of the end of a task; of an instance only its node does."""
     if event.map_index == UNMAPPED:
         _add_downstream(wanted, run.run_id, graph, event.task_id, 0)
+        if isinstance(event, Finished):
+            _add_choice(wanted, run.run_id, graph, event.task_id)
 
 
 def _add_downstream(wanted: Needs, run_id: RunId, graph: Graph, task_id: TaskId, cursor: int) -> None:
     if task_id in graph.position:
         positions = graph.downstream_of(task_id)[cursor : cursor + ROWS_PER_DECISION_MAX]
         wanted.tasks.update(TaskKey(run_id, downstream) for downstream in graph.ids(positions))
+
+
+def _add_choice(wanted: Needs, run_id: RunId, graph: Graph, task_id: TaskId) -> None:
+    """Add the output of a branch, which says who is followed: whoever lets its downstreams hear of its end asks."""
+    if task_id in graph.position and graph.task(task_id).branch:
+        wanted.outputs.add(TaskKey(run_id, task_id))
 
 
 def _add_current(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> None:
@@ -267,6 +275,7 @@ def _add_slice_of_task(wanted: Needs, snapshot: Snapshot, event: Continue, graph
     match event.step:
         case "downstream":
             _add_downstream(wanted, event.run_id, graph, key.task_id, event.cursor)
+            _add_choice(wanted, event.run_id, graph, key.task_id)
         case "expand":
             _add_mapped_over(wanted, snapshot, graph, key)
         case "expand_release" | "expand_cancel":

@@ -182,3 +182,11 @@ def move_counters(
         for name in _COUNTERS[edge].get(state, ()) if state is not None else ():
             moved[name] = moved.get(name, getattr(task, name)) + step
     return moved
+
+
+def explain_end(rule: TriggerRule, edge: Edge, above: TaskInstance) -> str:
+    """Say why the end of an upstream is also that of a task with this rule which never began."""
+    if edge is Edge.UNCHOSEN and above.state is TaskState.SUCCESS:
+        return f"branch {above.task_id} chose other ways"
+    what = "setup" if edge is Edge.SCOPE else "upstream"
+    return f"{what} task {above.task_id} ended as {above.state}, and the trigger rule is {rule}"

@@ -337,7 +337,8 @@ class Draft:
 
     def output(self, run_id: RunId, task_id: TaskId, map_index: int = UNMAPPED) -> Output | None:
         """Return what a task instance wrote, or None where it wrote nothing."""
-        return self.snapshot.outputs.rows[TaskKey(run_id, task_id, map_index)]
+        key = TaskKey(run_id, task_id, map_index)
+        return self.changes.outputs.get(key) or self.snapshot.outputs.rows[key]
 
     def outputs_of(self, node: TaskKey, size: int) -> list[Output | None]:
         """Return what each instance of a mapped task wrote; raise KeyError where they were not loaded."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from headway.protocol.dag import rule_of
 from headway.protocol.messages import Continue, WorkerLost
 from headway.protocol.names import UNMAPPED
 from headway.protocol.states import (
@@ -33,7 +35,10 @@ from headway.scheduler.core.rows import (
     TimerKey,
     VersionKey,
 )
+from headway.scheduler.core.rules import ends_of
 from headway.scheduler.core.snapshot import Decision, QueueDelta, Snapshot
+
+from .rules import deciders_of, follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,18 +123,39 @@ def _open_attempts_are_current_and_single(world: World, _: Before) -> None:
 def _counters_of_upstreams_are_true(world: World, _: Before) -> None:
     for run in world.db.runs.values():
         graph = _graph(world, run)
-        heard: dict[TaskKey, Counter[TaskState]] = {}
+        heard: dict[TaskKey, Counter[str]] = {}
         for task in _tasks(world, run):
             assert task.map_index == UNMAPPED or task.propagated == 0
-            for name in graph.ids(graph.downstream_of(task.task_id)[: task.propagated]):
+            spec = graph.task(task.task_id)
+            followed = _followed(world, graph, task) if task.map_index == UNMAPPED else set()
+            for place in graph.downstream_of(task.task_id)[: task.propagated]:
+                below = graph.tasks[place]
                 assert task.state in FINAL_TASK_STATES
-                heard.setdefault(TaskKey(run.run_id, name), Counter())[task.state] += 1
+                counts = heard.setdefault(TaskKey(run.run_id, below.task_id), Counter())
+                counts[task.state] += spec.task_id in below.upstream
+                counts["unchosen"] += below.task_id not in followed and not below.teardown
+                is_setup = spec.task_id not in below.upstream or rule_of(below) == "all_done_setup_success"
+                counts[f"setup {task.state}"] += spec.setup and is_setup
         for task in _tasks(world, run):
             ends = heard.get(task.key, Counter())
-            assert task.up_success == ends[TaskState.SUCCESS]
-            assert task.up_upstream_failed == ends[TaskState.UPSTREAM_FAILED]
-            assert task.up_skipped == ends[TaskState.SKIPPED]
-            assert task.up_failed == ends[TaskState.FAILED] + ends[TaskState.CANCELLED]
+            assert ends_of(task) == (
+                ends["success"],
+                ends["failed"] + ends["cancelled"],
+                ends["upstream_failed"],
+                ends["skipped"],
+                ends["unchosen"],
+                ends["setup success"],
+                ends["setup failed"] + ends["setup cancelled"] + ends["setup upstream_failed"],
+                ends["setup skipped"],
+            )
+
+
+def _followed(world: World, graph: Graph, task: TaskInstance) -> set[str]:
+    """Return the direct downstreams of a task that a choice does not leave out, found without what was compiled."""
+    ways = set(graph.ids(graph.downstream_of(task.task_id)))
+    if not graph.task(task.task_id).branch or task.state is not TaskState.SUCCESS:
+        return ways
+    return follow(graph.dag, task.task_id, json.loads(world.db.outputs[task.key].value))
 
 
 def _counters_of_runs_are_true(world: World, _: Before) -> None:
@@ -139,7 +165,7 @@ def _counters_of_runs_are_true(world: World, _: Before) -> None:
         assert len(tasks) == run.created
         final = [task for task in tasks if task.state in FINAL_TASK_STATES]
         assert run.unfinished == len(graph.tasks) - len(final)
-        leaves = [task for task in final if not graph.downstream_of(task.task_id)]
+        leaves = [task for task in final if task.task_id in deciders_of(graph.dag)]
         assert run.failed_leaves == sum(task.state not in GOOD_ENDS for task in leaves)
         assert (run.state in FINAL_RUN_STATES) == (run.unfinished == 0)
 
@@ -230,7 +256,8 @@ def _may_wait(world: World, run: Run, graph: Graph, task: TaskInstance) -> bool:
         return True
     if place in graph.roots:
         return graph.roots.index(place) >= run.released and _is_owed(world, run, "release", run.released)
-    return any(_still_matters(world, run, graph, place, name) for name in graph.tasks[place].upstream)
+    setups = [graph.tasks[setup].task_id for setup, scope in graph.scopes.items() if place in scope]
+    return any(_still_matters(world, run, graph, place, name) for name in (*graph.tasks[place].upstream, *setups))
 
 
 def _may_wait_as_instance(world: World, run: Run, task: TaskInstance) -> bool:

@@ -31,7 +31,9 @@ from headway.scheduler.core.returns import POISON_RETURNS
 from headway.scheduler.core.rows import BootKey
 from headway.scheduler.core.snapshot import Envelope, PublishTask
 
+from .audit import graph_of
 from .reference import Outcome, Script
+from .rules import draw_choice
 from .world import World, name_of
 
 WORKERS = 3
@@ -204,7 +206,7 @@ class Players:
             case "lease":
                 self.report(boot, one, exit_code=None, signal="SIGKILL", reason=EndReason.LEASE)
             case outcome:
-                self.report(boot, one, exit_code=0, output=RAW if outcome == "output" else None)
+                self.report(boot, one, exit_code=0, output=self.output(one.message) if outcome == "output" else None)
 
     def report(self, boot: BootKey, one: PublishTask, **fields: Any) -> None:
         """Say how it ended."""
@@ -240,6 +242,13 @@ class Players:
     def outcome(self, message: Task) -> Outcome:
         """Return what the script says of an attempt."""
         return self.script(message.run_id, name_of(message), message.try_number)
+
+    def output(self, message: Task) -> msgspec.Raw:
+        """Return what an attempt writes: a branch its choice."""
+        dag = graph_of(self.world, message.run_id).dag
+        if not any(task.branch for task in dag.tasks if task.task_id == message.task_id):
+            return RAW
+        return msgspec.Raw(msgspec.json.encode(draw_choice(dag, message.task_id, message.try_number)))
 
     def said_by(self, boot: BootKey) -> dict[str, Any]:
         """Return who says it."""

@@ -6,6 +6,8 @@ from typing import Final, Literal
 
 from headway.protocol.dag import Dag, Task, output_sources, over_source
 
+from .rules import RUNS_AT, deciders_of, draw_choice, verdicts
+
 Outcome = Literal["output", "silence", "failure", "lease", "lost", "refused"]
 """What an attempt comes to: success with or without an output, or one of four ways to fail."""
 
@@ -16,45 +18,82 @@ ITEMS: Final = 2
 """Items of the list that is the output of a task that is not mapped."""
 
 
-def interpret(dag: Dag, script: Callable[[str, int], Outcome]) -> dict[str, str]:
-    """Return the final state of each task and instance, if its attempts come to what the script says."""
-    states: dict[str, str] = {}
-    wrote: dict[str, int] = {}  # how many items the output has of each task that wrote one
-    waiting = list(dag.tasks)
-    while waiting:
-        task = next(task for task in waiting if states.keys() >= set(task.upstream))
-        waiting.remove(task)
-        if any(states[upstream] != "success" for upstream in task.upstream):
-            states[task.task_id] = "upstream_failed"
-        elif task.over is None:
-            states[task.task_id], writes = _run(task, task.task_id, wrote, script)
-            wrote |= {task.task_id: ITEMS} if writes else {}
-        else:
-            source = over_source(task)
-            size = wrote.get(source, 0) if source is not None else len(task.over)
-            names = [f"{task.task_id}[{index}]" for index in range(size)]
-            ends = {name: _run(task, name, wrote, script)[0] for name in names}
-            failed = not names or "failed" in ends.values()
-            states |= ends | {task.task_id: "failed" if failed else "success"}
-            wrote |= {task.task_id: size} if size else {}
-    return states
+def possible(dag: Dag, script: Callable[[str, int], Outcome], states: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return the final states that each task may have, its upstreams being in `states`, if attempts come to the script.
+
+    Two tasks that are each possible are so together, for each is judged by what is before it. Of a mapped task the
+    instances that there are in `states` are judged, and by them the task.
+    """
+    ran = {task.task_id: _instances(task, states) for task in dag.tasks}
+    ends = {name: _last_outcome(dag, task, name, script) for task in dag.tasks for name in ran[task.task_id]}
+    wrote = {task.task_id: len(ran[task.task_id]) for task in dag.tasks if task.over is not None and ran[task.task_id]}
+    for task in dag.tasks:
+        name = task.task_id
+        if task.over is None and states[name] == "success" and (task.branch or ends[name][0] == "output"):
+            wrote[name] = ITEMS
+    choices = {
+        task.task_id: _choice_of(dag, task, *ends[task.task_id])
+        for task in dag.tasks
+        if task.branch and states[task.task_id] == "success"
+    }
+    found: dict[str, set[str]] = {}
+    for task in dag.tasks:
+        given = {output_sources(task) <= wrote.keys()} | (
+            {False} if output_sources(task) and _is_early(task) else set()
+        )
+        judged = verdicts(dag, task, states, choices)
+        for name in ran[task.task_id]:
+            ways = judged if task.over is None else {"READY"}
+            found[name] = {_state_after(way, ends[name][0], has_inputs=has) for way in ways for has in given}
+        if task.over is not None:
+            found[task.task_id] = {
+                _state_after_all(task, ran[task.task_id], states, wrote) if way == "READY" else _WITHOUT_RUNNING[way]
+                for way in judged
+            }
+    return found
 
 
-def _run(task: Task, name: str, wrote: dict[str, int], script: Callable[[str, int], Outcome]) -> tuple[str, bool]:
-    """Return how a task instance ends, and whether it writes an output."""
-    if not output_sources(task) <= wrote.keys():
-        return "failed", False
-    last = _last_outcome(task, name, script)
-    return ("success" if last in ("output", "silence") else "failed"), last == "output"
+def _instances(task: Task, states: Mapping[str, str]) -> list[str]:
+    if task.over is None:
+        return [task.task_id]
+    return [name for name in states if name.startswith(f"{task.task_id}[")]
 
 
-def _last_outcome(task: Task, name: str, script: Callable[[str, int], Outcome]) -> Outcome:
+def _state_after_all(task: Task, ran: list[str], states: Mapping[str, str], wrote: Mapping[str, int]) -> str:
+    """Return how a mapped task ends by its instances, or that it cannot be as it is."""
+    source = over_source(task)
+    size = wrote.get(source, 0) if source is not None else len(task.over or ())
+    if not ran:
+        return "failed" if not size or (source is not None and _is_early(task)) else "expanded"
+    if len(ran) != size:
+        return f"mapped over {size}"
+    return "failed" if {states[name] for name in ran} - {"success"} else "success"
+
+
+def _is_early(task: Task) -> bool:
+    """Say whether it may begin before all its upstreams have ended, and so find that one has not written yet."""
+    return not task.teardown and task.trigger_rule in (*RUNS_AT, "always")
+
+
+_WITHOUT_RUNNING: Final = {"SKIP": "skipped", "UPSTREAM_FAILED": "upstream_failed"}
+
+
+def _state_after(verdict: str, outcome: Outcome, *, has_inputs: bool) -> str:
+    if verdict != "READY":
+        return _WITHOUT_RUNNING[verdict]
+    return "success" if has_inputs and outcome in ("output", "silence") else "failed"
+
+
+def _last_outcome(dag: Dag, task: Task, name: str, script: Callable[[str, int], Outcome]) -> tuple[Outcome, int]:
+    """Return what the last attempt comes to, and its number."""
     retries, reruns = task.retries, task.infra_retries
     for number in count(1):
         outcome = script(name, number)
+        if task.branch and _choice_of(dag, task, outcome, number) == ["nobody"]:
+            outcome = "failure"
         match outcome:
             case "output" | "silence":
-                return outcome
+                return outcome, number
             case "failure" if retries:
                 retries -= 1
             case "refused" if reruns:
@@ -62,12 +101,14 @@ def _last_outcome(task: Task, name: str, script: Callable[[str, int], Outcome]) 
             case "lost" | "lease" if reruns and task.on_lost == "retry" and task.on_partition == "kill":
                 reruns -= 1
             case _:
-                return outcome
+                return outcome, number
     raise AssertionError
+
+
+def _choice_of(dag: Dag, task: Task, outcome: Outcome, number: int) -> object:
+    return draw_choice(dag, task.task_id, number) if outcome == "output" else None
 
 
 def interpret_run(dag: Dag, states: Mapping[str, str]) -> str:
     """Return the final state of the run: its leaves decide."""
-    inner = {upstream for task in dag.tasks for upstream in task.upstream}
-    leaves = {states[task.task_id] for task in dag.tasks if task.task_id not in inner}
-    return "success" if leaves == {"success"} else "failed"
+    return "success" if {states[name] for name in deciders_of(dag)} <= {"success", "skipped"} else "failed"

@@ -335,6 +335,36 @@ def test_a_fallen_task_names_the_upstreams_that_fell():
     assert text(told).endswith("upstream tasks did not succeed: b (failed), c (upstream_failed).")
 
 
+def test_what_waits_by_another_rule_says_so():
+    """The rule is what one looks for if a task does not begin."""
+    told = why(TaskState.WAITING, upstream={"a": TaskState.RUNNING}, spec={"trigger_rule": "one_failed"})
+    assert text(told) == "It waits for 1 of 1 upstream tasks: a (running). Its trigger rule is one_failed."
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "said"),
+    [
+        (EndReason.NOT_CHOSEN, "branch pick chose other ways", "because a branch goes another way: branch pick chose"),
+        (EndReason.SKIPPED_BY_RULE, "upstream task a ended as success", "because its trigger rule skips it: upstream"),
+    ],
+)
+def test_what_was_skipped_says_by_what(reason, detail, said):
+    """It was never started."""
+    told = why(TaskState.SKIPPED, task={"reason": reason, "detail": detail})
+    assert told.reason == reason
+    assert said in text(told)
+
+
+def test_what_fell_by_another_rule_or_with_a_setup_says_so():
+    """All directly upstream of it may have gone well."""
+    detail = "setup task s ended as failed, and the trigger rule is all_done"
+    fields = {"task": {"reason": EndReason.UPSTREAM_FAILED, "detail": detail}, "spec": {"trigger_rule": "all_done"}}
+    told = text(why(TaskState.UPSTREAM_FAILED, upstream={"a": TaskState.SUCCESS}, **fields))
+    assert told == "It was never started, because setup task s ended as failed, and the trigger rule is all_done."
+    told = text(why(TaskState.UPSTREAM_FAILED, upstream={"a": TaskState.FAILED}, **fields))
+    assert told.endswith("did not succeed: a (failed). Setup task s ended as failed, and the trigger rule is all_done.")
+
+
 @pytest.mark.parametrize("state", TaskState)
 def test_every_state_is_explained(state: TaskState):
     """Nothing stands without a sentence (P4)."""

@@ -98,6 +98,7 @@ def test_a_legal_dag_has_no_problem():
         ),
         (dag_of(task("a"), argv("x", ItemRef())), "task 't': it takes an item, and only a task with `over` has one"),
         (dag_of(task("a"), argv("x", "{{ item }}")), "task 't': there is no placeholder 'item'"),
+        (dag_of(task("a", over=(1,), branch=True)), "task 'a': it is a branch and mapped: let one task choose"),
         (dag_of(task("a", over=())), "task 'a': it is mapped over a list of 0 items, and may be over 1 to 10000"),
         (dag_of(task("a", over=(0,) * 10_001)), "task 'a': it is mapped over a list of 10001 items"),
         (
@@ -165,6 +166,14 @@ def test_a_legal_dag_has_no_problem():
         (dag_of(task(retry_delay_max=1e12)), "task 'a': retry_delay_max is 1e+12, and may be from 0ms to 366d"),
         (dag_of(task(timeout=0.0)), "task 'a': timeout is 0, and may be from 1ms to 366d"),
         (dag_of(task(queued_timeout=0.0)), "task 'a': queued_timeout is 0, and may be from 1ms to 366d"),
+        (dag_of(task(setup=True, teardown=True)), "task 'a': it is a setup and a teardown: make two tasks"),
+        (dag_of(task(setup=True, branch=True)), "task 'a': it is a branch and a setup: make two tasks"),
+        (dag_of(task(teardown=True, branch=True)), "task 'a': it is a branch and a teardown: make two tasks"),
+        (
+            dag_of(task(teardown=True, trigger_rule="all_done")),
+            "task 'a': its trigger_rule is 'all_done', and that of a teardown is always 'all_done_setup_success'",
+        ),
+        (dag_of(task(on_failure_fail_dagrun=True)), "task 'a': on_failure_fail_dagrun is for a teardown: any other"),
         (
             dag_of(task(retry_delay=7200.0)),
             "task 'a': retry_delay 2h is above retry_delay_max 1h: raise retry_delay_max",
