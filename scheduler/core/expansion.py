@@ -19,7 +19,7 @@ from .snapshot import Draft
 
 _replace: Final = msgspec.structs.replace
 
-NO_ITEMS: Final = "there is nothing in the list that it is mapped over"
+NO_ITEMS: Final = "the list is empty"
 
 
 def expand_further(draft: Draft, run: Run, node: TaskInstance, event: Continue) -> bool:
