@@ -61,6 +61,9 @@ def publish_again(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) 
 def input_fault(draft: Draft, run: Run, task: TaskInstance) -> str | None:
     """Say what is wrong with the item and the outputs that a task instance takes in, or None."""
     spec = draft.graph(run).task(task.task_id)
+    sources = sorted(output_sources(spec))
+    if not sources and spec.over is None:
+        return None
     size = 0
     if spec.over is not None:
         item = item_of(draft, run, spec, task.map_index)
@@ -69,7 +72,7 @@ def input_fault(draft: Draft, run: Run, task: TaskInstance) -> str | None:
         if _holds_nul(bytes(item)):
             return "its item holds a NUL character, which no environment variable can"
         size += len(bytes(item))
-    for source in sorted(output_sources(spec)):
+    for source in sources:
         taken = size_taken(draft, run, source)
         if taken is None:
             return f"task {source!r} wrote no output to HEADWAY_OUTPUT, and this task takes it in"

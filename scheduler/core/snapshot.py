@@ -344,8 +344,8 @@ class Draft:
         """Return what each instance of a mapped task wrote; raise KeyError where they were not loaded."""
         if node not in self.snapshot.gathered:
             raise KeyError(node)
-        rows = self.snapshot.outputs.rows
-        return [rows.get(node._replace(map_index=index)) for index in range(size)]
+        rows, (run_id, task_id, _) = self.snapshot.outputs.rows, node
+        return [rows.get(TaskKey(run_id, task_id, index)) for index in range(size)]
 
     def graph(self, run: Run) -> Graph:
         """Return the compiled version that a run stays on."""

@@ -97,10 +97,11 @@ class Loader:
         """Fill in the outputs of all instances of mapped tasks; of one that wrote none there is nothing to fill in."""
         c = t.outputs.c
         for node in nodes:
-            of_node = and_(c.run_id == node.run_id, c.task_id == node.task_id, c.map_index != UNMAPPED)
-            for row in self._connection.execute(select(c.map_index, c.value).where(of_node)):
-                key = node._replace(map_index=row.map_index)
-                snapshot.outputs.fill(key, Output(**key._asdict(), value=row.value))
+            run_id, task_id, _ = node
+            of_node = and_(c.run_id == run_id, c.task_id == task_id, c.map_index != UNMAPPED)
+            for index, value in self._connection.execute(select(c.map_index, c.value).where(of_node)):
+                output = Output(run_id=run_id, task_id=task_id, map_index=index, value=value)
+                snapshot.outputs.fill(TaskKey(run_id, task_id, index), output)
             snapshot.gathered.add(node)
 
     def _graph(self, snapshot: Snapshot, version: VersionKey) -> Graph:
