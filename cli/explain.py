@@ -27,6 +27,7 @@ from headway.scheduler.store.evidence import Evidence
 
 from .explain_mapped import tell_of_instances, tell_of_the_unwell, tell_why_unmade
 from .printing import plain, show_duration, show_time
+from .reasons import BECAUSE
 
 NAMED_MAX: Final = 5
 """Tasks that are named; more are counted."""
@@ -100,6 +101,7 @@ def _scheduled(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
         yield _capacity(evidence)
         if evidence.attempt is not None:
             yield f"{_ending(evidence.attempt)}, and it will be tried again."
+        yield from _end_of_polls(evidence)
 
     return held_by, tell()
 
@@ -111,12 +113,12 @@ def _queued(evidence: Evidence, _task: TaskInstance, now: datetime) -> Told:
     def tell() -> Iterator[str]:
         if attempt is not None:
             times = f"published {attempt.publications} times" if attempt.publications > 1 else "published once"
-            number = attempt.try_number
-            yield f"Attempt {number} stands in queue {attempt.queue!r} {_since(attempt.queued_at, now)}, {times}."
-            if number > 1:
+            yield f"{_title(attempt)} stands in queue {attempt.queue!r} {_since(attempt.queued_at, now)}, {times}."
+            if attempt.try_number > 1:
                 yield f"{_ending(evidence.attempts[-2])}."
         yield _capacity(evidence)
         yield from _whereabouts(evidence, reason)
+        yield from _end_of_polls(evidence)
         if "queued_timeout" in timers:
             act = "it fails" if evidence.spec.on_queued_timeout == "fail" else "it is said, and it goes on waiting"
             yield f"Its queued_timeout is over at {show_time(timers['queued_timeout'])}: then {act}."
@@ -164,7 +166,7 @@ def _running(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
             return
         host = f" on host {holder.host}" if holder is not None else ""
         yield (
-            f"Attempt {attempt.try_number} runs on worker {attempt.worker}{host} (boot {attempt.boot}) "
+            f"{_title(attempt)} runs on worker {attempt.worker}{host} (boot {attempt.boot}) "
             f"{_since(attempt.started_at, now)}."
         )
         if holder is not None:
@@ -192,15 +194,25 @@ def _up_for_retry(evidence: Evidence, task: TaskInstance, now: datetime) -> Told
             yield f"{_ending(evidence.attempt)}."
         due = evidence.timers.get("retry")
         if due is not None:
-            left = (due - now).total_seconds()
-            when = f"in {show_duration(left)}" if left > 0 else "now"
             left_over = evidence.spec.retries - task.retries_used
             yield (
-                f"Attempt {task.try_number + 1} is due {when}, at {show_time(due)}; {left_over} of "
+                f"Attempt {task.try_number + 1} is due {_until(due, now)}, at {show_time(due)}; {left_over} of "
                 f"{evidence.spec.retries} retries are left after it."
             )
 
     return task.reason, tell()
+
+
+def _up_for_reschedule(evidence: Evidence, _task: TaskInstance, now: datetime) -> Told:
+    def tell() -> Iterator[str]:
+        if evidence.attempt is not None:
+            yield f"{_ending(evidence.attempt)}{_where(evidence.attempt)}."
+        yield "It holds no slot until it is asked again."
+        if (due := evidence.timers.get("poll")) is not None:
+            yield f"Its next poll is due {_until(due, now)}, at {show_time(due)}."
+        yield from _end_of_polls(evidence)
+
+    return "poll", tell()
 
 
 def _ended(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
@@ -256,6 +268,7 @@ _TELLERS: Final[Mapping[TaskState, Callable[[Evidence, TaskInstance, datetime], 
     TaskState.RUNNING: _running,
     TaskState.MAPPED: _mapped,
     TaskState.UP_FOR_RETRY: _up_for_retry,
+    TaskState.UP_FOR_RESCHEDULE: _up_for_reschedule,
     TaskState.SUCCESS: _ended,
     TaskState.FAILED: _ended,
     TaskState.SKIPPED: _skipped,
@@ -263,7 +276,8 @@ _TELLERS: Final[Mapping[TaskState, Callable[[Evidence, TaskInstance, datetime], 
     TaskState.UPSTREAM_FAILED: _upstream_failed,
 }
 
-_SHOWING_OUTPUT: Final = frozenset({TaskState.FAILED, TaskState.UP_FOR_RETRY, TaskState.CANCELLED, TaskState.SUCCESS})
+_RESTING: Final = {TaskState.UP_FOR_RETRY, TaskState.UP_FOR_RESCHEDULE}
+_SHOWING_OUTPUT: Final = (FINAL_TASK_STATES | _RESTING) - {TaskState.UPSTREAM_FAILED}
 
 
 # --- parts of sentences -----------------------------------------------------------------------------------------------
@@ -295,9 +309,24 @@ def _counted(names: Sequence[str]) -> str:
     return f"Worker{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
+def _title(attempt: Attempt) -> str:
+    polls = attempt.polls > 1 or attempt.state is AttemptState.POLLING
+    return f"Poll {attempt.polls} of attempt {attempt.try_number}" if polls else f"Attempt {attempt.try_number}"
+
+
+def _until(due: datetime, now: datetime) -> str:
+    left = (due - now).total_seconds()
+    return f"in {show_duration(left)}" if left > 0 else "now"
+
+
+def _end_of_polls(evidence: Evidence) -> Iterator[str]:
+    if (due := evidence.timers.get("poll_timeout")) is not None:
+        yield f"Its poll_timeout is over at {show_time(due)}: then it fails."
+
+
 def _ending(attempt: Attempt) -> str:
     """Say how an attempt ended, without a full stop."""
-    text = f"Attempt {attempt.try_number} {_ENDINGS.get(attempt.state, 'ended')}"
+    text = f"{_title(attempt)} {_ENDINGS.get(attempt.state, 'ended')}"
     match attempt:
         case Attempt(state=AttemptState.SUCCESS | AttemptState.REFUSED):
             pass  # it was, and the worker says why
@@ -311,33 +340,6 @@ def _ending(attempt: Attempt) -> str:
             pass
     return f"{text}: {attempt.detail}" if attempt.detail else text
 
-
-BECAUSE: Final[Mapping[EndReason, str]] = {
-    EndReason.EXIT_CODE: "with an exit code that means failure",
-    EndReason.SIGNAL: "by a signal that Headway did not send",
-    EndReason.OUT_OF_MEMORY: "because its host ran out of memory",
-    EndReason.TIMEOUT: "because its timeout was over",
-    EndReason.NOT_STARTED: "because its command could not be started",
-    EndReason.BAD_OUTPUT: "because its output could not be used",
-    EndReason.BAD_INPUT: "because an output that it takes in is not there",
-    EndReason.CANCELLED: "because an operator cancelled it",
-    EndReason.UNKILLABLE: "while it may run on, because its worker did not say that it ended",
-    EndReason.LOST: "because its worker was thought dead",
-    EndReason.LEASE: "because its worker was cut off for its lease",
-    EndReason.SHUTDOWN: "because its worker was stopped",
-    EndReason.REFUSED: "because no worker was able to run it",
-    EndReason.POISONED: "because its message came back from dying workers again and again",
-    EndReason.SUPERSEDED: "because the attempt before it, which was thought lost, reported",
-    EndReason.UPSTREAM_FAILED: "because an upstream task did not succeed",
-    EndReason.SKIPPED_BY_RULE: "because its trigger rule skips it",
-    EndReason.NOT_CHOSEN: "because a branch goes another way",
-    EndReason.INSTANCES: "as its instances did",
-    EndReason.NO_ITEMS: "because there was nothing to map it over",
-    EndReason.NO_WORKERS: "because no worker served its queue, or none was able to run it",
-    EndReason.NO_CAPACITY: "because the workers of its queue were busy",
-    EndReason.UNROUTABLE: "because the broker had no such queue",
-}
-"""How an attempt ended for a reason, as the end of a sentence."""
 
 _HOLDS: Final[Mapping[HoldReason, str]] = {
     HoldReason.WINDOW: "queue {queue!r} has room",
@@ -358,7 +360,9 @@ _UNSENT: Final = {
 }
 
 _ENDINGS: Final = {
+    AttemptState.POLLING: "said 'not yet'",
     AttemptState.SUCCESS: "succeeded",
+    AttemptState.SKIPPED: "said 'skip'",
     AttemptState.FAILED: "failed",
     AttemptState.LOST: "was lost",
     AttemptState.WITHDRAWN: "was withdrawn",

@@ -19,7 +19,7 @@ import msgspec
 
 from .arrows import Node, Waiter, nodes_in
 from .calls import name_call, read_call, refuse_misfit
-from .dag import Dag, Task, TriggerRule
+from .dag import Dag, ExitOutcome, Task, TriggerRule
 from .errors import InvalidDag, InvalidName
 from .keywords import check_defaults, make_dag, make_task
 from .names import TaskId, check_name
@@ -38,6 +38,11 @@ class TaskKeywords(TypedDict, total=False):
     retry_delay: Duration
     retry_backoff: float
     retry_delay_max: Duration
+    retry_timeout: Duration | None
+    retry_on: Sequence[int | str] | None
+    exit_codes: Mapping[int, ExitOutcome]
+    poll_every: Duration | None
+    poll_timeout: Duration | None
     infra_retries: int
     on_lost: Literal["retry", "fail"]
     on_partition: Literal["kill", "keep"]

@@ -71,6 +71,9 @@ TriggerRule = Literal[
 ]
 """What must have become of a task's upstreams before it begins; `scheduler/core/rules.py` says what each means."""
 
+ExitOutcome = Literal["success", "fail", "skip", "retry", "poll"]
+"""What an exit code may mean. `fail` is final; `retry` is a failure that is tried again while retries are left."""
+
 
 class Code(msgspec.Struct, frozen=True, kw_only=True):
     """The code that a worker must have to run a task; its digest must be equal.
@@ -90,8 +93,10 @@ class Task(Value, frozen=True, kw_only=True):
     lost through no fault of the task. `on_partition="keep"` lets a child live on when its worker has heard nothing for
     its lease, and so implies `on_lost="fail"`: a rerun would be a second child. The output of a `branch` says which of
     its direct downstreams are followed. A `teardown` begins when its upstreams have ended, if one of its setups among
-    them succeeded, and decides nothing about the run unless `on_failure_fail_dagrun`. A task with `over` is mapped: it
-    runs once for each item of a list.
+    them succeeded, and decides nothing about the run unless `on_failure_fail_dagrun`. What `exit_codes` and `retry_on`
+    mean stands in `exit_codes.py`. A task with `poll_every` is asked again that long after it said "not yet", and holds
+    no slot meanwhile. `poll_timeout` and `retry_timeout` count from the first start of all. A task with `over` is
+    mapped: it runs once for each item of a list.
     """
 
     task_id: TaskId
@@ -105,6 +110,11 @@ class Task(Value, frozen=True, kw_only=True):
     retry_delay: float = 60.0
     retry_backoff: float = 1.0
     retry_delay_max: float = 3600.0
+    retry_timeout: float | None = None
+    retry_on: tuple[int | str, ...] | None = None
+    exit_codes: dict[int, ExitOutcome] = {}
+    poll_every: float | None = None
+    poll_timeout: float | None = None
     infra_retries: int = 1
     on_lost: Literal["retry", "fail"] = "retry"
     on_partition: Literal["kill", "keep"] = "kill"

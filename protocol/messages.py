@@ -58,7 +58,8 @@ class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     """One attempt, complete in itself: a worker needs nothing else to run it (P7).
 
     `fence` rises with each attempt of a task instance. `inputs` are outputs of upstream tasks by task id, as JSON;
-    `item` is what an instance of a mapped task stands for, as JSON.
+    `item` is what an instance of a mapped task stands for, as JSON. `poll` numbers the polls of an attempt, from 1;
+    each has a token of its own. An exit with one of `success_codes` is success, and only then its output counts.
     """
 
     fence: int
@@ -73,6 +74,8 @@ class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     item: msgspec.Raw = msgspec.Raw(b"null")
     code: Code | None = None
     secrets: tuple[str, ...] = ()
+    poll: int = 1
+    success_codes: tuple[int, ...] = (0,)
 
 
 class TaskAddress(AttemptMessage, frozen=True, kw_only=True, tag="task"):
@@ -201,10 +204,13 @@ class Unroutable(AttemptMessage, frozen=True, kw_only=True, tag="unroutable"):
 # --- events of the clock ----------------------------------------------------------------------------------------------
 
 
-TimerKind = Literal["retry", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
-"""`retry`: the next attempt is due. `queued_deadline`: the message must have been taken by now, else it is lost.
-`queued_timeout`: the author's own patience. `republish`: a message that came back is tried again. `stop`: the order to
-end a running child is repeated. `unkillable`: it has had no answer for too long."""
+TimerKind = Literal[
+    "retry", "poll", "poll_timeout", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"
+]
+"""`retry`: the next attempt is due. `poll`: the next poll is due. `poll_timeout`: there shall be no more polls.
+`queued_deadline`: the message must have been taken by now, else it is lost. `queued_timeout`: the author's own
+patience. `republish`: a message that came back is tried again. `stop`: the order to end a running child is repeated.
+`unkillable`: it has had no answer for too long."""
 
 
 class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):

@@ -6,12 +6,13 @@ accepts, the schema accepts, and a misspelt key it does not. Whether tasks fit t
 """
 
 import sys
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
-from .dag import Dag, Task
+from .dag import Dag, ExitOutcome, Task
 from .durations import DURATION_PATTERN, format_duration
+from .exit_codes import EXIT_CODE_MAX, RETRY_WORDS
 from .keywords import DAG_KEYWORDS, DURATIONS, TASK_KEYWORDS
 from .limits import MAP_ITEMS_MAX
 from .names import name_pattern
@@ -41,6 +42,11 @@ DESCRIPTIONS: Final = {
     "retry_delay": "How long to wait before the first retry.",
     "retry_backoff": "By how much each further wait is longer than the one before it.",
     "retry_delay_max": "The longest wait before a retry.",
+    "retry_timeout": "How long after the first start of the task a retry may still begin; without it, for ever.",
+    "retry_on": "The exit codes, and ends without one, that are tried again; without it, all but those of exit_codes.",
+    "exit_codes": "What exit codes mean, where it is not the usual: 0 success, 99 skip, 75 poll, others retry.",
+    "poll_every": "How long after the task said 'not yet' it is asked again; it holds no slot meanwhile.",
+    "poll_timeout": "How long after its first start the task may say 'not yet'; without it, for ever.",
     "infra_retries": "How often the task is tried again after an attempt was lost through no fault of its own.",
     "on_lost": "Whether a task whose worker was lost may run again.",
     "on_partition": "Whether a child is killed when its worker is cut off for its lease; kept, it never runs again.",
@@ -100,6 +106,22 @@ _BY_HAND: Final[dict[str, Schema]] = {
     },
     "defaults": {"$ref": "#/$defs/defaults"},
     "tasks": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/task"}},
+    "exit_codes": {
+        "type": "object",
+        "propertyNames": {"pattern": "^0*([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])$"},
+        "additionalProperties": {"enum": list(get_args(ExitOutcome))},
+    },
+    "retry_on": {
+        "anyOf": [
+            {
+                "type": "array",
+                "items": {
+                    "anyOf": [{"type": "integer", "minimum": 0, "maximum": EXIT_CODE_MAX}, {"enum": list(RETRY_WORDS)}]
+                },
+            },
+            {"type": "null"},
+        ],
+    },
 }
 """What the types of a value do not say."""
 

@@ -12,6 +12,7 @@ import msgspec
 from .dag import Argv, ItemRef, OutputRef, Python, Shell, Task, refs_of
 from .durations import format_duration
 from .errors import InvalidName
+from .exit_codes import POLL_CODE, outcome_of
 from .keywords import DURATIONS, did_you_mean
 from .limits import (
     COMMAND_BYTES_MAX,
@@ -32,6 +33,9 @@ BACKOFF_MAX: Final = 100.0
 
 TIMEOUT_SECONDS_MIN: Final = 0.001
 """A timeout of zero would end every attempt."""
+
+POLL_SECONDS_MIN: Final = 0.1
+"""Each poll is a process, a round trip through the broker and four transactions."""
 
 OWN_ENV_PREFIX: Final = "HEADWAY_"
 """Environment variables that Headway sets itself."""
@@ -191,6 +195,9 @@ RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("retry_delay", 0, DURATION_SECONDS_MAX),
     ("retry_backoff", 1, BACKOFF_MAX),
     ("retry_delay_max", 0, DURATION_SECONDS_MAX),
+    ("retry_timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
+    ("poll_every", POLL_SECONDS_MIN, DURATION_SECONDS_MAX),
+    ("poll_timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
     ("infra_retries", 0, RETRIES_MAX),
     ("queued_timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
     ("timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
@@ -210,6 +217,18 @@ def _check_ranges(_: Known, task: Task) -> Iterator[str]:
             f"retry_delay {format_duration(task.retry_delay)} is above retry_delay_max "
             f"{format_duration(task.retry_delay_max)}: raise retry_delay_max"
         )
+
+
+def _check_polling(_: Known, task: Task) -> Iterator[str]:
+    if task.poll_every is not None:
+        if not any(outcome_of(task, code) == "poll" for code in (*task.exit_codes, POLL_CODE)):
+            yield f"it says poll_every, and no exit code means 'poll': its exit_codes give {POLL_CODE} another meaning"
+        return
+    if task.poll_timeout is not None:
+        yield "it says poll_timeout without poll_every, how often to ask"
+    for code, outcome in task.exit_codes.items():
+        if outcome == "poll":
+            yield f"its exit code {code} means 'poll', and poll_every does not say how often to ask"
 
 
 def _check_role(_: Known, task: Task) -> Iterator[str]:
@@ -234,6 +253,7 @@ TASK_CHECKS: Final[tuple[TaskCheck, ...]] = (
     _check_secrets,
     _check_over,
     _check_ranges,
+    _check_polling,
     _check_role,
 )
 

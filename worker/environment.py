@@ -43,6 +43,7 @@ def environment_of(task: Task, inherited: Mapping[str, str], *, output: Path, in
         **({} if task.map_index == UNMAPPED else {"HEADWAY_ITEM": _text(_item(task))}),
         "HEADWAY_TRY": str(task.try_number),
         "HEADWAY_FENCE": str(task.fence),
+        "HEADWAY_POLL": str(task.poll),
         "HEADWAY_DS": _day(context.logical_date),
         "HEADWAY_LOGICAL_DATE": _instant(context.logical_date),
         "HEADWAY_DATA_INTERVAL_START": _instant(context.data_interval_start),

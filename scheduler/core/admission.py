@@ -15,7 +15,8 @@ from headway.protocol.names import DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, EndReason, HoldReason, TaskChange, TaskState
 
 from .assignment import input_fault, publish
-from .changes import end_apart, move_task, token_for
+from .changes import end_apart, move_task, resting_attempt, token_for
+from .polling import ask_again
 from .rows import Attempt, QueueRow, Run, TaskInstance, TaskKey
 from .snapshot import Decision, Draft, QueueDelta, Snapshot, Transition, moved
 
@@ -100,6 +101,13 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
     if fault is not None:
         end_apart(draft, task, TaskChange.FAIL, reason=EndReason.BAD_INPUT, detail=fault)
         return
+    resting = resting_attempt(draft, task)
+    attempt = _make_attempt(draft, task, seed) if resting is None else ask_again(draft, task, resting, seed)
+    task = move_task(draft, task, TaskChange.ADMIT, hold=None, try_number=attempt.try_number)
+    publish(draft, run, task, attempt)
+
+
+def _make_attempt(draft: Draft, task: TaskInstance, seed: str) -> Attempt:
     attempt = Attempt(
         run_id=task.run_id,
         task_id=task.task_id,
@@ -117,5 +125,4 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
     draft.transitions.append(
         Transition("attempt", task.task_id, task.map_index, attempt.try_number, "", AttemptState.QUEUED, "admit", "")
     )
-    task = move_task(draft, task, TaskChange.ADMIT, hold=None, try_number=attempt.try_number)
-    publish(draft, run, task, attempt)
+    return attempt

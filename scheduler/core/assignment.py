@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from headway.protocol.dag import Task, output_refs, output_sources
+from headway.protocol.exit_codes import success_codes
 from headway.protocol.limits import INPUT_BYTES_MAX
 from headway.protocol.messages import RunContext
 from headway.protocol.messages import Task as TaskMessage
@@ -45,6 +46,8 @@ def publish(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> Non
         inputs=_inputs(draft, run, spec),
         item=_NO_ITEM if spec.over is None else _item(draft, run, spec, task.map_index),
         secrets=spec.secrets,
+        poll=attempt.polls,
+        success_codes=success_codes(spec),
     )
     draft.effects.append(PublishTask(message, attempt.publications))
     set_timer(draft, task, "queued_deadline", draft.now + _ttl(draft, attempt.queue) + QUEUED_GRACE)
@@ -61,18 +64,23 @@ def publish_again(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) 
 def input_fault(draft: Draft, run: Run, task: TaskInstance) -> str | None:
     """Say what is wrong with the item and the outputs that a task instance takes in, or None."""
     spec = draft.graph(run).task(task.task_id)
-    sources = sorted(output_sources(spec))
-    if not sources and spec.over is None:
+    if spec.over is None and not output_sources(spec):
         return None
-    size = 0
-    if spec.over is not None:
-        item = item_of(draft, run, spec, task.map_index)
-        if isinstance(item, str):
-            return item
-        if _holds_nul(bytes(item)):
-            return "its item holds a NUL character, which no environment variable can"
-        size += len(bytes(item))
-    for source in sources:
+    item = b"" if spec.over is None else _look_at_item(draft, run, spec, task.map_index)
+    return item if isinstance(item, str) else _output_fault(draft, run, spec, len(item))
+
+
+def _look_at_item(draft: Draft, run: Run, spec: Task, map_index: int) -> bytes | str:
+    """Return the item of an instance, or what is wrong with it."""
+    item = item_of(draft, run, spec, map_index)
+    if not isinstance(item, str) and _holds_nul(bytes(item)):
+        return "its item holds a NUL character, which no environment variable can"
+    return item if isinstance(item, str) else bytes(item)
+
+
+def _output_fault(draft: Draft, run: Run, spec: Task, size: int) -> str | None:
+    """Say what is wrong with the outputs that a task takes in beside an item of this size."""
+    for source in sorted(output_sources(spec)):
         taken = size_taken(draft, run, source)
         if taken is None:
             return f"task {source!r} wrote no output to HEADWAY_OUTPUT, and this task takes it in"

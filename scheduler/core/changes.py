@@ -11,7 +11,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from headway.protocol.dag import rule_of
+from headway.protocol.dag import Task, rule_of
 from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Continue, Step, TimerKind
@@ -20,6 +20,7 @@ from headway.protocol.states import (
     FINAL_TASK_STATES,
     GOOD_ENDS,
     AttemptChange,
+    AttemptState,
     EndReason,
     HoldReason,
     Intent,
@@ -43,6 +44,8 @@ _replace = msgspec.structs.replace
 
 TIMER_STATES: Final[dict[TimerKind, tuple[TaskState, ...]]] = {
     "retry": (TaskState.UP_FOR_RETRY,),
+    "poll": (TaskState.UP_FOR_RESCHEDULE,),
+    "poll_timeout": (TaskState.UP_FOR_RESCHEDULE, TaskState.SCHEDULED, TaskState.QUEUED),
     "queued_deadline": (TaskState.QUEUED,),
     "republish": (TaskState.QUEUED,),
     "queued_timeout": (TaskState.SCHEDULED, TaskState.QUEUED),
@@ -151,11 +154,13 @@ def clear_timers(draft: Draft, task: TaskInstance, *timers: TimerKind) -> None:
 def forget_timers(draft: Draft, task: TaskInstance) -> None:
     """Forget all timers that a task instance may have in the state that it is about to leave for good.
 
-    One that runs has some only if it shall end: most tasks end without that.
+    One that runs has some only if it shall end, and few poll: what most tasks never have is not looked for.
     """
     if task.state is TaskState.RUNNING and task.intent is None:
         return
-    clear_timers(draft, task, *(timer for timer, states in TIMER_STATES.items() if task.state in states))
+    unset = () if _spec_of(draft, task).poll_timeout is not None else ("poll_timeout",)
+    found = (timer for timer, states in TIMER_STATES.items() if task.state in states and timer not in unset)
+    clear_timers(draft, task, *found)
 
 
 def current_attempt(draft: Draft, task: TaskInstance) -> Attempt:
@@ -166,14 +171,37 @@ def current_attempt(draft: Draft, task: TaskInstance) -> Attempt:
     return attempt
 
 
+def resting_attempt(draft: Draft, task: TaskInstance) -> Attempt | None:
+    """Return the attempt of a task instance if it rests between two polls: nobody holds it, and it goes on."""
+    if task.state not in (TaskState.UP_FOR_RESCHEDULE, TaskState.SCHEDULED) or not task.try_number:
+        return None
+    if _spec_of(draft, task).poll_every is None:
+        return None
+    attempt = current_attempt(draft, task)
+    return attempt if attempt.state is AttemptState.POLLING else None
+
+
+def withdraw(draft: Draft, attempt: Attempt, reason: EndReason, detail: str = "") -> None:
+    """End an attempt that is queued: whoever asks for it is told to drop it."""
+    move_attempt(
+        draft,
+        attempt,
+        AttemptChange.WITHDRAW,
+        reason=reason,
+        detail=detail,
+        finished_at=draft.now,
+        decided_by=draft.envelope.ref,
+    )
+
+
 def after_seconds(draft: Draft, seconds: float) -> datetime:
     """Return the time so many seconds from now."""
     return draft.now + timedelta(seconds=seconds)
 
 
-def token_for(seed: str, task: TaskInstance, try_number: int) -> Token:
+def token_for(seed: str, task: TaskInstance, try_number: int, poll: int = 1) -> Token:
     """Make the token of an attempt: unguessable without the seed, and the same when it is decided again."""
-    text = f"{seed}/{task.run_id}/{task.task_id}/{task.map_index}/{try_number}"
+    text = f"{seed}/{task.run_id}/{task.task_id}/{task.map_index}/{try_number}{f'/{poll}' if poll > 1 else ''}"
     return Token(hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
 
 
@@ -216,7 +244,7 @@ def release(draft: Draft, task: TaskInstance) -> None:
 
 def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
     """Move a task instance to `scheduled`, held until its queue's window has room; its patience begins."""
-    patience = draft.graph(draft.run_of(task)).task(task.task_id).queued_timeout
+    patience = _spec_of(draft, task).queued_timeout
     if patience is not None:
         set_timer(draft, task, "queued_timeout", after_seconds(draft, patience))
     return move_task(draft, task, change, hold=HoldReason.WINDOW, **fields)
@@ -227,6 +255,7 @@ def end_task(
 ) -> None:
     """Move a task instance to a final state, tell its downstreams, and end the run if it was the last."""
     forget_timers(draft, task)
+    end_rest(draft, task, change, reason=reason, detail=detail)
     moved = move_task(draft, task, change, reason=reason, detail=detail, hold=None)
     if moved.map_index == UNMAPPED:
         spread_end(draft, draft.run_of(moved), moved)
@@ -238,6 +267,7 @@ def end_apart(
 ) -> None:
     """End a task instance, and tell its downstreams in a decision of their own: there may be many such."""
     forget_timers(draft, task)
+    end_rest(draft, task, change, reason=reason, detail=detail)
     moved = move_task(draft, task, change, reason=reason, detail=detail, hold=None)
     if moved.map_index != UNMAPPED:
         return
@@ -252,6 +282,21 @@ def end_node_if_done(draft: Draft, node: TaskInstance) -> None:
     if ending is not None:
         change, reason, detail = ending
         end_apart(draft, node, change, reason=reason, detail=detail)
+
+
+def end_rest(draft: Draft, task: TaskInstance, change: TaskChange, *, reason: EndReason | None, detail: str) -> None:
+    """End the attempt of a task instance that is about to end between two polls."""
+    resting = resting_attempt(draft, task)
+    if resting is not None:
+        move_attempt(
+            draft,
+            resting,
+            AttemptChange.FAIL if change is TaskChange.FAIL else AttemptChange.CANCEL,
+            reason=reason,
+            detail=detail,
+            finished_at=draft.now,
+            decided_by=draft.envelope.ref,
+        )
 
 
 def end_run_if_done(draft: Draft, run: Run) -> None:
@@ -291,6 +336,10 @@ def _hear_end(draft: Draft, run: Run, position: int, edge: Edge, above: TaskInst
     move_task(draft, task, change, reason=reason, detail=explain_end(rule, edge, above))
     if graph.downstream_of(task.task_id):
         follow_downstream(draft, task)
+
+
+def _spec_of(draft: Draft, task: TaskInstance) -> Task:
+    return draft.graph(draft.run_of(task)).task(task.task_id)
 
 
 def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:

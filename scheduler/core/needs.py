@@ -169,12 +169,12 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
             _add_inputs(wanted, snapshot, graph, key)
         case Finished() | WorkerLost() | NotHeld() | Refused() | Rejected() | DeliveryLimit():
             _add_hearing(wanted, run, graph, event)
-        case TaskTimer(timer="queued_timeout" | "unkillable"):
+        case TaskTimer(timer="queued_timeout" | "unkillable" | "poll_timeout"):
             _add_hearing(wanted, run, graph, event)
         case AttemptMessage() | TaskTimer():
             pass
         case Capacity():
-            _add_admitted(wanted, snapshot, run, graph, event)
+            _add_admitted(wanted, snapshot, event, run, graph)
         case Cancel():
             _add_cancelled(wanted, snapshot, event, run, graph)
         case Continue():
@@ -245,9 +245,11 @@ def _add_current(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> None:
         wanted.attempts.add(AttemptKey(*key, task.try_number))
 
 
-def _add_admitted(wanted: Needs, snapshot: Snapshot, run: Run, graph: Graph, event: Capacity) -> None:
+def _add_admitted(wanted: Needs, snapshot: Snapshot, event: Capacity, run: Run, graph: Graph) -> None:
     for instance in event.instances:
         key = TaskKey(run.run_id, instance.task_id, instance.map_index)
+        if instance.task_id in graph.position and graph.task(instance.task_id).poll_every is not None:
+            _add_current(wanted, snapshot, key)
         _add_task(wanted, key)
         _add_inputs(wanted, snapshot, graph, key)
 

@@ -118,8 +118,9 @@ class TaskInstance(Row, frozen=True, kw_only=True):
 
     The `up_*` counters say how many upstream tasks ended how, and `up_unchosen` how many of them are branches that go
     another way; `setup_*` how the setups that it depends on ended (rules.py). `propagated` says how many tasks have
-    heard of its own end. `since` is when it entered its state. `granted_try` is the newest attempt that was granted:
-    only its holder has anything to report. `mapped` is there in the row of a mapped task that was expanded.
+    heard of its own end. `since` is when it entered its state, `begun_at` when its first attempt was first granted.
+    `granted_try` is the newest attempt that was granted: only its holder has anything to report. `mapped` is there in
+    the row of a mapped task that was expanded.
     """
 
     run_id: RunId
@@ -133,6 +134,7 @@ class TaskInstance(Row, frozen=True, kw_only=True):
     priority: int
     try_number: int = 0
     granted_try: int = 0
+    begun_at: datetime | None = None
     retries_used: int = 0
     infra_used: int = 0
     up_success: int = 0
@@ -159,6 +161,7 @@ class TaskInstance(Row, frozen=True, kw_only=True):
 class Attempt(Row, frozen=True, kw_only=True):
     """One assignment of a task instance, and for ever what came of it.
 
+    One that polls tells of the newest of its `polls`: each has a token, a message and a holder of its own.
     `publications` counts how often its message was published, the last time at `published_at`. While it is queued,
     `reason` and `detail` say why its message came back last, and `returns` how often in a row for that reason;
     `refused_by` holds the last refusal of each worker, by boot and sequence number. `granted_seq` is the worker's
@@ -175,6 +178,7 @@ class Attempt(Row, frozen=True, kw_only=True):
     state: AttemptState
     queue: QueueName
     publications: int
+    polls: int = 1
     queued_at: datetime
     published_at: datetime
     returns: int = 0

@@ -43,9 +43,11 @@ from .changes import (
     release,
     set_timer,
     spread_end,
+    withdraw,
 )
 from .expansion import cancel_instances, expand_further, next_to_cancel
 from .graph import Graph
+from .polling import give_up
 from .returns import miss_deadline
 from .rows import DagRow, Run, TaskInstance, TaskKey, TimerKey, VersionKey
 from .snapshot import Decision, Draft, FollowUp, SendOrder, Transition
@@ -167,7 +169,7 @@ def _go_on_with_task(draft: Draft, run: Run, event: Continue) -> bool:
 
 
 def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
-    """Retry, publish again, run out of patience, or repeat the order to stop: a stored timer is due."""
+    """Retry, poll, publish again, run out of patience, or repeat the order to stop: a stored timer is due."""
     # A fact, since a timer whose event was quarantined is put off without a record.
     due = draft.fact("due", lambda: _stored_due(draft, event))
     if due != event.due.astimezone(UTC).isoformat() or event.due > draft.now:
@@ -188,24 +190,27 @@ def _stored_due(draft: Draft, event: TaskTimer) -> str | None:
 
 
 def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
+    said = ""
     match timer:
-        case "retry":
+        case "retry" | "poll":
             hold(draft, task, TaskChange.WAKE)
-            return ""
+        case "poll_timeout":
+            said = give_up(draft, run, task)
         case "queued_deadline":
-            return miss_deadline(draft, run, task, current_attempt(draft, task))
+            said = miss_deadline(draft, run, task, current_attempt(draft, task))
         case "republish":
             publish_again(draft, run, task, current_attempt(draft, task))
-            return "published again"
+            said = "published again"
         case "queued_timeout":
-            return _lose_patience(draft, run, task)
+            said = _lose_patience(draft, run, task)
         case "stop":
             _order_stop(draft, task)
-            return "the order to stop is repeated"
+            said = "the order to stop is repeated"
         case "unkillable":
-            return _give_up(draft, task)
+            said = _give_up(draft, task)
         case _:
             assert_never(timer)
+    return said
 
 
 def _newest_version(draft: Draft, dag_id: DagId) -> int | None:
@@ -281,19 +286,8 @@ def _cancel_task(draft: Draft, task: TaskInstance) -> None:
         _order_stop(draft, task)
         return
     if task.state is TaskState.QUEUED:
-        _withdraw(draft, task, EndReason.CANCELLED)
+        withdraw(draft, current_attempt(draft, task), EndReason.CANCELLED)
     end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=detail)
-
-
-def _withdraw(draft: Draft, task: TaskInstance, reason: EndReason) -> None:
-    move_attempt(
-        draft,
-        current_attempt(draft, task),
-        AttemptChange.WITHDRAW,
-        reason=reason,
-        finished_at=draft.now,
-        decided_by=draft.envelope.ref,
-    )
 
 
 def _give_up(draft: Draft, task: TaskInstance) -> str:
@@ -333,7 +327,7 @@ def _lose_patience(draft: Draft, run: Run, task: TaskInstance) -> str:
         set_timer(draft, task, "queued_timeout", after_seconds(draft, spec.queued_timeout or 0))
         return f"goes on waiting: {reason.replace('_', ' ')} on queue {task.queue}"
     if task.state is TaskState.QUEUED:
-        _withdraw(draft, task, reason)
+        withdraw(draft, current_attempt(draft, task), reason)
     detail = f"nobody took it from queue {task.queue} for {spec.queued_timeout:g} s"
     end_task(draft, task, TaskChange.FAIL, reason=reason, detail=detail)
     return detail

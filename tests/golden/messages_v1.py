@@ -94,6 +94,8 @@ MESSAGES: Final[dict[str, Message]] = {
         item=msgspec.Raw(b'{"shop":7}'),
         code=Code(kind="python", ref="sales.tasks:extract", digest="sha256:9f86d081884c7d65"),
         secrets=("warehouse",),
+        poll=4,
+        success_codes=(0, 3),
     ),
     "task.python": Task(
         **ATTEMPT,

@@ -13,13 +13,22 @@ from headway.protocol.names import UNMAPPED, DagId, QueueName, TaskId
 from headway.protocol.states import FINAL_TASK_STATES, EndReason, Intent
 from world import RUN, World, cut_slices, name_of
 from world.audit import audit
-from world.players import Liars, Players
+from world.players import FINAL_CODE, Liars, Players
 from world.reference import Outcome, Script, interpret_run, possible
 
 TASKS_MAX = 12
 TRIES_MAX = 4
 RUNS = ("run-1", "run-2")
-OUTCOMES: tuple[Outcome, ...] = ("output",) * 6 + ("silence", "failure", "failure", "lease", "lost", "refused")
+OUTCOMES: tuple[Outcome, ...] = ("output",) * 6 + (
+    "silence",
+    "skip",
+    "failure",
+    "failure",
+    "final",
+    "lease",
+    "lost",
+    "refused",
+)
 
 roles = st.one_of(
     st.builds(dict),
@@ -64,6 +73,8 @@ def dags(draw: st.DrawFn, **fields: st.SearchStrategy[Any]) -> Dag:
             on_lost=draw(st.sampled_from(["retry", "retry", "fail"])),
             on_partition=draw(st.sampled_from(["kill", "kill", "keep"])),
             queued_timeout=draw(st.sampled_from([None, None, 30.0])),
+            poll_every=draw(st.sampled_from([None, None, 20.0])),
+            exit_codes={FINAL_CODE: "fail"},
             **special[name] | draw(mapped_over([one for one in upstream[name] if not special[one].get("branch")])),
             **{field: draw(strategy) for field, strategy in fields.items()},
         )
@@ -112,7 +123,12 @@ def test_every_dag_ends_as_its_attempts_say(dag: Dag, seed: int, slice_rows: int
 
 
 @settings(deadline=None, max_examples=100)
-@given(dags(on_queued_timeout=st.sampled_from(["requeue", "fail"])), seeds, rows, windows)
+@given(
+    dags(on_queued_timeout=st.sampled_from(["requeue", "fail"]), poll_timeout=st.sampled_from([None, 30.0, 300.0])),
+    seeds,
+    rows,
+    windows,
+)
 def test_whatever_is_said_all_that_must_hold_holds(dag: Dag, seed: int, slice_rows: int, window: int):
     """Forged, contradictory and malicious events too; and still every run comes to its end."""
     with pytest.MonkeyPatch.context() as patch:

@@ -103,7 +103,10 @@ def _final_states_are_never_left(world: World, before: Before) -> None:
 def _a_holder_never_changes(world: World, before: Before) -> None:
     for key, was in before.attempts.items():
         now = world.db.attempts[key]
-        assert now.token == was.token
+        assert (now.token == was.token) == (now.polls == was.polls)
+        if now.polls != was.polls:  # each poll is granted by itself
+            assert now.polls > was.polls
+            continue
         assert was.worker is None or (now.worker, now.boot) == (was.worker, was.boot)
         assert was.state is not AttemptState.QUEUED or now.state is AttemptState.QUEUED or was.worker is None
 
@@ -113,11 +116,17 @@ def _open_attempts_are_current_and_single(world: World, _: Before) -> None:
     wanted = {
         AttemptKey(*key, task.try_number)
         for key, task in world.db.tasks.items()
-        if task.state in (TaskState.QUEUED, TaskState.RUNNING)
+        if task.state in (TaskState.QUEUED, TaskState.RUNNING, TaskState.UP_FOR_RESCHEDULE)
     }
-    assert is_open == wanted
+    polling = {key for key in is_open if world.db.attempts[key].state is AttemptState.POLLING}
+    assert is_open - polling <= wanted <= is_open
     for key in is_open:
-        assert world.db.attempts[key].state == world.db.tasks[TaskKey(*key[:3])].state
+        task = world.db.tasks[TaskKey(*key[:3])]
+        assert task.try_number == key.try_number
+        if key in polling:
+            assert task.state in (TaskState.UP_FOR_RESCHEDULE, TaskState.SCHEDULED)
+        else:
+            assert world.db.attempts[key].state == task.state
 
 
 def _counters_of_upstreams_are_true(world: World, _: Before) -> None:
@@ -323,6 +332,13 @@ def _may_rest(world: World, _run: Run, _graph: Graph, task: TaskInstance) -> boo
     return TimerKey(*task.key, "retry") in world.db.timers
 
 
+def _may_rest_between_polls(world: World, _run: Run, graph: Graph, task: TaskInstance) -> bool:
+    is_bounded = graph.task(task.task_id).poll_timeout is not None
+    return TimerKey(*task.key, "poll") in world.db.timers and (
+        not is_bounded or TimerKey(*task.key, "poll_timeout") in world.db.timers
+    )
+
+
 REASONS: Final[dict[TaskState, Callable[[World, Run, Graph, TaskInstance], bool]]] = {
     TaskState.WAITING: _may_wait,
     TaskState.SCHEDULED: _may_be_held,
@@ -330,6 +346,7 @@ REASONS: Final[dict[TaskState, Callable[[World, Run, Graph, TaskInstance], bool]
     TaskState.RUNNING: _may_run,
     TaskState.MAPPED: _may_stand_for_others,
     TaskState.UP_FOR_RETRY: _may_rest,
+    TaskState.UP_FOR_RESCHEDULE: _may_rest_between_polls,
 }
 
 

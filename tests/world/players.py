@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from headway.protocol.exit_codes import POLL_CODE, SKIP_CODE
 from headway.protocol.messages import (
     AttemptMessage,
     DeliveryLimit,
@@ -39,6 +40,11 @@ from .world import World, name_of
 WORKERS = 3
 STEPS_TO_THE_END_MAX = 500  # the longest one of many thousand games took 100
 RAW = msgspec.Raw(b"[1,2]")  # a list, so that tasks may be mapped over it
+POLLS = 2
+"""How often an attempt that polls says "not yet"."""
+
+FINAL_CODE = 4
+"""The exit code that each DAG of these games says is final."""
 
 
 class Players:
@@ -198,11 +204,18 @@ class Players:
         if not running:
             return
         boot, one = self.random.choice(running)
+        if self.polls(one.message):
+            self.report(boot, one, exit_code=POLL_CODE)
+            return
         match self.outcome(one.message):
             case "lost":
                 self.die(boot)
             case "failure":
                 self.report(boot, one, exit_code=1)
+            case "skip":
+                self.report(boot, one, exit_code=SKIP_CODE)
+            case "final":
+                self.report(boot, one, exit_code=FINAL_CODE)
             case "lease":
                 self.report(boot, one, exit_code=None, signal="SIGKILL", reason=EndReason.LEASE)
             case outcome:
@@ -242,6 +255,11 @@ class Players:
     def outcome(self, message: Task) -> Outcome:
         """Return what the script says of an attempt."""
         return self.script(message.run_id, name_of(message), message.try_number)
+
+    def polls(self, message: Task) -> bool:
+        """Say whether an attempt says "not yet" for now."""
+        spec = graph_of(self.world, message.run_id).task(message.task_id)
+        return spec.poll_every is not None and message.poll <= POLLS
 
     def output(self, message: Task) -> msgspec.Raw:
         """Return what an attempt writes: a branch its choice."""

@@ -8,8 +8,11 @@ from headway.protocol.dag import Dag, Task, output_sources, over_source
 
 from .rules import RUNS_AT, deciders_of, draw_choice, verdicts
 
-Outcome = Literal["output", "silence", "failure", "lease", "lost", "refused"]
-"""What an attempt comes to: success with or without an output, or one of four ways to fail."""
+Outcome = Literal["output", "silence", "skip", "failure", "final", "lease", "lost", "refused"]
+"""What an attempt comes to: success with or without an output, a skip, or a way to fail; `final` is not retried.
+
+One that polls says "not yet" before, and by that gives `infra_retries` back.
+"""
 
 Script = Callable[[str, str, int], Outcome]
 """The outcome of each attempt, by run, task (or `task[index]`) and number."""
@@ -67,7 +70,8 @@ def _state_after_all(task: Task, ran: list[str], states: Mapping[str, str], wrot
         return "failed" if not size or (source is not None and _is_early(task)) else "expanded"
     if len(ran) != size:
         return f"mapped over {size}"
-    return "failed" if {states[name] for name in ran} - {"success"} else "success"
+    ends = {states[name] for name in ran}
+    return "failed" if "failed" in ends else "skipped" if ends == {"skipped"} else "success"
 
 
 def _is_early(task: Task) -> bool:
@@ -81,7 +85,9 @@ _WITHOUT_RUNNING: Final = {"SKIP": "skipped", "UPSTREAM_FAILED": "upstream_faile
 def _state_after(verdict: str, outcome: Outcome, *, has_inputs: bool) -> str:
     if verdict != "READY":
         return _WITHOUT_RUNNING[verdict]
-    return "success" if has_inputs and outcome in ("output", "silence") else "failed"
+    if not has_inputs:
+        return "failed"
+    return {"output": "success", "silence": "success", "skip": "skipped"}.get(outcome, "failed")
 
 
 def _last_outcome(dag: Dag, task: Task, name: str, script: Callable[[str, int], Outcome]) -> tuple[Outcome, int]:
@@ -89,6 +95,8 @@ def _last_outcome(dag: Dag, task: Task, name: str, script: Callable[[str, int], 
     retries, reruns = task.retries, task.infra_retries
     for number in count(1):
         outcome = script(name, number)
+        if task.poll_every is not None and outcome != "refused":
+            reruns = task.infra_retries
         if task.branch and _choice_of(dag, task, outcome, number) == ["nobody"]:
             outcome = "failure"
         match outcome:

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from headway.cli.explain import BECAUSE, Explanation, explain
+from headway.cli.explain import Explanation, explain
 from headway.cli.printing import show_time
+from headway.cli.reasons import BECAUSE
 from headway.protocol.dag import Shell, Task
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from headway.protocol.states import AttemptState, EndReason, HoldReason, Intent, RunState, TaskState, WorkerState
@@ -268,6 +269,44 @@ def test_a_task_that_is_up_for_retry_says_when(seconds: int, when: str):
     assert told.sentences[0] == "Attempt 1 failed with exit code 3."
     assert f"Attempt 2 is due {when}, at" in told.sentences[1]
     assert told.sentences[1].endswith("2 of 3 retries are left after it.")
+    assert told.last_lines == ("one", "two")
+
+
+POLLED = {**ENDED, "state": AttemptState.POLLING, "exit_code": 75, "polls": 2}
+GIVES_UP = {"poll_timeout": NOW + timedelta(hours=1)}
+
+
+@pytest.mark.parametrize(("seconds", "when"), [(10, "in 10.0s"), (-1, "now")])
+def test_a_task_that_polls_says_when_it_asks_again(seconds: int, when: str):
+    """And what it said last, and until when it may."""
+    due = NOW + timedelta(seconds=seconds)
+    told = why(TaskState.UP_FOR_RESCHEDULE, POLLED, timers={"poll": due, **GIVES_UP})
+    assert told.reason == "poll"
+    assert told.sentences[0] == "Poll 2 of attempt 1 said 'not yet', on worker w1 (host h1) after 1.5s."
+    assert told.sentences[2].startswith(f"Its next poll is due {when}, at ")
+    assert told.sentences[3] == "Its poll_timeout is over at 2026-03-01 13:00:00Z: then it fails."
+    assert told.last_lines == ("one", "two")
+
+
+def test_a_poll_that_waits_or_runs_says_which_one_it_is():
+    """In each state on its way."""
+    held = why(TaskState.SCHEDULED, POLLED, task={"hold": HoldReason.WINDOW}, timers=GIVES_UP)
+    assert held.sentences[-2:] == (
+        "Poll 2 of attempt 1 said 'not yet', and it will be tried again.",
+        "Its poll_timeout is over at 2026-03-01 13:00:00Z: then it fails.",
+    )
+    queued = why(TaskState.QUEUED, {"polls": 3}, timers=GIVES_UP)
+    assert queued.sentences[0].startswith("Poll 3 of attempt 1 stands in queue 'io'")
+    assert queued.sentences[-1].startswith("Its poll_timeout is over")
+    running = why(TaskState.RUNNING, {**RAN, "state": AttemptState.RUNNING, "polls": 3}, holder=HOLDER)
+    assert running.sentences[0].startswith("Poll 3 of attempt 1 runs on worker w1")
+
+
+def test_a_task_that_skipped_itself_says_so():
+    """With its exit code and its last lines."""
+    skipped = {**ENDED, "state": AttemptState.SKIPPED, "reason": EndReason.EXIT_CODE, "exit_code": 99}
+    told = why(TaskState.SKIPPED, skipped, task={"reason": EndReason.EXIT_CODE, "since": NOW})
+    assert told.sentences[0] == "Attempt 1 said 'skip' with exit code 99, on worker w1 (host h1) after 1.5s."
     assert told.last_lines == ("one", "two")
 
 

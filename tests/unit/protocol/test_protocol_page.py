@@ -61,12 +61,13 @@ def test_placeholders_and_limits_stand_there():
 def test_what_may_be_left_out_is_what_has_a_default():
     """The sentence about it lists these fields and no others."""
     said = {
-        "task": {"env", "cwd", "timeout_seconds", "on_partition", "inputs", "item", "code", "secrets"},
+        "task": {"env", "cwd", "timeout_seconds", "on_partition", "inputs", "item", "code", "secrets"}
+        | {"poll", "success_codes"},
         "finished": _fields_after("seq", "finished"),
         "trigger": {"params"},
         "cancel": {"task_id"},
         "continue": {"task_id"},
-        "log_chunk": {"eof"},
+        "log_chunk": {"eof", "poll"},
     }
     for name, message in MESSAGES.items():
         optional = {field.encode_name for field in msgspec.structs.fields(message) if not field.required}

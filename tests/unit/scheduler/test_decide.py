@@ -167,6 +167,29 @@ def mapped_and_cancelled() -> World:
     return world
 
 
+def polled(*events: str, **fields: Any) -> World:
+    """It says "not yet", and these things happen before it is asked again."""
+    world = running("a", a={"poll_every": 60.0} | fields)
+    world.play("a", exit_code=75)
+    for event in events:
+        world.tell(getattr(world, event)("a"))
+    return world
+
+
+def polled_for_too_long() -> World:
+    """It says "not yet" until nobody asks any more."""
+    world = polled(poll_timeout=300.0)
+    world.ring("a", "poll_timeout")
+    return world
+
+
+def polled_again() -> World:
+    """It says "not yet", and is asked again."""
+    world = polled()
+    world.ring("a", "poll")
+    return world
+
+
 STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "waiting", "release", "scheduled"): played,
     ("task", "waiting", "inherit_failure", "upstream_failed"): with_an_upstream_that_failed,
@@ -179,30 +202,43 @@ STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "mapped", "cancel", "cancelled"): mapped_and_cancelled,
     ("task", "scheduled", "admit", "queued"): played,
     ("task", "scheduled", "succeed", "success"): lambda: reported_late(held=True),
+    ("task", "scheduled", "skip", "skipped"): lambda: reported_late(99, held=True),
     ("task", "scheduled", "retry", "up_for_retry"): lambda: reported_late(1, held=True, retries=1),
     ("task", "scheduled", "fail", "failed"): lambda: held(queued_timeout=1.0, on_queued_timeout="fail"),
     ("task", "scheduled", "cancel", "cancelled"): held,
     ("task", "queued", "grant", "running"): played,
     ("task", "queued", "rerun", "scheduled"): refused,
     ("task", "queued", "succeed", "success"): reported_late,
+    ("task", "queued", "skip", "skipped"): lambda: reported_late(99),
     ("task", "queued", "retry", "up_for_retry"): lambda: reported_late(1, retries=1),
     ("task", "queued", "fail", "failed"): impatient,
     ("task", "queued", "cancel", "cancelled"): cancelled_in_its_queue,
     ("task", "running", "succeed", "success"): played,
+    ("task", "running", "skip", "skipped"): lambda: played(99),
+    ("task", "running", "poll", "up_for_reschedule"): polled,
     ("task", "running", "fail", "failed"): lambda: played(1),
     ("task", "running", "retry", "up_for_retry"): retried,
     ("task", "running", "rerun", "scheduled"): lost,
     ("task", "running", "cancel", "cancelled"): stopped,
     ("task", "up_for_retry", "wake", "scheduled"): retried,
     ("task", "up_for_retry", "cancel", "cancelled"): cancelled_between_tries,
+    ("task", "up_for_reschedule", "wake", "scheduled"): polled_again,
+    ("task", "up_for_reschedule", "fail", "failed"): polled_for_too_long,
+    ("task", "up_for_reschedule", "cancel", "cancelled"): lambda: polled("cancel"),
     ("attempt", "queued", "grant", "running"): played,
     ("attempt", "queued", "withdraw", "withdrawn"): cancelled_in_its_queue,
     ("attempt", "queued", "refuse", "refused"): refused,
     ("attempt", "running", "succeed", "success"): played,
+    ("attempt", "running", "skip", "skipped"): lambda: played(99),
+    ("attempt", "running", "poll", "polling"): polled,
+    ("attempt", "polling", "admit", "queued"): polled_again,
+    ("attempt", "polling", "fail", "failed"): polled_for_too_long,
+    ("attempt", "polling", "cancel", "cancelled"): lambda: polled("cancel"),
     ("attempt", "running", "fail", "failed"): lambda: played(1),
     ("attempt", "running", "lose", "lost"): lost,
     ("attempt", "running", "cancel", "cancelled"): stopped,
     ("attempt", "lost", "succeed", "success"): reported_late,
+    ("attempt", "lost", "skip", "skipped"): lambda: reported_late(99),
     ("attempt", "lost", "fail", "failed"): lambda: reported_late(1),
     ("run", "queued", "start", "running"): played,
     ("run", "running", "succeed", "success"): played,
@@ -301,6 +337,9 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "expanding": expanding,
     "mapped": mapped,
     "mapped, one ended": lambda: mapped(0),
+    "skipped by its own word": lambda: played(99),
+    "polling": lambda: polled(poll_timeout=300.0),
+    "polled again": polled_again,
 }
 
 
@@ -318,7 +357,7 @@ def events_about(world: World) -> list[Event]:
     base |= {"host": "h", "pid": 1, "queues": ["default"], "slots": 1, "lease_seconds": 9.0, "heartbeat_seconds": 1.0}
     base |= {"headway_version": "0", "logical_date": world.now, "exit_code": 0, "seq": 10**6, **BOOT._asdict()}
     base |= {"publication": 1}
-    timers = ["retry", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
+    timers = ["retry", "poll", "poll_timeout", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
     varied: list[dict[str, Any]] = [
         {"task_id": name, "try": number, "token": _token(world, name, number)} for name in "abz" for number in (1, 2)
     ]

@@ -137,8 +137,8 @@ def _create_runs() -> None:
 
 def _create_task_instances() -> None:
     states = (
-        "'waiting', 'scheduled', 'queued', 'running', 'mapped', 'up_for_retry', 'success', 'failed', 'skipped', "
-        "'upstream_failed', 'cancelled'"
+        "'waiting', 'scheduled', 'queued', 'running', 'mapped', 'up_for_retry', 'up_for_reschedule', 'success', "
+        "'failed', 'skipped', 'upstream_failed', 'cancelled'"
     )
     op.create_table(
         "task_instances",
@@ -153,6 +153,7 @@ def _create_task_instances() -> None:
         _number("priority"),
         _count("try_number", "the current attempt; 0 before the first"),
         _count("granted_try", "the newest attempt that was granted; 0 before the first"),
+        _time("begun_at", "when its first attempt was first granted", nullable=True),
         _count("retries_used", "of the author's retries"),
         _count("infra_used", "of infra_retries: granted attempts lost through no fault of the task"),
         _count("up_success", "upstream tasks that ended in success"),
@@ -186,7 +187,9 @@ def _create_task_instances() -> None:
 
 
 def _create_attempts() -> None:
-    states = "'queued', 'running', 'success', 'failed', 'lost', 'withdrawn', 'refused', 'cancelled'"
+    states = (
+        "'queued', 'running', 'polling', 'success', 'failed', 'skipped', 'lost', 'withdrawn', 'refused', 'cancelled'"
+    )
     op.create_table(
         "attempts",
         _text("run_id"),
@@ -198,11 +201,18 @@ def _create_attempts() -> None:
         _text("state"),
         _text("queue"),
         _number("publications", "how often its message was published"),
+        sa.Column(
+            "polls",
+            sa.Integer(),
+            server_default="1",
+            nullable=False,
+            comment="the newest; the row tells of that one",
+        ),
         _time("queued_at"),
         _time("published_at", "the last time"),
         _count("returns", "how often in a row its message came back for the same reason"),
         _text("refused_by", "boot and sequence number of each worker's last refusal"),
-        _maybe_text("worker", "who was granted it: set once, never changed"),
+        _maybe_text("worker", "who was granted it: set once for each poll"),
         _maybe_text("boot"),
         sa.Column(
             "granted_seq",
@@ -232,7 +242,8 @@ def _create_attempts() -> None:
         postgresql_with={"fillfactor": "70"},
     )
     columns = ["run_id", "task_id", "map_index"]
-    op.create_index("ix_attempts_open", "attempts", columns, unique=True, **_where("state IN ('queued', 'running')"))
+    is_open = _where("state IN ('queued', 'running', 'polling')")
+    op.create_index("ix_attempts_open", "attempts", columns, unique=True, **is_open)
     op.create_index("ix_attempts_published_at", "attempts", ["published_at"], **_where("state = 'queued'"))
     op.create_index("ix_attempts_held", "attempts", ["worker", "boot"], **_where("state = 'running'"))
 
