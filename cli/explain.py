@@ -120,7 +120,7 @@ def _queued(evidence: Evidence, _task: TaskInstance, now: datetime) -> Told:
         yield from _whereabouts(evidence, reason)
         yield from _end_of_polls(evidence)
         if "queued_timeout" in timers:
-            act = "it fails" if evidence.spec.on_queued_timeout == "fail" else "it is said, and it goes on waiting"
+            act = "it fails" if evidence.spec.on_queued_timeout == "fail" else "it goes on waiting, behind others"
             yield f"Its queued_timeout is over at {show_time(timers['queued_timeout'])}: then {act}."
 
     return reason, tell()

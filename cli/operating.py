@@ -16,7 +16,8 @@ from headway.broker.connecting import Transport
 from headway.broker.once import measure_once, publish_once
 from headway.broker.port import Outgoing, QueueDepth
 from headway.protocol.errors import BrokerUnavailable, HeadwayError
-from headway.protocol.messages import Cancel, DagVersion, Trigger, kind_of
+from headway.protocol.kinds import kind_of
+from headway.protocol.messages import Cancel, DagVersion, Trigger
 from headway.scheduler.relay import event_message
 from headway.scheduler.store.engine import Engine
 from headway.scheduler.store.reads import Verdict, find_verdict

@@ -214,7 +214,10 @@ patience. `republish`: a message that came back is tried again. `stop`: the orde
 
 
 class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
-    """A stored timer of a task instance is due. Applied only if the stored one is the same."""
+    """A stored timer of a task instance is due. Applied only if the stored one is the same.
+
+    `listening_since`: since when the scheduler itself was connected; patience begins anew then.
+    """
 
     dag_id: DagId
     run_id: RunId
@@ -222,6 +225,7 @@ class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
     map_index: int = UNMAPPED
     timer: TimerKind
     due: Instant
+    listening_since: Instant
 
 
 class LeaseTimer(Message, frozen=True, kw_only=True, tag="lease_timer"):
@@ -322,30 +326,6 @@ class DagVersion(Message, frozen=True, kw_only=True, tag="dag_version"):
     task_count: int
 
 
-Event = (
-    Started
-    | Finished
-    | Refused
-    | Online
-    | Heartbeat
-    | Offline
-    | Expired
-    | Rejected
-    | DeliveryLimit
-    | Unroutable
-    | TaskTimer
-    | LeaseTimer
-    | WorkerLost
-    | NotHeld
-    | Missing
-    | Capacity
-    | Continue
-    | Trigger
-    | Cancel
-    | DagVersion
-)
-
-
 # --- orders to a worker -----------------------------------------------------------------------------------------------
 
 
@@ -370,35 +350,3 @@ class Stop(AttemptMessage, frozen=True, kw_only=True, tag="stop"):
 
 
 WorkerOrder = Grant | Drop | Stop
-
-
-Role = Literal["worker", "operator", "clock", "scheduler", "broker"]
-
-ROLE_OF_KIND: dict[type[Message], Role] = {
-    Started: "worker",
-    Finished: "worker",
-    Refused: "worker",
-    Online: "worker",
-    Heartbeat: "worker",
-    Offline: "worker",
-    Expired: "broker",
-    Rejected: "broker",
-    DeliveryLimit: "broker",
-    Unroutable: "broker",
-    TaskTimer: "clock",
-    LeaseTimer: "clock",
-    WorkerLost: "scheduler",
-    NotHeld: "scheduler",
-    Missing: "scheduler",
-    Capacity: "scheduler",
-    Continue: "scheduler",
-    Trigger: "operator",
-    Cancel: "operator",
-    DagVersion: "operator",
-}
-"""Who may send which kind. The broker's topic permissions enforce it, by the user's name and the kind in the key."""
-
-
-def kind_of(message: Message | type[Message]) -> str:
-    """Return the word that names a message's kind on the wire."""
-    return str(message.__struct_config__.tag)

@@ -51,7 +51,7 @@ DESCRIPTIONS: Final = {
     "on_lost": "Whether a task whose worker was lost may run again.",
     "on_partition": "Whether a child is killed when its worker is cut off for its lease; kept, it never runs again.",
     "queued_timeout": "How long the task may wait for a worker; without it, for ever.",
-    "on_queued_timeout": "Whether it then goes on waiting or fails.",
+    "on_queued_timeout": "Whether it then fails or goes on waiting, while its workers are busy behind all others.",
     "timeout": "How long an attempt may run; without it, for ever.",
     "env": "Environment variables of the task.",
     "cwd": "The folder that the task begins in; without it, the one that its worker was started in.",

@@ -66,6 +66,7 @@ class TaskChange(StrEnum):
     RETRY = "retry"  # failed, and a retry is left
     POLL = "poll"  # "not yet": it is asked again later
     RERUN = "rerun"  # lost or refused, and an infra retry is left
+    REQUEUE = "requeue"  # its queued_timeout is over, and it lets those that wait for room go first
     WAKE = "wake"  # the timer of the retry or of the next poll is due
     INHERIT_FAILURE = "inherit_failure"  # an upstream failed
     SKIP = "skip"
@@ -168,6 +169,7 @@ TASK_TRANSITIONS: Final[dict[tuple[TaskState, TaskChange], TaskState]] = {
     (TaskState.MAPPED, TaskChange.FAIL): TaskState.FAILED,
     (TaskState.MAPPED, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.SCHEDULED, TaskChange.ADMIT): TaskState.QUEUED,
+    (TaskState.SCHEDULED, TaskChange.REQUEUE): TaskState.SCHEDULED,
     (TaskState.SCHEDULED, TaskChange.SUCCEED): TaskState.SUCCESS,  # as a lost holder reports after all
     (TaskState.SCHEDULED, TaskChange.SKIP): TaskState.SKIPPED,  # the same
     (TaskState.SCHEDULED, TaskChange.RETRY): TaskState.UP_FOR_RETRY,  # the same
@@ -175,6 +177,7 @@ TASK_TRANSITIONS: Final[dict[tuple[TaskState, TaskChange], TaskState]] = {
     (TaskState.SCHEDULED, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.QUEUED, TaskChange.GRANT): TaskState.RUNNING,
     (TaskState.QUEUED, TaskChange.RERUN): TaskState.SCHEDULED,
+    (TaskState.QUEUED, TaskChange.REQUEUE): TaskState.SCHEDULED,
     (TaskState.QUEUED, TaskChange.SUCCEED): TaskState.SUCCESS,  # as a lost holder reports after all
     (TaskState.QUEUED, TaskChange.SKIP): TaskState.SKIPPED,  # the same
     (TaskState.QUEUED, TaskChange.RETRY): TaskState.UP_FOR_RETRY,  # the same

@@ -26,9 +26,9 @@ WINDOW_MIN: Final = 100
 WINDOW_PER_SLOT: Final = 2
 """Messages published for each slot: one that runs and one that is at hand when it ends."""
 
-
-FULL_FRESH: Final = timedelta(seconds=30)
-"""How long a queue counts as full after the broker refused a message: each is tried again every second."""
+FULL_FRESH: Final = timedelta(seconds=15)
+"""How long a queue counts as full after the broker refused a message: each is tried again every second, and what came
+of it is noted every five."""
 
 
 def hold_of(queue: QueueRow, now: datetime) -> HoldReason:

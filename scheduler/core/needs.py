@@ -9,6 +9,7 @@ from typing import assert_never
 import msgspec
 
 from headway.protocol.dag import OutputRef, output_sources
+from headway.protocol.kinds import Event
 from headway.protocol.limits import INPUT_BYTES_MAX, ROWS_PER_DECISION_MAX
 from headway.protocol.messages import (
     AttemptMessage,
@@ -18,7 +19,6 @@ from headway.protocol.messages import (
     Continue,
     DagVersion,
     DeliveryLimit,
-    Event,
     Expired,
     Finished,
     LeaseTimer,

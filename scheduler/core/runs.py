@@ -6,13 +6,13 @@ task of a run is released before the last slice of its creation.
 """
 
 from collections.abc import Iterable
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Final, Literal, assert_never
 
 from headway.protocol.codec import address_of
 from headway.protocol.errors import Corrupt, InvalidName
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Cancel, Continue, DagVersion, Stop, TaskTimer, TimerKind, Trigger
+from headway.protocol.messages import Cancel, Continue, DagVersion, Stop, TaskTimer, Trigger
 from headway.protocol.names import DagId, check_name
 from headway.protocol.states import (
     FINAL_RUN_STATES,
@@ -37,6 +37,7 @@ from .changes import (
     current_attempt,
     end_run_if_done,
     end_task,
+    forget_timers,
     hold,
     move_attempt,
     move_run,
@@ -181,7 +182,7 @@ def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
     clear_timers(draft, task, event.timer)
     if task.state not in TIMER_STATES[event.timer]:
         return draft.applied(f"the timer is dropped: the task is {task.state}")
-    return draft.applied(_ring(draft, run, task, event.timer))
+    return draft.applied(_ring(draft, run, task, event))
 
 
 def _stored_due(draft: Draft, event: TaskTimer) -> str | None:
@@ -189,9 +190,9 @@ def _stored_due(draft: Draft, event: TaskTimer) -> str | None:
     return None if stored is None or stored.dag_id != event.dag_id else stored.due.astimezone(UTC).isoformat()
 
 
-def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
+def _ring(draft: Draft, run: Run, task: TaskInstance, event: TaskTimer) -> str:
     said = ""
-    match timer:
+    match event.timer:
         case "retry" | "poll":
             hold(draft, task, TaskChange.WAKE)
         case "poll_timeout":
@@ -202,14 +203,14 @@ def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
             publish_again(draft, run, task, current_attempt(draft, task))
             said = "published again"
         case "queued_timeout":
-            said = _lose_patience(draft, run, task)
+            said = _lose_patience(draft, run, task, event)
         case "stop":
             _order_stop(draft, task)
             said = "the order to stop is repeated"
         case "unkillable":
             said = _give_up(draft, task)
         case _:
-            assert_never(timer)
+            assert_never(event.timer)
     return said
 
 
@@ -307,6 +308,11 @@ def _give_up(draft: Draft, task: TaskInstance) -> str:
     return detail
 
 
+ANEW_SECONDS_MAX: Final = 3600.0
+"""How much of its patience a task has anew, like a lease, once the scheduler is there again, or somebody has set the
+database's clock: no worker could take it meanwhile, or nobody knows how long it has waited. No more than this, so that
+a patience of a day comes to an end where a scheduler is restarted each night."""
+
 WHY_IT_WAITS: Final = {
     EndReason.UNROUTABLE: EndReason.UNROUTABLE,
     EndReason.LOST: EndReason.LOST,
@@ -316,21 +322,40 @@ WHY_IT_WAITS: Final = {
 """What patience ends with while a message that came back, for the reason at the left, waits to be published again."""
 
 
-def _lose_patience(draft: Draft, run: Run, task: TaskInstance) -> str:
+def _lose_patience(draft: Draft, run: Run, task: TaskInstance, event: TaskTimer) -> str:
+    spec = draft.graph(run).task(task.task_id)
+    patience = spec.queued_timeout or 0.0
+    over = event.listening_since + timedelta(seconds=min(patience, ANEW_SECONDS_MAX))
+    if over > draft.now:
+        set_timer(draft, task, "queued_timeout", over)
+        return "its patience begins anew: we were not listening all the time"
     slots = draft.fact("slots", lambda: draft.snapshot.queues[task.queue].slots)
     reason = EndReason.NO_CAPACITY if slots else EndReason.NO_WORKERS
     if draft.snapshot.timers.rows[TimerKey(*task.key, "republish")] is not None:
         came_back = current_attempt(draft, task).reason
         reason = WHY_IT_WAITS[came_back] if came_back is not None else reason
-    spec = draft.graph(run).task(task.task_id)
     if spec.on_queued_timeout == "requeue":
-        set_timer(draft, task, "queued_timeout", after_seconds(draft, spec.queued_timeout or 0))
-        return f"goes on waiting: {reason.replace('_', ' ')} on queue {task.queue}"
+        return _requeue(draft, task, reason, patience)
     if task.state is TaskState.QUEUED:
         withdraw(draft, current_attempt(draft, task), reason)
-    detail = f"nobody took it from queue {task.queue} for {spec.queued_timeout:g} s"
+    detail = f"nobody took it from queue {task.queue} for {patience:g} s"
     end_task(draft, task, TaskChange.FAIL, reason=reason, detail=detail)
     return detail
+
+
+def _requeue(draft: Draft, task: TaskInstance, reason: EndReason, patience: float) -> str:
+    """Let a task wait on: at the end of its line, where workers are busy and others wait for room in their queue.
+
+    Else nobody is helped by it, and each turn leaves a message behind in the queue, for a worker to drop.
+    """
+    if reason is EndReason.NO_CAPACITY and draft.fact("waiting", lambda: draft.snapshot.queues[task.queue].waiting):
+        if task.state is TaskState.QUEUED:
+            withdraw(draft, current_attempt(draft, task), reason)
+            forget_timers(draft, task)
+        hold(draft, task, TaskChange.REQUEUE)
+        return f"goes to the end of the line: no capacity on queue {task.queue}"
+    set_timer(draft, task, "queued_timeout", after_seconds(draft, patience))
+    return f"goes on waiting: {reason.replace('_', ' ')} on queue {task.queue}"
 
 
 def _order_stop(draft: Draft, task: TaskInstance) -> None:

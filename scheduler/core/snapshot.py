@@ -14,7 +14,8 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from headway.protocol.errors import Corrupt
-from headway.protocol.messages import Drop, Event, Grant, Role, Stop, Task
+from headway.protocol.kinds import Event, Role
+from headway.protocol.messages import Drop, Grant, Stop, Task
 from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.states import FINAL_RUN_STATES, FINAL_TASK_STATES, OPEN_ATTEMPT_STATES, AttemptState
 from headway.protocol.topology import NO_LIMITS, QueueLimits

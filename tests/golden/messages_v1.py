@@ -47,6 +47,7 @@ LOAD: Final = TaskId("load")
 EXTRACT: Final = TaskId("extract")
 IO: Final = QueueName("io")
 DUE: Final = datetime(2026, 1, 2, 2, 10, 30, 250000, tzinfo=UTC)
+SINCE: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 ATTEMPT: Final[dict[str, Any]] = {
     "dag_id": DAG,
@@ -144,8 +145,8 @@ MESSAGES: Final[dict[str, Message]] = {
     "rejected": Rejected(**ATTEMPT, queue=IO),
     "delivery_limit": DeliveryLimit(**ATTEMPT, queue=IO),
     "unroutable": Unroutable(**ATTEMPT, queue=IO),
-    "task_timer": TaskTimer(dag_id=DAG, run_id=RUN, task_id=LOAD, timer="retry", due=DUE),
-    "lease_timer": LeaseTimer(**BOOT, due=DUE, listening_since=datetime(2026, 1, 1, tzinfo=UTC)),
+    "task_timer": TaskTimer(dag_id=DAG, run_id=RUN, task_id=LOAD, timer="retry", due=DUE, listening_since=SINCE),
+    "lease_timer": LeaseTimer(**BOOT, due=DUE, listening_since=SINCE),
     "worker_lost": WorkerLost(**ATTEMPT, **BOOT, detail="worker db1-1 was silent for 310 s"),
     "not_held": NotHeld(**ATTEMPT, **BOOT, detail="worker db1-1 lives and does not hold it"),
     "missing": Missing(**ATTEMPT, publication=1),

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from headway.protocol.exit_codes import POLL_CODE, SKIP_CODE
+from headway.protocol.kinds import Event
 from headway.protocol.messages import (
     AttemptMessage,
     DeliveryLimit,
     Drop,
-    Event,
     Expired,
     Finished,
     Grant,
@@ -253,8 +253,11 @@ class Players:
         self.fly(msgspec.convert(msgspec.to_builtins(beat) | fields, type(beat)))
 
     def outcome(self, message: Task) -> Outcome:
-        """Return what the script says of an attempt."""
-        return self.script(message.run_id, name_of(message), message.try_number)
+        """Return what the script says of an attempt; it counts none that gave its turn to others."""
+        mine, number = (message.run_id, message.task_id, message.map_index), message.try_number
+        before = [row for key, row in self.world.db.attempts.items() if key[:3] == mine and row.try_number < number]
+        gone = sum(row.reason is EndReason.NO_CAPACITY for row in before)
+        return self.script(message.run_id, name_of(message), number - gone)
 
     def polls(self, message: Task) -> bool:
         """Say whether an attempt says "not yet" for now."""

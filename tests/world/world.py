@@ -9,7 +9,8 @@ import pytest
 
 from headway.cli.addressing import join_index
 from headway.protocol.dag import Dag
-from headway.protocol.messages import ROLE_OF_KIND, AttemptMessage, Event, Role, Task, TimerKind
+from headway.protocol.kinds import ROLE_OF_KIND, Event, Role
+from headway.protocol.messages import AttemptMessage, Task, TimerKind
 from headway.protocol.names import QueueName, RunId
 from headway.protocol.states import RunState, TaskState
 from headway.protocol.topology import NO_LIMITS, QueueLimits

@@ -213,7 +213,9 @@ def test_a_message_that_is_not_with_the_broker_says_so(seconds: int, reason: str
     assert ("its queue is full" in told.sentences[-1]) == (reason == "broker_full")
 
 
-@pytest.mark.parametrize(("rule", "act"), [("fail", "then it fails."), ("requeue", "it goes on waiting.")])
+@pytest.mark.parametrize(
+    ("rule", "act"), [("fail", "then it fails."), ("requeue", "it goes on waiting, behind others.")]
+)
 def test_patience_is_said(rule: str, act: str):
     """What happens when it is over depends on the author."""
     told = why(TaskState.QUEUED, {}, timers={"queued_timeout": NOW}, spec={"on_queued_timeout": rule})

@@ -7,8 +7,8 @@ import pytest
 
 from golden import FOLDER, PROTOCOL, examples_in
 from golden.messages_v1 import MESSAGES
+from headway.protocol.kinds import ROLE_OF_KIND, kind_of
 from headway.protocol.limits import MESSAGE_BYTES_MAX, OUTPUT_BYTES_MAX, TAIL_BYTES_MAX
-from headway.protocol.messages import ROLE_OF_KIND, kind_of
 from headway.protocol.names import partition_label, partition_of
 from headway.protocol.placeholders import CONTEXT_NAMES
 from headway.protocol.topology import EXCHANGES, LOG_QUEUE, control_queue, event_queue, task_queue

@@ -34,6 +34,7 @@ ROWS = {
         mapped skip skipped
         mapped cancel cancelled
         scheduled admit queued
+        scheduled requeue scheduled
         scheduled succeed success
         scheduled skip skipped
         scheduled retry up_for_retry
@@ -41,6 +42,7 @@ ROWS = {
         scheduled cancel cancelled
         queued grant running
         queued rerun scheduled
+        queued requeue scheduled
         queued succeed success
         queued skip skipped
         queued retry up_for_retry

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from headway.protocol.dag import Argv, OutputRef
-from headway.protocol.messages import ROLE_OF_KIND, Event, kind_of
+from headway.protocol.kinds import ROLE_OF_KIND, Event, kind_of
 from headway.protocol.names import TaskId, Token
 from headway.protocol.states import (
     ATTEMPT_TRANSITIONS,
@@ -66,6 +66,16 @@ def impatient() -> World:
     """Nobody takes it in time."""
     world = running("a", a={"queued_timeout": 1.0, "on_queued_timeout": "fail"})
     world.ring("a", "queued_timeout")
+    return world
+
+
+def moved_back(name: str) -> World:
+    """It gives its turn to others, from its queue or from the line before it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headway.scheduler.core.admission.WINDOW_MIN", 1)
+        patch.setattr("headway.scheduler.core.admission.WINDOW_PER_SLOT", 1)
+        world = running("a, b", each={"queued_timeout": 1.0})
+        world.ring(name, "queued_timeout")
     return world
 
 
@@ -201,6 +211,7 @@ STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "mapped", "skip", "skipped"): over_nothing,
     ("task", "mapped", "cancel", "cancelled"): mapped_and_cancelled,
     ("task", "scheduled", "admit", "queued"): played,
+    ("task", "scheduled", "requeue", "scheduled"): lambda: moved_back("b"),
     ("task", "scheduled", "succeed", "success"): lambda: reported_late(held=True),
     ("task", "scheduled", "skip", "skipped"): lambda: reported_late(99, held=True),
     ("task", "scheduled", "retry", "up_for_retry"): lambda: reported_late(1, held=True, retries=1),
@@ -208,6 +219,7 @@ STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "scheduled", "cancel", "cancelled"): held,
     ("task", "queued", "grant", "running"): played,
     ("task", "queued", "rerun", "scheduled"): refused,
+    ("task", "queued", "requeue", "scheduled"): lambda: moved_back("a"),
     ("task", "queued", "succeed", "success"): reported_late,
     ("task", "queued", "skip", "skipped"): lambda: reported_late(99),
     ("task", "queued", "retry", "up_for_retry"): lambda: reported_late(1, retries=1),
