@@ -87,7 +87,9 @@ class Board:
     def _say_instances(self, one: TaskNews) -> str:
         """Say of a mapped task what became of its instances."""
         counts = self._instances.get(one.task_id) if one.map_index == UNMAPPED else None
-        return "" if counts is None else f"{counts.total()} instances: {count_states(counts.elements())}"
+        if counts is None:
+            return ""
+        return f"{counts.total()} instance{'s' * (counts.total() > 1)}: {count_states(counts.elements())}"
 
     def running(self) -> list[tuple[str, TaskNews]]:
         """Return what runs now, the longest first."""
