@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from headway.protocol.dag import rule_of
+from headway.protocol.names import UNMAPPED
 from headway.protocol.states import (
     FINAL_TASK_STATES,
     AttemptState,
@@ -24,7 +25,9 @@ from headway.scheduler.core.admission import hold_of, window_of
 from headway.scheduler.core.rows import Attempt, TaskInstance
 from headway.scheduler.store.evidence import Evidence
 
+from .explain_mapped import tell_of_instances, tell_of_the_unwell, tell_why_unmade
 from .printing import plain, show_duration, show_time
+from .reasons import BECAUSE
 
 NAMED_MAX: Final = 5
 """Tasks that are named; more are counted."""
@@ -63,7 +66,9 @@ def explain(evidence: Evidence, now: datetime) -> Explanation:
 # --- one function for each state --------------------------------------------------------------------------------------
 
 
-def _waiting(evidence: Evidence, _task: TaskInstance, _now: datetime) -> Told:
+def _waiting(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
+    if task.map_index != UNMAPPED:
+        return TaskState.MAPPED, tell_why_unmade(evidence)
     open_ones = {name: state for name, state in evidence.upstream.items() if state not in FINAL_TASK_STATES}
 
     def tell() -> Iterator[str]:
@@ -80,6 +85,10 @@ def _waiting(evidence: Evidence, _task: TaskInstance, _now: datetime) -> Told:
             yield "All it waits for has ended: the scheduler has its release in hand."
 
     return "upstream", tell()
+
+
+def _mapped(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
+    return EndReason.INSTANCES, tell_of_instances(evidence, task)
 
 
 def _scheduled(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
@@ -214,10 +223,12 @@ def _ended(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
             yield f"{_ending(attempt)}{_where(attempt)}."
         if task.detail and (attempt is None or task.detail != attempt.detail):
             yield f"{task.detail[0].upper()}{task.detail[1:]}."
+        yield from tell_of_the_unwell(evidence)
         if attempt is not None and attempt.finished_at == task.since:
             yield f"Event {attempt.decided_by} decided it, at {show_time(task.since)}."
         else:
-            yield f"It ended at {show_time(task.since)}{'' if attempt is not None else ', and was never published'}."
+            is_of_none = attempt is None and task.mapped is None
+            yield f"It ended at {show_time(task.since)}{', and was never published' * is_of_none}."
         if task.state is TaskState.FAILED and task.infra_used:
             yield f"{task.infra_used} of {evidence.spec.infra_retries} infra_retries were used."
 
@@ -255,6 +266,7 @@ _TELLERS: Final[Mapping[TaskState, Callable[[Evidence, TaskInstance, datetime], 
     TaskState.SCHEDULED: _scheduled,
     TaskState.QUEUED: _queued,
     TaskState.RUNNING: _running,
+    TaskState.MAPPED: _mapped,
     TaskState.UP_FOR_RETRY: _up_for_retry,
     TaskState.UP_FOR_RESCHEDULE: _up_for_reschedule,
     TaskState.SUCCESS: _ended,
@@ -328,32 +340,6 @@ def _ending(attempt: Attempt) -> str:
             pass
     return f"{text}: {attempt.detail}" if attempt.detail else text
 
-
-BECAUSE: Final[Mapping[EndReason, str]] = {
-    EndReason.EXIT_CODE: "with an exit code that means failure",
-    EndReason.SIGNAL: "by a signal that Headway did not send",
-    EndReason.OUT_OF_MEMORY: "because its host ran out of memory",
-    EndReason.TIMEOUT: "because its timeout was over",
-    EndReason.NOT_STARTED: "because its command could not be started",
-    EndReason.BAD_OUTPUT: "because its output could not be used",
-    EndReason.BAD_INPUT: "because an output that it takes in is not there",
-    EndReason.CANCELLED: "because an operator cancelled it",
-    EndReason.UNKILLABLE: "while it may run on, because its worker did not say that it ended",
-    EndReason.LOST: "because its worker was thought dead",
-    EndReason.LEASE: "because its worker was cut off for its lease",
-    EndReason.SHUTDOWN: "because its worker was stopped",
-    EndReason.REFUSED: "because no worker was able to run it",
-    EndReason.POISONED: "because its message came back from dying workers again and again",
-    EndReason.SUPERSEDED: "because the attempt before it, which was thought lost, reported",
-    EndReason.UPSTREAM_FAILED: "because an upstream task did not succeed",
-    EndReason.SKIPPED_BY_RULE: "because its trigger rule skips it",
-    EndReason.NOT_CHOSEN: "because a branch goes another way",
-    EndReason.NO_WORKERS: "because no worker served its queue, or none was able to run it",
-    EndReason.NO_CAPACITY: "because the workers of its queue were busy",
-    EndReason.UNROUTABLE: "because the broker had no such queue",
-    EndReason.POLL_TIMEOUT: "because its poll_timeout was over",
-}
-"""How an attempt ended for a reason, as the end of a sentence."""
 
 _HOLDS: Final[Mapping[HoldReason, str]] = {
     HoldReason.WINDOW: "queue {queue!r} has room",

@@ -53,6 +53,7 @@ class TaskKeywords(TypedDict, total=False):
     cwd: str | None
     secrets: Sequence[str]
     inputs: "Sequence[AuthoredTask | str]"
+    over: "Sequence[object] | Output | None"
     branch: bool
     setup: bool
     teardown: bool
@@ -105,6 +106,34 @@ class Output:
             detail=f"the output of task {self.task.task_id!r} is not known yet and cannot be part of a text: "
             "give it to argv() or python() as an argument of its own"
         )
+
+
+class Item:
+    """What an instance of a mapped task stands for, or by `[...]` a part of it; only as an argument: `item["name"]`."""
+
+    __slots__ = ("path",)
+    __iter__ = None
+
+    def __init__(self, path: tuple[str | int, ...] = ()) -> None:
+        self.path = path
+
+    @property
+    def ref(self) -> dict[str, object]:
+        """The reference as data."""
+        return {"kind": "map_item", "path": self.path}
+
+    def __getitem__(self, key: str | int) -> "Item":
+        return Item((*self.path, key))
+
+    def __str__(self) -> NoReturn:
+        raise InvalidDag(
+            detail="the item of a mapped task is not known yet and cannot be part of a text: give it to argv() or "
+            "python() as an argument of its own, or use $HEADWAY_ITEM"
+        )
+
+
+item: Final = Item()
+"""The item of the instance that runs, in the arguments of a task with `over`."""
 
 
 class AuthoredTask(Waiter):
@@ -216,11 +245,15 @@ class DAG:
         given: dict[str, Any] = {**self._defaults, **keywords}
         inputs = given.get("inputs", ())
         if isinstance(inputs, list | tuple):
-            given["inputs"] = [item.task_id if isinstance(item, AuthoredTask) else item for item in inputs]
+            given["inputs"] = [one.task_id if isinstance(one, AuthoredTask) else one for one in inputs]
+        over = given.get("over")
+        if isinstance(over, Output | range | tuple):
+            given["over"] = over.ref if isinstance(over, Output) else list(over)
         if self.groups and isinstance(task_id, str):
             task_id = f"{self.groups[-1].name}.{task_id}"
         task = AuthoredTask(self, make_task(task_id, command, given), _place(self.place.file))
-        task.wait_for([item for item in inputs if isinstance(item, AuthoredTask)])
+        task.wait_for([one for one in inputs if isinstance(one, AuthoredTask)])
+        task.wait_for([over.task] if isinstance(over, Output) else [])
         self._tasks.append(task)
         for group in self.groups:
             group.tasks.append(task)
@@ -242,15 +275,16 @@ def shell(task_id: str, script: str, *, dag: DAG | None = None, **keywords: Unpa
 
 
 def argv(
-    task_id: str, args: Sequence[str | Output], *, dag: DAG | None = None, **keywords: Unpack[TaskKeywords]
+    task_id: str, args: Sequence[str | Output | Item], *, dag: DAG | None = None, **keywords: Unpack[TaskKeywords]
 ) -> AuthoredTask:
     """Make a task that runs a program with exactly these arguments; no shell reads them.
 
-    `{{ ds }}` and its like are filled in, and so are outputs of other tasks, which the task then waits for. Raises
-    InvalidDag for an unknown keyword or a value of the wrong type.
+    `{{ ds }}` and its like are filled in, and so are `item` and outputs of other tasks, which the task then waits for.
+    Raises InvalidDag for an unknown keyword or a value of the wrong type.
     """
     dag = _dag_for(task_id, dag)
-    given = [arg.ref if isinstance(arg, Output) else arg for arg in args] if isinstance(args, list | tuple) else args
+    is_list = isinstance(args, list | tuple)
+    given = [arg.ref if isinstance(arg, Output | Item) else arg for arg in args] if is_list else args
     task = dag.add(task_id, {"kind": "argv", "args": given}, keywords)
     task.wait_for([arg.task for arg in args if isinstance(arg, Output)])
     return task
@@ -303,10 +337,12 @@ def _plain(value: object, taken: list[AuthoredTask]) -> object:
         case Output():
             taken.append(value.task)
             return {**value.ref, "path": list(value.path)}
+        case Item():
+            return {**value.ref, "path": list(value.path)}
         case dict():
-            return {key: _plain(item, taken) for key, item in value.items()}
+            return {key: _plain(one, taken) for key, one in value.items()}
         case list() | tuple():
-            return [_plain(item, taken) for item in value]
+            return [_plain(one, taken) for one in value]
         case _:
             return value
 

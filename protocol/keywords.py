@@ -12,7 +12,7 @@ from typing import Final, TypeVar, get_args
 import msgspec
 
 from .calls import refuse_no_json
-from .dag import Dag, Task, output_refs
+from .dag import Dag, Task, refs_of
 from .durations import parse_duration
 from .errors import InvalidDag, InvalidDuration
 from .exit_codes import read_exit_codes, read_retry_on
@@ -57,11 +57,14 @@ def make_task(
     said = dict(command)
     code = said.pop("code", None)
     refuse_no_json([said.get("args"), said.get("kwargs")] if code else [], where)
+    if isinstance(keywords.get("over"), list):
+        refuse_no_json(keywords["over"], f"{where}: over", what="item")
     task = _convert({"task_id": task_id, "command": said, "code": code, "upstream": upstream, **fields}, Task, where)
     try:
-        output_refs(task.command)
+        refs_of(task.command)
     except msgspec.ValidationError as error:
-        raise InvalidDag(detail=f"{where}: an output among its arguments: {_explain(str(error), {}, Task)}") from error
+        detail = f"{where}: a reference among its arguments: {_explain(str(error), {}, Task)}"
+        raise InvalidDag(detail=detail) from error
     return task
 
 
@@ -130,6 +133,6 @@ def _explain(text: str, fields: Mapping[str, object], to: type[_T]) -> str:
     if what.startswith("Invalid enum value"):
         legal = ", ".join(repr(value) for value in get_args(to.__annotations__[path]))
         return f"{path}: {fields[path]!r} is none of {legal}"
-    for word, ours in {**_WORDS, "object": "an output" if path.startswith("args[") else "a mapping"}.items():
+    for word, ours in {**_WORDS, "object": "an output" if path.startswith(("args[", "over")) else "a mapping"}.items():
         what = what.replace(word, ours)
     return f"{'keys of ' if place.startswith('`key`') else ''}{path}: {what[:1].lower()}{what[1:]}"

@@ -57,9 +57,9 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
 class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     """One attempt, complete in itself: a worker needs nothing else to run it (P7).
 
-    `fence` rises with each attempt of a task instance. `inputs` are outputs of upstream tasks by task id, as JSON.
-    `poll` numbers the polls of an attempt, from 1; each has a token of its own. An exit with one of `success_codes` is
-    success, and only then its output counts.
+    `fence` rises with each attempt of a task instance. `inputs` are outputs of upstream tasks by task id, as JSON;
+    `item` is what an instance of a mapped task stands for, as JSON. `poll` numbers the polls of an attempt, from 1;
+    each has a token of its own. An exit with one of `success_codes` is success, and only then its output counts.
     """
 
     fence: int
@@ -71,6 +71,7 @@ class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     timeout_seconds: float | None = None
     on_partition: Literal["kill", "keep"] = "kill"
     inputs: dict[TaskId, msgspec.Raw] = {}
+    item: msgspec.Raw = msgspec.Raw(b"null")
     code: Code | None = None
     secrets: tuple[str, ...] = ()
     poll: int = 1
@@ -277,19 +278,22 @@ class Capacity(Message, frozen=True, kw_only=True, tag="capacity"):
     instances: tuple[Instance, ...]
 
 
+Step = Literal["create", "release", "downstream", "cancel", "expand", "expand_release", "expand_cancel"]
+
+
 class Continue(Message, frozen=True, kw_only=True, tag="continue"):
     """The next slice of something that touches more rows than one decision may (P6).
 
     `create`: task instances from `cursor` on. `release`: tasks without upstreams from `cursor` on. `downstream`: what
     the end of `task_id` means for its downstream tasks from `cursor` on. `cancel`: the run's tasks from `cursor` on.
+    `expand`, `expand_release` and `expand_cancel`: the instances of the mapped task `task_id` from `cursor` on.
     """
 
     dag_id: DagId
     run_id: RunId
-    step: Literal["create", "release", "downstream", "cancel"]
+    step: Step
     cursor: int
     task_id: TaskId | None = None
-    map_index: int = UNMAPPED
 
 
 # --- events of operators ----------------------------------------------------------------------------------------------
@@ -305,11 +309,12 @@ class Trigger(Message, frozen=True, kw_only=True, tag="trigger"):
 
 
 class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
-    """End a run, or one task of it, without success."""
+    """End a run, one task of it, or one instance of a mapped task, without success."""
 
     dag_id: DagId
     run_id: RunId
     task_id: TaskId | None = None
+    map_index: int = UNMAPPED
 
 
 class DagVersion(Message, frozen=True, kw_only=True, tag="dag_version"):

@@ -14,6 +14,7 @@ from .dag import Dag, ExitOutcome, Task
 from .durations import DURATION_PATTERN, format_duration
 from .exit_codes import EXIT_CODE_MAX, RETRY_WORDS
 from .keywords import DAG_KEYWORDS, DURATIONS, TASK_KEYWORDS
+from .limits import MAP_ITEMS_MAX
 from .names import name_pattern
 from .task_rules import RANGES
 
@@ -55,6 +56,7 @@ DESCRIPTIONS: Final = {
     "env": "Environment variables of the task.",
     "cwd": "The folder that the task begins in; without it, the one that its worker was started in.",
     "inputs": "Upstream tasks whose outputs the task reads from the file HEADWAY_INPUTS.",
+    "over": "Maps the task: it runs once for each item of this list, or of an upstream task's output.",
     "branch": "Whether its output (a task id, a list of them, true or false) says which downstream tasks are followed.",
     "setup": "Whether it makes what the tasks between it and its teardown need.",
     "teardown": "Whether it takes down what its upstream setups made: it runs whatever became of the tasks between.",
@@ -65,7 +67,7 @@ DESCRIPTIONS: Final = {
 
 _BOUNDS: Final = {name: (low, high) for name, low, high in RANGES}
 _TASK_NAMES: Final = {"type": "array", "items": {"$ref": "#/$defs/task_id"}}
-_OUTPUT: Final = {
+_OUTPUT: Final[Schema] = {
     "type": "object",
     "description": "A part of the output of an upstream task; `path` leads to it, and without one it is the whole.",
     "properties": {
@@ -76,9 +78,17 @@ _OUTPUT: Final = {
     "additionalProperties": False,
 }
 
+_ITEM: Final = {
+    "type": "object",
+    "description": "A part of the item of a mapped task; an empty path leads to the whole.",
+    "properties": {"item": _OUTPUT["properties"]["path"]},
+    "required": ["item"],
+    "additionalProperties": False,
+}
+
 COMMANDS: Final[dict[str, Schema]] = {
     "shell": {"type": "string", "minLength": 1},
-    "argv": {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, _OUTPUT]}},
+    "argv": {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, _OUTPUT, _ITEM]}},
     "python": {"type": "string", "pattern": "^.+:.+$"},
 }
 """What a task does: it says exactly one of these words."""
@@ -91,6 +101,9 @@ _BY_HAND: Final[dict[str, Schema]] = {
     "task_id": {"$ref": "#/$defs/task_id"},
     "upstream": _TASK_NAMES,
     "inputs": _TASK_NAMES,
+    "over": {
+        "anyOf": [{"type": "array", "minItems": 1, "maxItems": MAP_ITEMS_MAX}, _OUTPUT, {"type": "null"}],
+    },
     "defaults": {"$ref": "#/$defs/defaults"},
     "tasks": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/task"}},
     "exit_codes": {

@@ -19,6 +19,7 @@ class TaskState(StrEnum):
     SCHEDULED = "scheduled"  # ready, but held; its hold says by whom
     QUEUED = "queued"  # published (or in the outbox), nobody granted yet
     RUNNING = "running"  # granted to exactly one worker boot
+    MAPPED = "mapped"  # stands for its instances, which are under way
     UP_FOR_RETRY = "up_for_retry"  # a timer will schedule it again
     UP_FOR_RESCHEDULE = "up_for_reschedule"  # it said "not yet"; a timer will schedule the next poll of its attempt
     SUCCESS = "success"
@@ -57,6 +58,7 @@ class TaskChange(StrEnum):
     """The legal changes of a task instance; each has one constructor in scheduler/core/changes.py."""
 
     RELEASE = "release"  # its trigger rule holds
+    EXPAND = "expand"  # the same, and its instances are made
     ADMIT = "admit"  # its queue has room
     GRANT = "grant"  # a worker boot may start it
     SUCCEED = "succeed"
@@ -126,7 +128,7 @@ class EndReason(StrEnum):
     TIMEOUT = "timeout"  # ran longer than its `timeout`
     NOT_STARTED = "not_started"  # the command could not be started: no such file, no such folder
     BAD_OUTPUT = "bad_output"  # HEADWAY_OUTPUT over its limit or not JSON
-    BAD_INPUT = "bad_input"  # an output it refers to is absent or has no such part
+    BAD_INPUT = "bad_input"  # an output it refers to is absent or has no such part, or cannot be mapped over
     CANCELLED = "cancelled"  # an operator said so
     UNKILLABLE = "unkillable"  # cancelled, and for too long its worker did not say that it ended
     LOST = "lost"  # its worker was declared dead
@@ -138,6 +140,8 @@ class EndReason(StrEnum):
     UPSTREAM_FAILED = "upstream_failed"
     SKIPPED_BY_RULE = "skipped_by_rule"  # its trigger rule skips it, as its upstreams ended
     NOT_CHOSEN = "not_chosen"  # a branch goes another way
+    INSTANCES = "instances"  # a mapped task ended as its instances did
+    NO_ITEMS = "no_items"  # a mapped task had nothing to be mapped over
     NO_WORKERS = "no_workers"  # queued_timeout: no worker serves the queue, or none that does can run it
     NO_CAPACITY = "no_capacity"  # queued_timeout: its workers were busy
     UNROUTABLE = "unroutable"  # queued_timeout: the queue could not be made
@@ -159,6 +163,11 @@ TASK_TRANSITIONS: Final[dict[tuple[TaskState, TaskChange], TaskState]] = {
     (TaskState.WAITING, TaskChange.INHERIT_FAILURE): TaskState.UPSTREAM_FAILED,
     (TaskState.WAITING, TaskChange.SKIP): TaskState.SKIPPED,
     (TaskState.WAITING, TaskChange.CANCEL): TaskState.CANCELLED,
+    (TaskState.WAITING, TaskChange.EXPAND): TaskState.MAPPED,
+    (TaskState.MAPPED, TaskChange.SUCCEED): TaskState.SUCCESS,
+    (TaskState.MAPPED, TaskChange.SKIP): TaskState.SKIPPED,
+    (TaskState.MAPPED, TaskChange.FAIL): TaskState.FAILED,
+    (TaskState.MAPPED, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.SCHEDULED, TaskChange.ADMIT): TaskState.QUEUED,
     (TaskState.SCHEDULED, TaskChange.REQUEUE): TaskState.SCHEDULED,
     (TaskState.SCHEDULED, TaskChange.SUCCEED): TaskState.SUCCESS,  # as a lost holder reports after all

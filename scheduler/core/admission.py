@@ -9,22 +9,13 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from headway.protocol.dag import output_sources
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Capacity, Instance
 from headway.protocol.names import DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, EndReason, HoldReason, TaskChange, TaskState
 
 from .assignment import input_fault, publish
-from .changes import (
-    end_rest,
-    end_run_if_done,
-    follow_downstream,
-    forget_timers,
-    move_task,
-    resting_attempt,
-    token_for,
-)
+from .changes import end_apart, move_task, resting_attempt, token_for
 from .polling import ask_again
 from .rows import Attempt, QueueRow, Run, TaskInstance, TaskKey
 from .snapshot import Decision, Draft, QueueDelta, Snapshot, Transition, moved
@@ -75,7 +66,7 @@ def admit(snapshot: Snapshot, queue: QueueName, stored: Iterable[TaskInstance]) 
     changed = snapshot.changes.tasks
     ready = [task for task in changed.values() if task.state is TaskState.SCHEDULED and task.queue == queue]
     ready += [task for task in stored if task.key not in changed]
-    ready.sort(key=lambda task: (-task.priority, task.since, task.run_id, task.position))
+    ready.sort(key=lambda task: (-task.priority, task.since, task.run_id, task.position, task.map_index))
     free = free_in_window(snapshot.queues[queue], snapshot.changes.queues.get(queue, QueueDelta()))
     chosen: dict[tuple[DagId, RunId], list[Instance]] = {}
     for task in ready[:free]:
@@ -106,10 +97,9 @@ def decide_capacity(draft: Draft, event: Capacity) -> Decision:
 
 
 def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
-    spec = draft.graph(run).task(task.task_id)
-    fault = input_fault(draft, run, spec) if output_sources(spec) else None
+    fault = input_fault(draft, run, task)
     if fault is not None:
-        _fail(draft, task, fault)
+        end_apart(draft, task, TaskChange.FAIL, reason=EndReason.BAD_INPUT, detail=fault)
         return
     resting = resting_attempt(draft, task)
     attempt = _make_attempt(draft, task, seed) if resting is None else ask_again(draft, task, resting, seed)
@@ -136,13 +126,3 @@ def _make_attempt(draft: Draft, task: TaskInstance, seed: str) -> Attempt:
         Transition("attempt", task.task_id, task.map_index, attempt.try_number, "", AttemptState.QUEUED, "admit", "")
     )
     return attempt
-
-
-def _fail(draft: Draft, task: TaskInstance, fault: str) -> None:
-    """End a task that cannot be run, and tell its downstreams in decisions of their own: there may be many such."""
-    forget_timers(draft, task)
-    end_rest(draft, task, TaskChange.FAIL, reason=EndReason.BAD_INPUT, detail=fault)
-    failed = move_task(draft, task, TaskChange.FAIL, hold=None, reason=EndReason.BAD_INPUT, detail=fault)
-    if draft.graph(draft.run_of(failed)).downstream_of(failed.task_id):
-        follow_downstream(draft, failed)
-    end_run_if_done(draft, draft.run_of(failed))

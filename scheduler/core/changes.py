@@ -14,8 +14,8 @@ import msgspec
 from headway.protocol.dag import Task, rule_of
 from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Continue, TimerKind
-from headway.protocol.names import Token
+from headway.protocol.messages import Continue, Step, TimerKind
+from headway.protocol.names import UNMAPPED, Token
 from headway.protocol.states import (
     FINAL_TASK_STATES,
     GOOD_ENDS,
@@ -35,7 +35,8 @@ from headway.protocol.states import (
 
 from .branches import edges_from
 from .graph import Graph
-from .rows import Attempt, AttemptKey, Run, TaskInstance, TaskKey, Timer, TimerKey
+from .mapping import count_end, ending_of
+from .rows import Attempt, AttemptKey, Mapped, Run, TaskInstance, TaskKey, Timer, TimerKey
 from .rules import Edge, Verdict, ends_of, explain_end, judge, move_counters
 from .snapshot import Draft, FollowUp, Transition
 
@@ -56,6 +57,23 @@ TIMER_STATES: Final[dict[TimerKind, tuple[TaskState, ...]]] = {
 
 class NoSuchChange(Exception):
     """The tables have no such row."""
+
+
+def add_task(draft: Draft, run: Run, graph: Graph, position: int, *, map_index: int = UNMAPPED) -> None:
+    """Make a task instance, which waits."""
+    spec = graph.tasks[position]
+    task = TaskInstance(
+        run_id=run.run_id,
+        task_id=spec.task_id,
+        map_index=map_index,
+        position=position,
+        dag_id=run.dag_id,
+        state=TaskState.WAITING,
+        since=draft.now,
+        queue=spec.queue,
+        priority=spec.priority,
+    )
+    draft.changes.tasks[task.key] = task
 
 
 def move_task(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
@@ -207,18 +225,21 @@ def spread_end(draft: Draft, run: Run, task: TaskInstance, cursor: int = 0) -> N
 
 def follow_downstream(draft: Draft, task: TaskInstance, cursor: int = 0) -> None:
     """Let the downstream tasks of a task hear of its end in a decision of their own."""
-    draft.effects.append(
-        FollowUp(
-            Continue(
-                dag_id=task.dag_id,
-                run_id=task.run_id,
-                step="downstream",
-                cursor=cursor,
-                task_id=task.task_id,
-                map_index=task.map_index,
-            )
-        )
-    )
+    go_on_with(draft, task, "downstream", cursor)
+
+
+def go_on_with(draft: Draft, task: TaskInstance, step: Step, cursor: int = 0) -> None:
+    """Let a slice of what a task entails be decided next."""
+    event = Continue(dag_id=task.dag_id, run_id=task.run_id, step=step, cursor=cursor, task_id=task.task_id)
+    draft.effects.append(FollowUp(event))
+
+
+def release(draft: Draft, task: TaskInstance) -> None:
+    """Let a task whose rule holds begin: a mapped one with the making of its instances."""
+    if draft.graph(draft.run_of(task)).task(task.task_id).over is None:
+        hold(draft, task, TaskChange.RELEASE)
+    else:
+        go_on_with(draft, move_task(draft, task, TaskChange.EXPAND, mapped=Mapped()), "expand")
 
 
 def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
@@ -236,8 +257,31 @@ def end_task(
     forget_timers(draft, task)
     end_rest(draft, task, change, reason=reason, detail=detail)
     moved = move_task(draft, task, change, reason=reason, detail=detail, hold=None)
-    spread_end(draft, draft.run_of(moved), moved)
+    if moved.map_index == UNMAPPED:
+        spread_end(draft, draft.run_of(moved), moved)
+        end_run_if_done(draft, draft.run_of(moved))
+
+
+def end_apart(
+    draft: Draft, task: TaskInstance, change: TaskChange, *, reason: EndReason | None = None, detail: str = ""
+) -> None:
+    """End a task instance, and tell its downstreams in a decision of their own: there may be many such."""
+    forget_timers(draft, task)
+    end_rest(draft, task, change, reason=reason, detail=detail)
+    moved = move_task(draft, task, change, reason=reason, detail=detail, hold=None)
+    if moved.map_index != UNMAPPED:
+        return
+    if draft.graph(draft.run_of(moved)).downstream_of(moved.task_id):
+        follow_downstream(draft, moved)
     end_run_if_done(draft, draft.run_of(moved))
+
+
+def end_node_if_done(draft: Draft, node: TaskInstance) -> None:
+    """End a mapped task once none of its instances is under way."""
+    ending = None if node.mapped is None else ending_of(node, node.mapped)
+    if ending is not None:
+        change, reason, detail = ending
+        end_apart(draft, node, change, reason=reason, detail=detail)
 
 
 def end_rest(draft: Draft, task: TaskInstance, change: TaskChange, *, reason: EndReason | None, detail: str) -> None:
@@ -279,7 +323,7 @@ def _hear_end(draft: Draft, graph: Graph, position: int, edge: Edge, above: Task
         case Verdict.WAIT:
             return
         case Verdict.READY:
-            hold(draft, task, TaskChange.RELEASE)
+            release(draft, task)
             return
         case Verdict.UPSTREAM_FAILED:
             change, reason = TaskChange.INHERIT_FAILURE, EndReason.UPSTREAM_FAILED
@@ -303,7 +347,18 @@ def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:
     delta.queued += (after is TaskState.QUEUED) - (task.state is TaskState.QUEUED)
 
 
+def _count_in_node(draft: Draft, task: TaskInstance) -> None:
+    node = draft.task(TaskKey(task.run_id, task.task_id))
+    if node is None or node.mapped is None:
+        raise Corrupt(detail=f"instance {task.map_index} of task {task.task_id} belongs to no mapped task")
+    mapped = count_end(node.mapped, task.state, draft.changes.outputs.get(task.key))
+    end_node_if_done(draft, change_task(draft, node, mapped=mapped))
+
+
 def _count_in_run(draft: Draft, task: TaskInstance) -> None:
+    if task.map_index != UNMAPPED:
+        _count_in_node(draft, task)
+        return
     run = draft.run_of(task)
     failed = task.position in draft.graph(run).deciders and task.state not in GOOD_ENDS
     change_run(draft, run, unfinished=run.unfinished - 1, failed_leaves=run.failed_leaves + failed)

@@ -120,6 +120,7 @@ def _fill_with_nothing(snapshot: Snapshot, needs: Needs) -> None:
     for loaded, keys in pairs:
         for key in keys:
             loaded.fill(key, None)
+    snapshot.gathered |= needs.gathered
     for worker in needs.workers:
         snapshot.boots[worker] = set()
     for boot in needs.held:

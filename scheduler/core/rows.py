@@ -96,13 +96,31 @@ class Run(Row, frozen=True, kw_only=True):
     intent: Intent | None = None
 
 
+class Mapped(Row, frozen=True, kw_only=True):
+    """What a mapped task's own row knows of its instances (mapping.py): how many there are, and how many ended how.
+
+    `created`, `released` and `cancelled` are cursors over their indexes. `output_bytes` is the length of what they
+    wrote as a list, a separator after each.
+    """
+
+    size: int = 0
+    created: int = 0
+    released: int = 0
+    cancelled: int = 0
+    success: int = 0
+    failed: int = 0
+    skipped: int = 0
+    output_bytes: int = 0
+
+
 class TaskInstance(Row, frozen=True, kw_only=True):
     """A task of a run. `position` is its place in the DAG's fixed order.
 
     The `up_*` counters say how many upstream tasks ended how, and `up_unchosen` how many of them are branches that go
     another way; `setup_*` how the setups that it depends on ended (rules.py). `propagated` says how many tasks have
     heard of its own end. `since` is when it entered its state, `begun_at` when its first attempt was first granted.
-    `granted_try` is the newest attempt that was granted: only its holder has anything to report.
+    `granted_try` is the newest attempt that was granted: only its holder has anything to report. `mapped` is there in
+    the row of a mapped task that was expanded.
     """
 
     run_id: RunId
@@ -132,6 +150,7 @@ class TaskInstance(Row, frozen=True, kw_only=True):
     intent: Intent | None = None
     reason: EndReason | None = None
     detail: str = ""
+    mapped: Mapped | None = None
 
     @property
     def key(self) -> TaskKey:

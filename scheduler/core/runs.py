@@ -5,6 +5,7 @@ event with a cursor, applied only where the stored cursor is the same, so that o
 task of a run is released before the last slice of its creation.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, timedelta
 from typing import Final, Literal, assert_never
 
@@ -28,6 +29,7 @@ from headway.protocol.states import (
 from .assignment import publish_again
 from .changes import (
     TIMER_STATES,
+    add_task,
     after_seconds,
     change_run,
     change_task,
@@ -39,10 +41,12 @@ from .changes import (
     hold,
     move_attempt,
     move_run,
+    release,
     set_timer,
     spread_end,
     withdraw,
 )
+from .expansion import cancel_instances, expand_further, next_to_cancel
 from .graph import Graph
 from .polling import give_up
 from .returns import miss_deadline
@@ -130,6 +134,11 @@ def decide_continue(draft: Draft, event: Continue) -> Decision:
     run = draft.run(event.run_id)
     if run is None or run.dag_id != event.dag_id:
         return draft.ignored("no such run")
+    is_next = _go_on_with_run(draft, run, event) if event.task_id is None else _go_on_with_task(draft, run, event)
+    return draft.applied() if is_next else draft.ignored("this slice was done before")
+
+
+def _go_on_with_run(draft: Draft, run: Run, event: Continue) -> bool:
     graph = draft.graph(run)
     match event.step:
         case "create" if run.state is RunState.QUEUED and event.cursor == run.created:
@@ -138,15 +147,26 @@ def decide_continue(draft: Draft, event: Continue) -> Decision:
             _release_slice(draft, run, graph)
         case "cancel" if run.state is RunState.RUNNING and event.cursor == run.cancelled:
             _cancel_slice(draft, run, graph)
-        case "downstream" if event.task_id is not None:
-            task = draft.task(TaskKey(run.run_id, event.task_id, event.map_index))
-            if task is None or task.state not in FINAL_TASK_STATES or event.cursor != task.propagated:
-                return draft.ignored("this slice was done before")
+        case _:
+            return False
+    return True
+
+
+def _go_on_with_task(draft: Draft, run: Run, event: Continue) -> bool:
+    task = draft.task(TaskKey(run.run_id, event.task_id)) if event.task_id is not None else None
+    if task is None:
+        return False
+    match event.step:
+        case "downstream" if task.state in FINAL_TASK_STATES and event.cursor == task.propagated:
             spread_end(draft, run, task, event.cursor)
             end_run_if_done(draft, draft.run_of(task))
+            return True
+        case "expand_cancel":
+            keys = next_to_cancel(draft, task, event.cursor)
+            _cancel_open(draft, keys)
+            return bool(keys)
         case _:
-            return draft.ignored("this slice was done before")
-    return draft.applied()
+            return expand_further(draft, run, task, event)
 
 
 def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
@@ -202,18 +222,7 @@ def _newest_version(draft: Draft, dag_id: DagId) -> int | None:
 def _create_slice(draft: Draft, run: Run, graph: Graph) -> None:
     begin, end = run.created, min(run.created + ROWS_PER_DECISION_MAX, len(graph.tasks))
     for position in range(begin, end):
-        spec = graph.tasks[position]
-        task = TaskInstance(
-            run_id=run.run_id,
-            task_id=spec.task_id,
-            position=position,
-            dag_id=run.dag_id,
-            state=TaskState.WAITING,
-            since=draft.now,
-            queue=spec.queue,
-            priority=spec.priority,
-        )
-        draft.changes.tasks[task.key] = task
+        add_task(draft, run, graph, position)
     run = change_run(draft, run, created=end)
     if end < len(graph.tasks):
         _go_on(draft, run, "create", end)
@@ -232,7 +241,7 @@ def _release_slice(draft: Draft, run: Run, graph: Graph) -> None:
     for task_id in graph.ids(graph.roots[run.released : end]):
         task = draft.task(TaskKey(run.run_id, task_id))
         if task is not None and task.state is TaskState.WAITING:
-            hold(draft, task, TaskChange.RELEASE)
+            release(draft, task)
     change_run(draft, run, released=end)
     if end < len(graph.roots):
         _go_on(draft, run, "release", end)
@@ -242,10 +251,7 @@ def _cancel_slice(draft: Draft, run: Run, graph: Graph) -> None:
     end = min(run.cancelled + ROWS_PER_DECISION_MAX, len(graph.tasks))
     positions = range(run.cancelled, end)
     run = change_run(draft, run, cancelled=end)
-    for position in positions:
-        task = draft.task(TaskKey(run.run_id, graph.tasks[position].task_id))
-        if task is not None and task.state not in FINAL_TASK_STATES:
-            _cancel_task(draft, task)
+    _cancel_open(draft, [TaskKey(run.run_id, task_id) for task_id in graph.ids(positions)])
     if end < len(graph.tasks):
         _go_on(draft, run, "cancel", end)
     end_run_if_done(draft, draft.run(run.run_id) or run)
@@ -254,17 +260,26 @@ def _cancel_slice(draft: Draft, run: Run, graph: Graph) -> None:
 def _cancel_one(draft: Draft, run: Run, event: Cancel) -> Decision:
     if run.state is RunState.QUEUED:
         return draft.ignored("the run's tasks are still being made: cancel the run, or try again in a moment")
-    task = draft.task(TaskKey(run.run_id, event.task_id)) if event.task_id is not None else None
+    task = draft.task(TaskKey(run.run_id, event.task_id, event.map_index)) if event.task_id is not None else None
     if task is None:
-        return draft.ignored(f"the run has no task {event.task_id}")
+        return draft.ignored(f"the run has no task {event.task_id}{f'[{event.map_index}]' * (event.map_index >= 0)}")
     if task.state in FINAL_TASK_STATES:
         return draft.ignored(f"the task ended as {task.state} before")
     _cancel_task(draft, task)
     return draft.applied()
 
 
+def _cancel_open(draft: Draft, keys: Iterable[TaskKey]) -> None:
+    for key in keys:
+        task = draft.task(key)
+        if task is not None and task.state not in FINAL_TASK_STATES:
+            _cancel_task(draft, task)
+
+
 def _cancel_task(draft: Draft, task: TaskInstance) -> None:
     detail = f"cancelled by {draft.envelope.user_id}"
+    if task.state is TaskState.MAPPED and cancel_instances(draft, task, detail):
+        return
     if task.state is TaskState.RUNNING:
         if task.intent is not Intent.CANCEL:
             task = change_task(draft, task, intent=Intent.CANCEL, detail=detail)

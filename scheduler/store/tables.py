@@ -135,8 +135,10 @@ task_instances: Final = Table(
     Column("intent", Text, comment="what shall become of it when its child has ended"),
     Column("reason", Text),
     text_column("detail", default=""),
+    Column("mapped", JsonText, comment="of a mapped task that was expanded: what is counted of its instances"),
     PrimaryKeyConstraint("run_id", "task_id", "map_index"),
     one_of("state", TaskState),
+    CheckConstraint("state <> 'mapped' OR (mapped IS NOT NULL AND map_index = -1)", name="mapped"),
     CheckConstraint("(state = 'scheduled') = (hold IS NOT NULL)", name="hold"),
     Index(
         "ix_task_instances_ready",
@@ -145,6 +147,7 @@ task_instances: Final = Table(
         "since",
         "run_id",
         "position",
+        "map_index",
         postgresql_where=text("state = 'scheduled'"),
         sqlite_where=text("state = 'scheduled'"),
     ),

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from headway.cli.addressing import join_index
+
 STOP_SECONDS_MAX = 30
 """A service that was asked to end has ended by then, or is killed."""
 
@@ -35,8 +37,10 @@ def measured() -> dict[str, str]:
 
 
 def states(run: dict[str, Any]) -> dict[str, tuple[str, int]]:
-    """Return how each task of a run ended, and at which try."""
-    return {task["task_id"]: (task["state"], len(task["attempts"])) for task in run["tasks"]}
+    """Return how each task of a run ended, and at which try; of a mapped one also each instance, as `task[index]`."""
+    return {
+        join_index(task["task_id"], task["map_index"]): (task["state"], len(task["attempts"])) for task in run["tasks"]
+    }
 
 
 class CommandFailed(AssertionError):

@@ -92,6 +92,7 @@ MESSAGES: Final[dict[str, Message]] = {
         command=Shell(script="sales-extract --day $HEADWAY_DS"),
         context=CONTEXT,
         cwd="/srv/sales",
+        item=msgspec.Raw(b'{"shop":7}'),
         code=Code(kind="python", ref="sales.tasks:extract", digest="sha256:9f86d081884c7d65"),
         secrets=("warehouse",),
         poll=4,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from yaml.reader import Reader
 
 from headway.protocol.codec import decode_dag, decode_event, decode_order, decode_task, encode
-from headway.protocol.dag import Argv, Code, Dag, ExitOutcome, OutputRef, Python, Shell, Task
+from headway.protocol.dag import Argv, Code, Dag, ExitOutcome, ItemRef, OutputRef, Python, Shell, Task
 from headway.protocol.document import read_document, to_document
 from headway.protocol.durations import format_duration, parse_duration
 from headway.protocol.errors import InvalidDuration, MalformedMessage
@@ -32,7 +32,8 @@ OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minute
 SECONDS = st.floats(0, DURATION_SECONDS_MAX)
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
 OUTPUTS = st.builds(OutputRef, task_id=IDS, path=st.lists(TEXT | st.integers(0, 9), max_size=3).map(tuple))
-COMMANDS = st.builds(Shell, script=TEXT) | st.builds(Argv, args=st.lists(TEXT | OUTPUTS, max_size=4).map(tuple))
+ITEMS = st.builds(ItemRef, path=st.lists(TEXT | st.integers(0, 9), max_size=3).map(tuple))
+COMMANDS = st.builds(Shell, script=TEXT) | st.builds(Argv, args=st.lists(TEXT | OUTPUTS | ITEMS, max_size=4).map(tuple))
 TASKS = st.builds(
     Task,
     task_id=IDS,
@@ -58,6 +59,7 @@ TASKS = st.builds(
     env=st.dictionaries(IDS, TEXT, max_size=3),
     cwd=st.none() | TEXT,
     inputs=st.lists(IDS, max_size=3).map(tuple),
+    over=st.none() | OUTPUTS | st.lists(st.none() | TEXT | st.integers(0, 9), max_size=3).map(tuple),
 )
 ARGUMENTS = st.recursive(
     st.none()

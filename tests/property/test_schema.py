@@ -40,6 +40,7 @@ KEYWORDS = {
     "queued_timeout": st.none() | SECONDS,
     "on_queued_timeout": st.sampled_from(["requeue", "fail"]),
     "timeout": st.none() | SECONDS,
+    "over": st.none() | st.lists(JSON, min_size=1, max_size=3),
     "env": st.dictionaries(NAMES, TEXT, max_size=2),
     "cwd": st.none() | st.just("/srv"),
 }
@@ -58,7 +59,7 @@ def documents(draw):
         before = draw(st.lists(st.sampled_from(names[:position]), unique=True)) if position else []
         task = {"task_id": name, **draw(COMMANDS), **draw(WORDS)}
         if before and "argv" in task:
-            task["argv"].append({"output": before[0], **draw(st.sampled_from([{}, {"path": ["rows", 0]}]))})
+            task["argv"].append({"output": before[0], **draw(st.sampled_from([{}, {"path": [0, "rows"]}]))})
             task["inputs"] = draw(st.sampled_from([before, []]))
         tasks.append(task | ({"upstream": before} if before else {}))
     head = st.fixed_dictionaries(

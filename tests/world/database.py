@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from headway.protocol.dag import Dag
-from headway.protocol.names import DagId, QueueName, RunId
+from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, TaskState
 from headway.scheduler.core.graph import Graph, compile_graph
 from headway.scheduler.core.needs import Needs
@@ -61,6 +61,7 @@ class Database:
             loaded, table = getattr(snapshot, name), getattr(self, name)
             for key in getattr(needs, name):
                 loaded.fill(key, table.get(key))
+        self._gather(snapshot, needs)
         for version in needs.versions:
             decided = snapshot.changes.dags.get(version.dag_id)
             if decided is not None and decided.version == version.version:
@@ -80,6 +81,12 @@ class Database:
             snapshot.held[boot] = {row.key for row in held}
         self.load_queues(snapshot, needs.queues)
 
+    def _gather(self, snapshot: Snapshot, needs: Needs) -> None:
+        for key, output in self.outputs.items():
+            if key._replace(map_index=UNMAPPED) in needs.gathered:
+                snapshot.outputs.fill(key, output)
+        snapshot.gathered |= needs.gathered
+
     def load_queues(self, snapshot: Snapshot, queues: Iterable[QueueName]) -> None:
         """Fill in the counters of queues."""
         for queue in queues:
@@ -88,7 +95,8 @@ class Database:
     def waiting(self, queue: QueueName, limit: int) -> list[TaskInstance]:
         """Return the next task instances that wait for room in a queue."""
         ready = [row for row in self.tasks.values() if row.queue == queue and row.state is TaskState.SCHEDULED]
-        return sorted(ready, key=lambda row: (-row.priority, row.since, row.run_id, row.position))[:limit]
+        ready.sort(key=lambda row: (-row.priority, row.since, row.run_id, row.position, row.map_index))
+        return ready[:limit]
 
     def save(self, snapshot: Snapshot) -> None:
         """Take over what a batch changed."""

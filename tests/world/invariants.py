@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from headway.protocol.dag import rule_of
 from headway.protocol.messages import Continue, WorkerLost
+from headway.protocol.names import UNMAPPED
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
@@ -26,6 +27,7 @@ from headway.scheduler.core.rows import (
     Attempt,
     AttemptKey,
     BootKey,
+    Mapped,
     QueueRow,
     Run,
     TaskInstance,
@@ -73,7 +75,7 @@ def check_decision(decision: Decision) -> None:
         assert not any(getattr(changed, name) for name in changed.__slots__)
         assert not decision.transitions
         assert decision.reason
-    assert len(changed.tasks) <= changes.ROWS_PER_DECISION_MAX + 1  # its own and its slice
+    assert len(changed.tasks) <= changes.ROWS_PER_DECISION_MAX + 2  # its own, its node and its slice
 
 
 def check_kept(db: Database, snapshot: Snapshot) -> None:
@@ -132,8 +134,9 @@ def _counters_of_upstreams_are_true(world: World, _: Before) -> None:
         graph = _graph(world, run)
         heard: dict[TaskKey, Counter[str]] = {}
         for task in _tasks(world, run):
+            assert task.map_index == UNMAPPED or task.propagated == 0
             spec = graph.task(task.task_id)
-            followed = _followed(world, graph, task)
+            followed = _followed(world, graph, task) if task.map_index == UNMAPPED else set()
             for place in graph.downstream_of(task.task_id)[: task.propagated]:
                 below = graph.tasks[place]
                 assert task.state in FINAL_TASK_STATES
@@ -167,13 +170,40 @@ def _followed(world: World, graph: Graph, task: TaskInstance) -> set[str]:
 def _counters_of_runs_are_true(world: World, _: Before) -> None:
     for run in world.db.runs.values():
         graph = _graph(world, run)
-        tasks = _tasks(world, run)
+        tasks = [task for task in _tasks(world, run) if task.map_index == UNMAPPED]
         assert len(tasks) == run.created
         final = [task for task in tasks if task.state in FINAL_TASK_STATES]
         assert run.unfinished == len(graph.tasks) - len(final)
         leaves = [task for task in final if task.task_id in deciders_of(graph.dag)]
         assert run.failed_leaves == sum(task.state not in GOOD_ENDS for task in leaves)
         assert (run.state in FINAL_RUN_STATES) == (run.unfinished == 0)
+
+
+def _counters_of_nodes_are_true(world: World, _: Before) -> None:
+    for run in world.db.runs.values():
+        found: dict[TaskKey, list[TaskInstance]] = {}
+        for task in _tasks(world, run):
+            if task.map_index != UNMAPPED:
+                found.setdefault(TaskKey(run.run_id, task.task_id), []).append(task)
+        for node in _tasks(world, run):
+            if node.map_index == UNMAPPED and node.mapped is not None:
+                _check_node(world, node, node.mapped, found.pop(node.key, []))
+        assert not found
+
+
+def _check_node(world: World, node: TaskInstance, mapped: Mapped, instances: list[TaskInstance]) -> None:
+    assert sorted(task.map_index for task in instances) == list(range(mapped.created))
+    ended = Counter(task.state for task in instances if task.state in FINAL_TASK_STATES)
+    assert mapped.success == ended[TaskState.SUCCESS]
+    assert mapped.skipped == ended[TaskState.SKIPPED]
+    assert mapped.failed == ended[TaskState.FAILED] + ended[TaskState.CANCELLED]
+    assert (ended.total() == mapped.size > 0) <= (node.state in FINAL_TASK_STATES)
+    assert mapped.created == mapped.size or all(task.state in _UNRELEASED for task in instances)
+    outputs = [world.db.outputs.get(task.key) for task in instances if task.state in FINAL_TASK_STATES]
+    assert mapped.output_bytes == sum(len(one.value if one else "null") + 1 for one in outputs)
+
+
+_UNRELEASED: Final = (TaskState.WAITING, TaskState.CANCELLED)
 
 
 def _counters_of_queues_are_true(world: World, _: Before) -> None:
@@ -213,6 +243,7 @@ CHECKS: Final[tuple[Callable[[World, Before], None], ...]] = (
     _open_attempts_are_current_and_single,
     _counters_of_upstreams_are_true,
     _counters_of_runs_are_true,
+    _counters_of_nodes_are_true,
     _counters_of_queues_are_true,
     _nothing_stands_still_without_a_reason,
     _timers_mean_something,
@@ -225,6 +256,8 @@ CHECKS: Final[tuple[Callable[[World, Before], None], ...]] = (
 
 def _may_wait(world: World, run: Run, graph: Graph, task: TaskInstance) -> bool:
     """It has an upstream that goes on, or a slice that will reach it is owed."""
+    if task.map_index != UNMAPPED:
+        return _may_wait_as_instance(world, run, task)
     place = graph.position[task.task_id]
     if run.state is RunState.QUEUED:
         return True  # the rest of the creation is owed
@@ -234,6 +267,30 @@ def _may_wait(world: World, run: Run, graph: Graph, task: TaskInstance) -> bool:
         return graph.roots.index(place) >= run.released and _is_owed(world, run, "release", run.released)
     setups = [graph.tasks[setup].task_id for setup, scope in graph.scopes.items() if place in scope]
     return any(_still_matters(world, run, graph, place, name) for name in (*graph.tasks[place].upstream, *setups))
+
+
+def _may_wait_as_instance(world: World, run: Run, task: TaskInstance) -> bool:
+    """It waits for the last of its kind to be made, or a slice that will reach it is owed."""
+    node = world.db.tasks[TaskKey(run.run_id, task.task_id)]
+    mapped = node.mapped
+    assert mapped is not None
+    return any(
+        _is_owed(world, run, step, cursor, task.task_id)
+        for step, cursor, is_next in (
+            ("expand", mapped.created, mapped.created < mapped.size),
+            ("expand_release", mapped.released, mapped.created == mapped.size),
+            ("expand_cancel", mapped.cancelled, node.intent is Intent.CANCEL and mapped.cancelled <= task.map_index),
+        )
+        if is_next
+    )
+
+
+def _may_stand_for_others(world: World, run: Run, _graph: Graph, task: TaskInstance) -> bool:
+    """Its instances are about to be made, or one of them is under way, which has a reason of its own."""
+    assert task.mapped is not None
+    made = [TaskKey(run.run_id, task.task_id, index) for index in range(task.mapped.created)]
+    is_open = any(world.db.tasks[key].state not in FINAL_TASK_STATES for key in made)
+    return is_open or _is_owed(world, run, "expand", task.mapped.created, task.task_id)
 
 
 def _still_matters(world: World, run: Run, graph: Graph, place: int, upstream: Any) -> bool:
@@ -287,6 +344,7 @@ REASONS: Final[dict[TaskState, Callable[[World, Run, Graph, TaskInstance], bool]
     TaskState.SCHEDULED: _may_be_held,
     TaskState.QUEUED: _may_be_queued,
     TaskState.RUNNING: _may_run,
+    TaskState.MAPPED: _may_stand_for_others,
     TaskState.UP_FOR_RETRY: _may_rest,
     TaskState.UP_FOR_RESCHEDULE: _may_rest_between_polls,
 }

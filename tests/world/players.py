@@ -35,11 +35,11 @@ from headway.scheduler.core.snapshot import Envelope, PublishTask
 from .audit import graph_of
 from .reference import Outcome, Script
 from .rules import draw_choice
-from .world import World
+from .world import World, name_of
 
 WORKERS = 3
 STEPS_TO_THE_END_MAX = 500  # the longest one of many thousand games took 100
-RAW = msgspec.Raw(b"1")
+RAW = msgspec.Raw(b"[1,2]")  # a list, so that tasks may be mapped over it
 POLLS = 2
 """How often an attempt that polls says "not yet"."""
 
@@ -136,7 +136,7 @@ class Players:
             if self.random.random() < 0.8:
                 self.queue.remove(one)
             kinds = [Expired, DeliveryLimit, Unroutable]
-            attempt = self.world.attempt(one.message.task_id, one.message.run_id, one.message.try_number)
+            attempt = self.world.attempt(name_of(one.message), one.message.run_id, one.message.try_number)
             if attempt.returns == POISON_RETURNS - 1:
                 kinds.remove(DeliveryLimit)  # which spends a budget
             kind = self.random.choice(kinds)
@@ -257,7 +257,7 @@ class Players:
         mine, number = (message.run_id, message.task_id, message.map_index), message.try_number
         before = [row for key, row in self.world.db.attempts.items() if key[:3] == mine and row.try_number < number]
         gone = sum(row.reason is EndReason.NO_CAPACITY for row in before)
-        return self.script(message.run_id, message.task_id, number - gone)
+        return self.script(message.run_id, name_of(message), number - gone)
 
     def polls(self, message: Task) -> bool:
         """Say whether an attempt says "not yet" for now."""
@@ -313,7 +313,7 @@ class Liars(Players):
         task = self.random.choice([*self.world.db.tasks, None])
         if task is None:
             return
-        name = self.random.choice([task.task_id, task.task_id, None])
+        name = self.random.choice([name_of(self.world.db.tasks[task]), task.task_id, None])
         if name is not None or self.random.random() < 0.3:
             self.fly(self.world.cancel(name, run_id=task.run_id))
 
@@ -324,7 +324,7 @@ class Liars(Players):
             say = self.random.choice(
                 ["worker_lost", "not_held", "refused", "finished", "rejected", "expired", "missing"]
             )
-            event = getattr(self.world, say)(attempt.task_id, run_id=attempt.run_id, try_number=attempt.try_number)
+            event = getattr(self.world, say)(name_of(attempt), run_id=attempt.run_id, try_number=attempt.try_number)
             self.fly(event)
 
     def silence(self) -> None:

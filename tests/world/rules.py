@@ -4,13 +4,14 @@ Tasks are judged by the states of all their upstreams, and whatever may be heard
 skipped upstream is heard first decides whether a task falls or is skipped, as in Airflow.
 """
 
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
 from headway.protocol.dag import Dag, Task, rule_of
 from headway.protocol.names import TaskId
 
-States = dict[TaskId, str]
+States = Mapping[str, str]
 
 BAD = {"failed", "upstream_failed", "cancelled"}
 

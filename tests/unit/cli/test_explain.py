@@ -6,11 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from headway.cli.explain import BECAUSE, Explanation, explain
+from headway.cli.explain import Explanation, explain
+from headway.cli.printing import show_time
+from headway.cli.reasons import BECAUSE
 from headway.protocol.dag import Shell, Task
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from headway.protocol.states import AttemptState, EndReason, HoldReason, Intent, RunState, TaskState, WorkerState
-from headway.scheduler.core.rows import Attempt, QueueRow, Run, TaskInstance, Worker
+from headway.scheduler.core.rows import Attempt, Mapped, QueueRow, Run, TaskInstance, Worker
 from headway.scheduler.store.evidence import Evidence, Server
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -446,3 +448,62 @@ def test_every_reason_is_explained(state: TaskState, ended: AttemptState, reason
     assert BECAUSE[reason] in text(told)
     assert state is TaskState.SCHEDULED or told.reason == reason
     assert len(set(BECAUSE.values())) == len(EndReason)
+
+
+MAPPED = Mapped(size=12, created=12, released=12, success=2, failed=7)
+INSTANCES = {TaskState.SUCCESS: 2, TaskState.FAILED: 6, TaskState.CANCELLED: 1, TaskState.RUNNING: 3}
+SHOWN = {f"load[{index}]": TaskState.FAILED for index in range(5)} | {"load[9]": TaskState.RUNNING}
+
+
+def test_a_mapped_task_counts_its_instances():
+    """Names some that failed and one that is under way, and says how to ask about that."""
+    told = why(TaskState.MAPPED, task={"mapped": MAPPED}, instances=INSTANCES, shown=SHOWN)
+    assert (told.reason, told.sentences) == (
+        "instances",
+        (
+            "Of its 12 instances 3 are running, 2 ended as success, 6 ended as failed, 1 ended as cancelled.",
+            "Without success ended load[0], load[1], load[2], load[3], load[4] and 2 more.",
+            "`headway why r 'load[9]'` tells why one of them is in its state.",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("mapped", "intent", "sentence"),
+    [
+        (Mapped(), None, "Its trigger rule holds: the scheduler is about to make its instances."),
+        (Mapped(size=5000, created=2000), None, "2000 of its 5000 instances are made: they begin when all are."),
+        (
+            Mapped(size=5000, created=5000, released=1000),
+            None,
+            "1000 of its 5000 instances were let begin, the others follow.",
+        ),
+        (
+            Mapped(size=5, created=5),
+            Intent.CANCEL,
+            "It was cancelled by alice: its instances end without success.",
+        ),
+    ],
+)
+def test_a_mapped_task_says_how_far_it_is(mapped: Mapped, intent: Intent | None, sentence: str):
+    """In its slices."""
+    told = why(TaskState.MAPPED, task={"mapped": mapped, "intent": intent, "detail": "cancelled by alice"})
+    assert told.sentences[0] == sentence
+
+
+def test_an_instance_waits_for_the_others_to_be_made():
+    """None begins before."""
+    node = msgspec.structs.replace(TASK, mapped=Mapped(size=5000, created=2000))
+    told = why(TaskState.WAITING, task={"map_index": 7}, node=node)
+    assert (told.reason, text(told)) == (
+        "mapped",
+        "It begins when all 5000 instances of its task are made: 2000 are.",
+    )
+
+
+def test_a_mapped_task_that_failed_names_who_did():
+    """And how many of how many."""
+    task = {"mapped": MAPPED, "reason": EndReason.INSTANCES, "detail": "7 of its 12 instances did not succeed"}
+    told = why(TaskState.FAILED, task=task, instances={TaskState.FAILED: 1}, shown={"load[3]": TaskState.FAILED})
+    assert told.sentences[:2] == ("7 of its 12 instances did not succeed.", "Without success ended load[3].")
+    assert told.sentences[2] == f"It ended at {show_time(EARLIER)}."

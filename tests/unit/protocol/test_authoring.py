@@ -8,9 +8,9 @@ from typing import get_type_hints
 
 import pytest
 
-from headway import DAG, argv, group, python, shell
+from headway import DAG, argv, group, item, python, shell
 from headway.protocol.authoring import DAGS_MADE, DagKeywords, Place, TaskKeywords
-from headway.protocol.dag import Argv, Code, OutputRef, Python, Shell, output_refs
+from headway.protocol.dag import Argv, Code, ItemRef, OutputRef, Python, Shell, output_refs
 from headway.protocol.errors import InvalidDag
 from headway.protocol.keywords import DAG_KEYWORDS, TASK_KEYWORDS
 
@@ -275,6 +275,41 @@ def test_a_function_becomes_a_call_of_its_code():
     assert (v.code, v.command.function) == (Code(kind="file", ref="../jobs.py"), "report")
 
 
+def test_a_task_is_mapped_over_a_list_or_an_output():
+    """It waits for whose output that is; a range is a list, too."""
+    with DAG("d") as dag:
+        a = shell("a", "x")
+        argv("b", ["x", item["name"][0]], over=a.output["parts"])
+        shell("c", "x", over=range(2))
+        shell("e", "x", over=("x", {"y": None}))
+    b, c, e = (built(dag)[name] for name in "bce")
+    assert (b.over, b.upstream) == (OutputRef(task_id="a", path=("parts",)), ("a",))
+    assert b.command.args == ("x", ItemRef(path=("name", 0)))
+    assert (c.over, c.upstream, e.over) == ((0, 1), (), ("x", {"y": None}))
+
+
+def test_an_item_is_no_text_and_no_list():
+    """It is known only when its instance runs."""
+    with pytest.raises(InvalidDag, match=r"the item of a mapped task is not known yet .* or use \$HEADWAY_ITEM"):
+        f"{item}"
+    with pytest.raises(TypeError):
+        list(item)
+
+
+@pytest.mark.parametrize(
+    ("over", "why"),
+    [
+        ([object()], "task 't': over: its item <object .*> is no JSON but object"),
+        ([{"x": float("nan")}], "task 't': over: its item nan cannot be said in JSON"),
+        (7, "task 't': over: expected an output or a list or nothing, got a whole number"),
+    ],
+)
+def test_what_nothing_can_be_mapped_over_is_refused(over, why):
+    """A list of JSON, or an output."""
+    with pytest.raises(InvalidDag, match=why), DAG("d"):
+        shell("t", "x", over=over)
+
+
 def test_a_function_of_a_file_that_was_run_is_named_by_the_file(monkeypatch):
     """As DAG files are."""
     module = ModuleType("run_by_hand")
@@ -325,7 +360,7 @@ def nested(depth):
         (
             "m:f",
             {"args": [{"kind": "output", "task_id": 1, "path": []}]},
-            "an output among its arguments: task_id: exp",
+            "a reference among its arguments: task_id: exp",
         ),
     ],
 )

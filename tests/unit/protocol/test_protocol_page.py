@@ -61,7 +61,8 @@ def test_placeholders_and_limits_stand_there():
 def test_what_may_be_left_out_is_what_has_a_default():
     """The sentence about it lists these fields and no others."""
     said = {
-        "task": {"env", "cwd", "timeout_seconds", "on_partition", "inputs", "code", "secrets", "poll", "success_codes"},
+        "task": {"env", "cwd", "timeout_seconds", "on_partition", "inputs", "item", "code", "secrets"}
+        | {"poll", "success_codes"},
         "finished": _fields_after("seq", "finished"),
         "trigger": {"params"},
         "cancel": {"task_id"},

@@ -28,6 +28,11 @@ ROWS = {
         waiting inherit_failure upstream_failed
         waiting skip skipped
         waiting cancel cancelled
+        waiting expand mapped
+        mapped succeed success
+        mapped fail failed
+        mapped skip skipped
+        mapped cancel cancelled
         scheduled admit queued
         scheduled requeue scheduled
         scheduled succeed success

@@ -154,6 +154,29 @@ def cancelled_between_tries() -> World:
     return world
 
 
+def mapped(*codes: int, over: Any = (1, 2)) -> World:
+    """A task is mapped over a list, and its instances end with these codes."""
+    world = running("a >> b", a={"over": over})
+    for index, code in enumerate(codes):
+        world.play(f"a[{index}]", exit_code=code)
+    return world
+
+
+def over_nothing() -> World:
+    """What it is mapped over is empty."""
+    world = running("a >> b", b={"over": OutputRef(task_id=TaskId("a"))})
+    world.start("a")
+    world.tell(world.finished("a", output=msgspec.Raw(b"[]")))
+    return world
+
+
+def mapped_and_cancelled() -> World:
+    """All instances of a mapped task are cancelled before they begin."""
+    world = mapped()
+    world.tell(world.cancel("a"))
+    return world
+
+
 def polled(*events: str, **fields: Any) -> World:
     """It says "not yet", and these things happen before it is asked again."""
     world = running("a", a={"poll_every": 60.0} | fields)
@@ -182,6 +205,11 @@ STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "waiting", "inherit_failure", "upstream_failed"): with_an_upstream_that_failed,
     ("task", "waiting", "skip", "skipped"): with_an_upstream_that_went_well,
     ("task", "waiting", "cancel", "cancelled"): cancelled_before_its_turn,
+    ("task", "waiting", "expand", "mapped"): mapped,
+    ("task", "mapped", "succeed", "success"): lambda: mapped(0, 0),
+    ("task", "mapped", "fail", "failed"): lambda: mapped(0, 1),
+    ("task", "mapped", "skip", "skipped"): over_nothing,
+    ("task", "mapped", "cancel", "cancelled"): mapped_and_cancelled,
     ("task", "scheduled", "admit", "queued"): played,
     ("task", "scheduled", "requeue", "scheduled"): lambda: moved_back("b"),
     ("task", "scheduled", "succeed", "success"): lambda: reported_late(held=True),
@@ -274,6 +302,18 @@ def making() -> World:
     return world
 
 
+def expanding() -> World:
+    """Some instances of a mapped task are made."""
+    with pytest.MonkeyPatch.context() as patch:
+        cut_slices(patch, 2)
+        world = World(dag("a >> b", a={"over": tuple(range(5))}), settling=False, rounds_max=0)
+        world.tell(world.online())
+        world.tell(world.trigger())
+        while not any(key.map_index >= 0 for key in world.db.tasks):
+            world.tell(world.owed.pop(0))
+    return world
+
+
 def started_with(*events: str) -> World:
     """A task runs while these things have happened."""
     world = running("a >> b")
@@ -306,6 +346,9 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "withdrawn": cancelled_in_its_queue,
     "impatient": impatient,
     "bad input": bad_input,
+    "expanding": expanding,
+    "mapped": mapped,
+    "mapped, one ended": lambda: mapped(0),
     "skipped by its own word": lambda: played(99),
     "polling": lambda: polled(poll_timeout=300.0),
     "polled again": polled_again,
@@ -321,7 +364,8 @@ def events_about(world: World) -> list[Event]:
         "due": world.now,
         "listening_since": world.now,
     }
-    base |= {"queue": "default", "instances": [["a"], ["b"], ["z"]], "digest": "x", "file": "f", "task_count": 1}
+    base |= {"queue": "default", "instances": [["a"], ["b"], ["z"], ["a", 0]]}
+    base |= {"digest": "x", "file": "f", "task_count": 1}
     base |= {"host": "h", "pid": 1, "queues": ["default"], "slots": 1, "lease_seconds": 9.0, "heartbeat_seconds": 1.0}
     base |= {"headway_version": "0", "logical_date": world.now, "exit_code": 0, "seq": 10**6, **BOOT._asdict()}
     base |= {"publication": 1}
@@ -336,6 +380,13 @@ def events_about(world: World) -> list[Event]:
         for name in "az"
         for step in ("create", "release", "cancel", "downstream")
         for cursor in (0, 1, 5)
+    ]
+    varied += [{**fields, "map_index": index} for fields in varied for index in (0, 1)]
+    varied += [
+        {"task_id": name, "step": step, "cursor": cursor}
+        for name in "abz"
+        for step in ("expand", "expand_release", "expand_cancel")
+        for cursor in (0, 1, 2, 5)
     ]
     varied += [{"due": timer.due, "timer": timer.timer, "task_id": timer.task_id} for timer in world.db.timers.values()]
     varied += [{"due": boot.lease_due} for boot in world.db.workers.values()]

@@ -137,8 +137,8 @@ def _create_runs() -> None:
 
 def _create_task_instances() -> None:
     states = (
-        "'waiting', 'scheduled', 'queued', 'running', 'up_for_retry', 'up_for_reschedule', 'success', 'failed', "
-        "'skipped', 'upstream_failed', 'cancelled'"
+        "'waiting', 'scheduled', 'queued', 'running', 'mapped', 'up_for_retry', 'up_for_reschedule', 'success', "
+        "'failed', 'skipped', 'upstream_failed', 'cancelled'"
     )
     op.create_table(
         "task_instances",
@@ -169,7 +169,11 @@ def _create_task_instances() -> None:
         _maybe_text("intent", "what shall become of it when its child has ended"),
         _maybe_text("reason"),
         _text("detail", default=""),
+        _maybe_text("mapped", "of a mapped task that was expanded: what is counted of its instances"),
         sa.CheckConstraint(f"state IN ({states})", name=op.f("ck_task_instances_state")),
+        sa.CheckConstraint(
+            "state <> 'mapped' OR (mapped IS NOT NULL AND map_index = -1)", name=op.f("ck_task_instances_mapped")
+        ),
         sa.CheckConstraint("(state = 'scheduled') = (hold IS NOT NULL)", name=op.f("ck_task_instances_hold")),
         sa.PrimaryKeyConstraint("run_id", "task_id", "map_index", name=op.f("pk_task_instances")),
         postgresql_with={"fillfactor": "70"},
@@ -177,7 +181,7 @@ def _create_task_instances() -> None:
     op.create_index(
         "ix_task_instances_ready",
         "task_instances",
-        ["queue", sa.text("priority DESC"), "since", "run_id", "position"],
+        ["queue", sa.text("priority DESC"), "since", "run_id", "position", "map_index"],
         **_where("state = 'scheduled'"),
     )
 
