@@ -144,7 +144,7 @@ class Judge:
     def _struct(self, kind: Any, columns: list[str], row: tuple[Any, ...]) -> tuple[Any, Any]:
         fields = dict(zip(columns, row, strict=True))
         for name in JSON_COLUMNS & fields.keys():
-            fields[name] = msgspec.json.decode(fields[name])
+            fields[name] = None if fields[name] is None else msgspec.json.decode(fields[name])
         made = msgspec.convert(fields, kind, strict=False)
         if isinstance(made, Run):
             self._learn(VersionKey(made.dag_id, made.version))
