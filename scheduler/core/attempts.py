@@ -92,10 +92,11 @@ def decide_finished(draft: Draft, event: Finished) -> Decision:
     if isinstance(found, str):
         return draft.ignored(found)
     run, task, attempt = found
-    spec = draft.graph(run).task(task.task_id)
+    graph = draft.graph(run)
+    spec = graph.task(task.task_id)
     outcome, reason = _judge(spec, event)
     if outcome == "success":
-        event = with_choice(draft.graph(run), event)
+        event = with_choice(graph, event)
         outcome, reason = _judge(spec, event)
     if attempt.state is AttemptState.LOST:
         if reason in INFRASTRUCTURE_REASONS or outcome == "poll":

@@ -217,7 +217,7 @@ def spread_end(draft: Draft, run: Run, task: TaskInstance, cursor: int = 0) -> N
     end = min(cursor + ROWS_PER_DECISION_MAX, len(downstream))
     edges = edges_from(draft, graph, task, downstream[cursor:end])
     for position, edge in zip(downstream[cursor:end], edges, strict=True):
-        _hear_end(draft, run, position, edge, task)
+        _hear_end(draft, graph, position, edge, task)
     change_task(draft, draft.task(task.key) or task, propagated=end)
     if end < len(downstream):
         follow_downstream(draft, task, end)
@@ -310,10 +310,9 @@ def end_run_if_done(draft: Draft, run: Run) -> None:
     move_run(draft, run, change, finished_at=draft.now)
 
 
-def _hear_end(draft: Draft, run: Run, position: int, edge: Edge, above: TaskInstance) -> None:
-    graph = draft.graph(run)
+def _hear_end(draft: Draft, graph: Graph, position: int, edge: Edge, above: TaskInstance) -> None:
     spec = graph.tasks[position]
-    task = draft.task(TaskKey(run.run_id, spec.task_id))
+    task = draft.task(TaskKey(above.run_id, spec.task_id))
     if task is None:
         return
     task = change_task(draft, task, **move_counters(task, edge, new=above.state))
@@ -334,7 +333,7 @@ def _hear_end(draft: Draft, run: Run, position: int, edge: Edge, above: TaskInst
         case verdict:
             assert_never(verdict)
     move_task(draft, task, change, reason=reason, detail=explain_end(rule, edge, above))
-    if graph.downstream_of(task.task_id):
+    if graph.downstream[position]:
         follow_downstream(draft, task)
 
 

@@ -6,7 +6,7 @@ where none does, the task waits on. Cancelled counts as failed; a task that fell
 """
 
 from collections.abc import Callable
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import Final, NamedTuple
 
 from headway.protocol.dag import TriggerRule
@@ -37,7 +37,7 @@ class Ends(NamedTuple):
     setup_skipped: int = 0
 
 
-class Edge(Enum):
+class Edge(StrEnum):
     """What an upstream is to a task that hears of its end."""
 
     PLAIN = auto()
@@ -177,9 +177,12 @@ def move_counters(
 
     None stands for a state that is not final: an end that comes has no `old`, one that is taken back no `new`.
     """
+    counters = _COUNTERS[edge]
+    if old is None and new is not None:
+        return {name: getattr(task, name) + 1 for name in counters[new]}
     moved: dict[str, int] = {}
     for state, step in ((old, -1), (new, 1)):
-        for name in _COUNTERS[edge].get(state, ()) if state is not None else ():
+        for name in counters[state] if state is not None else ():
             moved[name] = moved.get(name, getattr(task, name)) + step
     return moved
 
