@@ -64,6 +64,8 @@ servers: dev ## Start a private RabbitMQ and PostgreSQL, print their URLs, stay 
 bench: dev ## Measure against the bare loop; on a machine that does nothing else
 	@tests/servers/install.sh servers
 	$(BIN)/python benchmarks/run.py wide 2000
+	$(BIN)/python benchmarks/run.py mapped 500
+	$(BIN)/python benchmarks/run.py mapped 5000
 	$(BIN)/python benchmarks/run.py chain 40
 	$(BIN)/python benchmarks/run.py processes 2000
 

@@ -1,6 +1,6 @@
 """Asks one question of Headway and of the bare loop in turn, and prints the medians.
 
-    python benchmarks/run.py wide|chain|processes TASKS [--rounds 3]
+    python benchmarks/run.py wide|mapped|chain|processes TASKS [--rounds 3]
 
 Servers: HEADWAY_BROKER_URL and HEADWAY_DATABASE_URL if both are set, else private ones that end with the run. The
 database must be PostgreSQL; its tables are made if they are missing, and runs of the DAG `benchmark` are added.
@@ -30,7 +30,7 @@ sys.path.append(str(HERE.parent / "tests"))
 def main() -> None:
     """Read the question, ask it, print the answer."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("shape", choices=["wide", "chain", "processes"])
+    parser.add_argument("shape", choices=["wide", "mapped", "chain", "processes"])
     parser.add_argument("tasks", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
@@ -80,7 +80,7 @@ class Question:
         with ExitStack() as stack:
             stack.enter_context(self._serving(HEADWAY, "scheduler"))
             for number in range(WORKERS):
-                if self._shape == "wide":
+                if self._shape in ("wide", "mapped"):
                     stack.enter_context(self._serving(*self._echo()))
                 else:
                     command = (HEADWAY, "worker", "--slots", str(SLOTS), "--name", f"bench{number}")
@@ -99,6 +99,9 @@ class Question:
             return float(self._run(sys.executable, str(HERE / "bare.py"), *urls, shape, str(self._tasks)))
 
     def _dag(self) -> dict[str, object]:
+        if self._shape == "mapped":
+            mapped = {"task_id": "part", "argv": ["true"], "over": list(range(self._tasks))}
+            return {"dag_id": "benchmark", "tasks": [mapped]}
         chained = self._shape == "chain"
         args = ["sleep", "0.01"] if chained else ["true"]
         tasks = [

@@ -17,6 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from headway.protocol.names import UNMAPPED
 from headway.protocol.states import FINAL_TASK_STATES, TaskState
 from headway.scheduler.store.progress import TaskNews
 from headway.scheduler.store.reads import RunSummary
@@ -35,15 +36,19 @@ REFRESHES_PER_SECOND: Final = 8
 LINES_MAX: Final = 300
 """Tasks of a run from which on only failures are listed as they happen: nobody reads a thousand successes."""
 
+INSTANCES_MAX: Final = 20
+"""Ends of instances of one mapped task that are listed as they happen: what became of all stands at its own end."""
+
 STYLES: Final = {
     TaskState.SUCCESS: ("✔", "green"),
     TaskState.FAILED: ("✘", "red"),
     TaskState.UP_FOR_RETRY: ("↻", "yellow"),
+    TaskState.SKIPPED: ("»", "dim"),
     TaskState.UPSTREAM_FAILED: ("✘", "red dim"),
     TaskState.CANCELLED: ("■", "magenta"),
 }
 _TOLD: Final = frozenset({*FINAL_TASK_STATES, TaskState.UP_FOR_RETRY})
-_QUIET: Final = frozenset({TaskState.SUCCESS, TaskState.UPSTREAM_FAILED})
+_QUIET: Final = frozenset({TaskState.SUCCESS, TaskState.SKIPPED, TaskState.UPSTREAM_FAILED})
 
 
 class Board:
@@ -52,6 +57,8 @@ class Board:
     def __init__(self) -> None:
         self._tasks: dict[str, TaskNews] = {}
         self._counts: Counter[str] = Counter()
+        self._instances: dict[str, Counter[str]] = {}  # by mapped task
+        self._told: Counter[tuple[str, bool]] = Counter()
         self.run: RunSummary | None = None
 
     def take(self, run: RunSummary, news: Iterable[TaskNews]) -> Iterator[RenderableType]:
@@ -60,12 +67,29 @@ class Board:
         for one in news:
             name = join_index(one.task_id, one.map_index)
             before = self._tasks.get(name)
+            is_instance = one.map_index != UNMAPPED
+            counts = self._instances.setdefault(one.task_id, Counter()) if is_instance else self._counts
             if before is not None:
-                self._counts[before.state] -= 1
-            self._counts[one.state] += 1
+                counts[before.state] -= 1
+            counts[one.state] += 1
             self._tasks[name] = one
-            if one.state in _TOLD and not (len(self._tasks) > LINES_MAX and one.state in _QUIET):
-                yield from _lines(name, one)
+            if one.state in _TOLD and not self._is_left_out(one):
+                yield from _lines(name, one, self._say_instances(one))
+
+    def _is_left_out(self, one: TaskNews) -> bool:
+        """Say whether an end is one of too many; those of instances are counted."""
+        if one.map_index == UNMAPPED:
+            return self._counts.total() > LINES_MAX and one.state in _QUIET
+        told = (one.task_id, one.state in _QUIET)  # failures are not left out for successes
+        self._told[told] += 1
+        return self._told[told] > INSTANCES_MAX
+
+    def _say_instances(self, one: TaskNews) -> str:
+        """Say of a mapped task what became of its instances."""
+        counts = self._instances.get(one.task_id) if one.map_index == UNMAPPED else None
+        if counts is None:
+            return ""
+        return f"{counts.total()} instance{'s' * (counts.total() > 1)}: {count_states(counts.elements())}"
 
     def running(self) -> list[tuple[str, TaskNews]]:
         """Return what runs now, the longest first."""
@@ -80,6 +104,9 @@ class Board:
             table.add_row(Spinner("dots"), plain(name), Text(between(one.since, now), style="dim"))
         if len(running) > RUNNING_SHOWN_MAX:
             table.add_row("", Text(f"and {len(running) - RUNNING_SHOWN_MAX} more", style="dim"), "")
+        for name, one in self._tasks.items():
+            if one.state == TaskState.MAPPED:
+                table.add_row("", plain(name), Text(self._say_instances(one), style="dim"))
         took = between(self.run.created_at, now) if self.run is not None else ""
         return Group(table, Text(f"{count_states(self._counts)}  {took}", style="bold"))
 
@@ -120,12 +147,14 @@ def _shown(board: Board, console: Console) -> Iterator[None]:
         yield
 
 
-def _lines(name: str, one: TaskNews) -> Iterator[RenderableType]:
+def _lines(name: str, one: TaskNews, instances: str) -> Iterator[RenderableType]:
     sign, style = STYLES.get(TaskState(one.state), ("·", ""))
     line = Text.assemble((f"{sign} ", style), plain(name), "  ", (one.state, style))
     if one.started_at is not None and one.finished_at is not None:
         line.append(f"  {show_duration((one.finished_at - one.started_at).total_seconds())}", style="dim")
-    if one.state != TaskState.SUCCESS:
+    if instances:
+        line.append(f"  {instances}", style="dim")
+    elif one.state != TaskState.SUCCESS:
         line.append(f"  {_why(one)}")
     yield line
     if one.state in (TaskState.FAILED, TaskState.UP_FOR_RETRY) and one.tail:

@@ -80,7 +80,7 @@ def refuse_misfit(
         pass  # written in C, it does not say what it takes
 
 
-def refuse_no_json(value: Any, where: str, depth: int = 0) -> None:  # noqa: ANN401 - what an author wrote
+def refuse_no_json(value: Any, where: str, depth: int = 0, *, what: str = "argument") -> None:  # noqa: ANN401 - what an author wrote
     """Raise InvalidDag unless an argument is JSON that every reader understands."""
     fault = ""
     match value:
@@ -90,10 +90,10 @@ def refuse_no_json(value: Any, where: str, depth: int = 0) -> None:  # noqa: ANN
             fault = f"is nested deeper than {DEPTH_MAX} lists"
         case list():
             for item in value:
-                refuse_no_json(item, where, depth + 1)
+                refuse_no_json(item, where, depth + 1, what=what)
         case dict() if all(isinstance(key, str) for key in value):
             for item in value.values():
-                refuse_no_json(item, where, depth + 1)
+                refuse_no_json(item, where, depth + 1, what=what)
         case int():
             fault = "is beyond 64 bits: hand it over as text" if abs(value) > INTEGER_MAX else ""
         case float():
@@ -101,4 +101,4 @@ def refuse_no_json(value: Any, where: str, depth: int = 0) -> None:  # noqa: ANN
         case _:
             fault = f"is no JSON but {type(value).__name__}: use text, numbers, lists, dicts with text as keys, outputs"
     if fault:
-        raise InvalidDag(detail=f"{where}: its argument {reprlib.repr(value)} {fault}")
+        raise InvalidDag(detail=f"{where}: its {what} {reprlib.repr(value)} {fault}")

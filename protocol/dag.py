@@ -23,6 +23,12 @@ class OutputRef(Value, frozen=True, kw_only=True, tag="output", tag_field="kind"
     path: tuple[str | int, ...] = ()
 
 
+class ItemRef(Value, frozen=True, kw_only=True, tag="map_item", tag_field="kind"):
+    """A part of the item that an instance of a mapped task stands for; `path` leads from the whole item to the part."""
+
+    path: tuple[str | int, ...] = ()
+
+
 class Shell(Value, frozen=True, kw_only=True, tag="shell", tag_field="kind"):
     """A script for `/bin/bash -euo pipefail -c`. Never rendered: values reach it as environment variables."""
 
@@ -30,15 +36,15 @@ class Shell(Value, frozen=True, kw_only=True, tag="shell", tag_field="kind"):
 
 
 class Argv(Value, frozen=True, kw_only=True, tag="argv", tag_field="kind"):
-    """A program and its arguments, with `{{ name }}` placeholders and output references; no shell reads them."""
+    """A program and its arguments, with `{{ name }}` placeholders and references; no shell reads them."""
 
-    args: tuple[str | OutputRef, ...]
+    args: tuple[str | OutputRef | ItemRef, ...]
 
 
 class Python(Value, frozen=True, kw_only=True, tag="python", tag_field="kind"):
     """A call of a function that `Task.code` holds at module level. Its arguments are JSON, and are never rendered.
 
-    In them, however deep, an object with exactly the fields of an OutputRef stands for that part of an output.
+    In them, however deep, an object with exactly the fields of an OutputRef or ItemRef stands for what that leads to.
     """
 
     function: str
@@ -47,6 +53,26 @@ class Python(Value, frozen=True, kw_only=True, tag="python", tag_field="kind"):
 
 
 Command = Shell | Argv | Python
+
+TriggerRule = Literal[
+    "all_success",
+    "all_failed",
+    "all_done",
+    "all_done_min_one_success",
+    "all_done_setup_success",
+    "all_skipped",
+    "one_success",
+    "one_failed",
+    "one_done",
+    "none_failed",
+    "none_failed_min_one_success",
+    "none_skipped",
+    "always",
+]
+"""What must have become of a task's upstreams before it begins; `scheduler/core/rules.py` says what each means."""
+
+ExitOutcome = Literal["success", "fail", "skip", "retry", "poll"]
+"""What an exit code may mean. `fail` is final; `retry` is a failure that is tried again while retries are left."""
 
 
 class Code(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +91,12 @@ class Task(Value, frozen=True, kw_only=True):
 
     All durations are seconds. `retries` counts what the task did; `infra_retries` counts granted attempts that were
     lost through no fault of the task. `on_partition="keep"` lets a child live on when its worker has heard nothing for
-    its lease, and so implies `on_lost="fail"`: a rerun would be a second child. `weight_rule` says whether the
+    its lease, and so implies `on_lost="fail"`: a rerun would be a second child. The output of a `branch` says which of
+    its direct downstreams are followed. A `teardown` begins when its upstreams have ended, if one of its setups among
+    them succeeded, and decides nothing about the run unless `on_failure_fail_dagrun`. What `exit_codes` and `retry_on`
+    mean stands in `exit_codes.py`. A task with `poll_every` is asked again that long after it said "not yet", and holds
+    no slot meanwhile. `poll_timeout` and `retry_timeout` count from the first start of all. A task with `over` is
+    mapped: it runs once for each item of a list. `weight_rule` says whether the
     priorities of all that is downstream, or upstream, are added to the task's own (weights.py). `max_active` counts the
     task's instances that are queued or run, over all runs of the DAG.
     """
@@ -81,10 +112,16 @@ class Task(Value, frozen=True, kw_only=True):
     pool_slots: int = 1
     max_active: int | None = None
     max_active_per_run: int | None = None
+    trigger_rule: TriggerRule = "all_success"
     retries: int = 0
     retry_delay: float = 60.0
     retry_backoff: float = 1.0
     retry_delay_max: float = 3600.0
+    retry_timeout: float | None = None
+    retry_on: tuple[int | str, ...] | None = None
+    exit_codes: dict[int, ExitOutcome] = {}
+    poll_every: float | None = None
+    poll_timeout: float | None = None
     infra_retries: int = 1
     on_lost: Literal["retry", "fail"] = "retry"
     on_partition: Literal["kill", "keep"] = "kill"
@@ -95,6 +132,11 @@ class Task(Value, frozen=True, kw_only=True):
     cwd: str | None = None
     secrets: tuple[str, ...] = ()
     inputs: tuple[TaskId, ...] = ()
+    over: tuple[Any, ...] | OutputRef | None = None
+    branch: bool = False
+    setup: bool = False
+    teardown: bool = False
+    on_failure_fail_dagrun: bool = False
 
 
 class Dag(Value, frozen=True, kw_only=True):
@@ -109,35 +151,56 @@ class Dag(Value, frozen=True, kw_only=True):
     params: dict[str, str | int | float | bool | None] = {}
 
 
+def rule_of(task: Task) -> TriggerRule:
+    """Return the trigger rule that holds for a task: that of a teardown is fixed."""
+    return "all_done_setup_success" if task.teardown else task.trigger_rule
+
+
 _REF_KEYS: Final = frozenset({"kind", *OutputRef.__struct_fields__})
+_ITEM_KEYS: Final = frozenset({"kind", *ItemRef.__struct_fields__})
 
 
 def output_sources(task: Task) -> frozenset[TaskId]:
-    """Return the tasks whose outputs `task` takes in: its `inputs` and the references among its arguments."""
+    """Return the tasks whose outputs `task` takes in: its `inputs` and the references among its arguments.
+
+    Not the one that it is mapped over: an instance takes in its own item of that.
+    """
     return frozenset((*task.inputs, *(ref.task_id for ref in output_refs(task.command))))
+
+
+def over_source(task: Task) -> TaskId | None:
+    """Return the task over whose output `task` is mapped, if it is."""
+    return task.over.task_id if isinstance(task.over, OutputRef) else None
 
 
 def output_refs(command: Command) -> list[OutputRef]:
     """Return the references to outputs among the arguments of a command."""
-    refs: list[OutputRef] = []
+    return [ref for ref in refs_of(command) if isinstance(ref, OutputRef)]
+
+
+def refs_of(command: Command) -> list[OutputRef | ItemRef]:
+    """Return the references among the arguments of a command."""
+    refs: list[OutputRef | ItemRef] = []
     match command:
         case Argv(args=args):
-            refs += (arg for arg in args if isinstance(arg, OutputRef))
+            refs += (arg for arg in args if not isinstance(arg, str))
         case Python(args=args, kwargs=kwargs):
-            fill_in_outputs([*args, *kwargs.values()], refs.append)
+            fill_in_refs([*args, *kwargs.values()], refs.append)
         case _:
             pass
     return refs
 
 
-def fill_in_outputs(value: Any, fill: Callable[[OutputRef], object]) -> Any:  # noqa: ANN401 - JSON
-    """Return JSON arguments of `python` with what `fill` gives for each reference to an output in its place."""
+def fill_in_refs(value: Any, fill: Callable[[OutputRef | ItemRef], object]) -> Any:  # noqa: ANN401 - JSON
+    """Return JSON arguments of `python` with what `fill` gives for each reference in its place."""
     match value:
         case {"kind": "output"} if value.keys() == _REF_KEYS:
             return fill(msgspec.convert(value, OutputRef))
+        case {"kind": "map_item"} if value.keys() == _ITEM_KEYS:
+            return fill(msgspec.convert(value, ItemRef))
         case dict():
-            return {key: fill_in_outputs(item, fill) for key, item in value.items()}
+            return {key: fill_in_refs(item, fill) for key, item in value.items()}
         case list():
-            return [fill_in_outputs(item, fill) for item in value]
+            return [fill_in_refs(item, fill) for item in value]
         case _:
             return value

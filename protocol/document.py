@@ -19,7 +19,7 @@ from typing import Final, NoReturn, assert_never, cast
 import msgspec
 
 from .calls import read_call
-from .dag import Argv, Dag, OutputRef, Python, Shell, Task, fill_in_outputs
+from .dag import Argv, Dag, ItemRef, OutputRef, Python, Shell, Task, fill_in_refs
 from .durations import format_duration, parse_duration
 from .errors import InvalidDag
 from .keywords import DAG_KEYWORDS, DURATIONS, TASK_KEYWORDS, check_defaults, make_dag, make_task, refuse_unknown
@@ -179,6 +179,8 @@ def _read_task(given: object, defaults: Mapping[str, object]) -> Task:
     task_id = _need(given, "task_id", "a task")
     refuse_unknown(given, _TASK_WORDS, f"task {task_id!r}")
     words = {word: value for word, value in given.items() if word in TASK_KEYWORDS}
+    if isinstance(words.get("over"), dict):
+        words["over"] = _read_ref(given["over"], f"task {task_id!r}: over")
     return make_task(task_id, _read_command(given), {**defaults, **words}, upstream=given.get("upstream", ()))
 
 
@@ -196,7 +198,7 @@ def _read_command(given: Mapping[str, object]) -> dict[str, object]:
         return {"kind": "shell", "script": given["shell"]}
     args = given["argv"]
     if isinstance(args, list):
-        args = [_read_output(arg, where) if isinstance(arg, dict) else arg for arg in args]
+        args = [_read_ref(arg, f"{where}: an argument") if isinstance(arg, dict) else arg for arg in args]
     return {"kind": "argv", "args": args}
 
 
@@ -208,10 +210,12 @@ def _read_call(given: Mapping[str, object], where: str) -> dict[str, object]:
 
 
 def _read_argument(arg: object, where: str) -> object:
-    """Return JSON with references in place of what looks like an output, `{"output": ..., "path": ...}`."""
+    """Return JSON with references in place of `{"output": ..., "path": ...}` and `{"item": path}`."""
     match arg:
         case dict() if "output" in arg and arg.keys() <= {"output", "path"}:
-            return {**_read_output(arg, where), "path": arg.get("path", [])}
+            return {**_read_ref(arg, f"{where}: an argument"), "path": arg.get("path", [])}
+        case {"item": list() as path, **rest} if not rest:
+            return {"kind": "map_item", "path": path}
         case dict():
             return {key: _read_argument(item, where) for key, item in arg.items()}
         case list():
@@ -220,9 +224,11 @@ def _read_argument(arg: object, where: str) -> object:
             return arg
 
 
-def _read_output(arg: Mapping[str, object], where: str) -> dict[str, object]:
-    refuse_unknown(arg, ("output", "path"), f"{where}: an argument")
-    return {"kind": "output", "task_id": _need(arg, "output", f"{where}: an argument"), "path": arg.get("path", ())}
+def _read_ref(arg: Mapping[str, object], where: str) -> dict[str, object]:
+    if arg.keys() == {"item"}:
+        return {"kind": "map_item", "path": arg["item"]}
+    refuse_unknown(arg, ("output", "path"), where)
+    return {"kind": "output", "task_id": _need(arg, "output", where), "path": arg.get("path", ())}
 
 
 def _need(given: Mapping[str, object], word: str, where: str) -> object:
@@ -240,20 +246,24 @@ def _plain_task(task: Task) -> dict[str, object]:
         case Shell(script=script):
             plain["shell"] = script
         case Argv(args=args):
-            plain["argv"] = [_plain_output(arg) if isinstance(arg, OutputRef) else arg for arg in args]
+            plain["argv"] = [arg if isinstance(arg, str) else _plain_ref(arg) for arg in args]
         case Python(function=function):
             plain["python"] = f"{task.code.ref}:{function}" if task.code else function
             given = {"args": list(task.command.args), "kwargs": task.command.kwargs}
-            plain |= {word: fill_in_outputs(value, _plain_output) for word, value in given.items() if value}
+            plain |= {word: fill_in_refs(value, _plain_ref) for word, value in given.items() if value}
         case _:
             assert_never(task.command)
     if task.upstream:
         plain["upstream"] = task.upstream
     plain |= _differences(task, Task(task_id=TaskId(""), command=task.command), TASK_KEYWORDS)
+    if isinstance(task.over, OutputRef):
+        plain["over"] = _plain_ref(task.over)
     return plain
 
 
-def _plain_output(ref: OutputRef) -> dict[str, object]:
+def _plain_ref(ref: OutputRef | ItemRef) -> dict[str, object]:
+    if isinstance(ref, ItemRef):
+        return {"item": ref.path}
     return {"output": ref.task_id, "path": ref.path} if ref.path else {"output": ref.task_id}
 
 

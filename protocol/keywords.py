@@ -12,15 +12,20 @@ from typing import Final, TypeVar, get_args
 import msgspec
 
 from .calls import refuse_no_json
-from .dag import Dag, Task, output_refs
+from .dag import Dag, Task, refs_of
 from .durations import parse_duration
 from .errors import InvalidDag, InvalidDuration
+from .exit_codes import read_exit_codes, read_retry_on
 
 TASK_KEYWORDS: Final = tuple(
     name for name in Task.__struct_fields__ if name not in {"task_id", "command", "code", "upstream"}
 )
 DAG_KEYWORDS: Final = (*(name for name in Dag.__struct_fields__ if name not in {"dag_id", "tasks"}), "defaults")
-DURATIONS: Final = frozenset({"retry_delay", "retry_delay_max", "queued_timeout", "timeout"})
+DURATIONS: Final = frozenset(
+    {"retry_delay", "retry_delay_max", "retry_timeout", "poll_every", "poll_timeout", "queued_timeout", "timeout"}
+)
+READERS: Final = {"exit_codes": read_exit_codes, "retry_on": read_retry_on}
+"""Keywords with a form of their own."""
 
 _T = TypeVar("_T", Task, Dag)
 _PLACE: Final = re.compile(r"\$\.(\w+)[^$]*$")
@@ -52,11 +57,14 @@ def make_task(
     said = dict(command)
     code = said.pop("code", None)
     refuse_no_json([said.get("args"), said.get("kwargs")] if code else [], where)
+    if isinstance(keywords.get("over"), list):
+        refuse_no_json(keywords["over"], f"{where}: over", what="item")
     task = _convert({"task_id": task_id, "command": said, "code": code, "upstream": upstream, **fields}, Task, where)
     try:
-        output_refs(task.command)
+        refs_of(task.command)
     except msgspec.ValidationError as error:
-        raise InvalidDag(detail=f"{where}: an output among its arguments: {_explain(str(error), {}, Task)}") from error
+        detail = f"{where}: a reference among its arguments: {_explain(str(error), {}, Task)}"
+        raise InvalidDag(detail=detail) from error
     return task
 
 
@@ -90,7 +98,7 @@ def did_you_mean(word: object, legal: Iterable[str]) -> str:
 
 
 def _read(keywords: Mapping[str, object], legal: tuple[str, ...], where: str) -> dict[str, object]:
-    """Return the keywords with durations in seconds."""
+    """Return the keywords as the values hold them: durations in seconds, codes as numbers."""
     refuse_unknown(keywords, legal, where)
     fields = dict(keywords)
     for name in sorted(DURATIONS & fields.keys()):
@@ -99,6 +107,8 @@ def _read(keywords: Mapping[str, object], legal: tuple[str, ...], where: str) ->
                 fields[name] = parse_duration(fields[name])
             except InvalidDuration as error:
                 raise InvalidDag(detail=f"{where}: {name}: {error}", word=name) from error
+    for name in READERS.keys() & fields.keys():
+        fields[name] = READERS[name](fields[name], where)
     return fields
 
 
@@ -123,6 +133,6 @@ def _explain(text: str, fields: Mapping[str, object], to: type[_T]) -> str:
     if what.startswith("Invalid enum value"):
         legal = ", ".join(repr(value) for value in get_args(to.__annotations__[path]))
         return f"{path}: {fields[path]!r} is none of {legal}"
-    for word, ours in {**_WORDS, "object": "an output" if path.startswith("args[") else "a mapping"}.items():
+    for word, ours in {**_WORDS, "object": "an output" if path.startswith(("args[", "over")) else "a mapping"}.items():
         what = what.replace(word, ours)
     return f"{'keys of ' if place.startswith('`key`') else ''}{path}: {what[:1].lower()}{what[1:]}"

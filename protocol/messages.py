@@ -57,7 +57,9 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
 class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     """One attempt, complete in itself: a worker needs nothing else to run it (P7).
 
-    `fence` rises with each attempt of a task instance. `inputs` are outputs of upstream tasks by task id, as JSON.
+    `fence` rises with each attempt of a task instance. `inputs` are outputs of upstream tasks by task id, as JSON;
+    `item` is what an instance of a mapped task stands for, as JSON. `poll` numbers the polls of an attempt, from 1;
+    each has a token of its own. An exit with one of `success_codes` is success, and only then its output counts.
     """
 
     fence: int
@@ -69,8 +71,11 @@ class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     timeout_seconds: float | None = None
     on_partition: Literal["kill", "keep"] = "kill"
     inputs: dict[TaskId, msgspec.Raw] = {}
+    item: msgspec.Raw = msgspec.Raw(b"null")
     code: Code | None = None
     secrets: tuple[str, ...] = ()
+    poll: int = 1
+    success_codes: tuple[int, ...] = (0,)
 
 
 class TaskAddress(AttemptMessage, frozen=True, kw_only=True, tag="task"):
@@ -199,14 +204,20 @@ class Unroutable(AttemptMessage, frozen=True, kw_only=True, tag="unroutable"):
 # --- events of the clock ----------------------------------------------------------------------------------------------
 
 
-TimerKind = Literal["retry", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
-"""`retry`: the next attempt is due. `queued_deadline`: the message must have been taken by now, else it is lost.
-`queued_timeout`: the author's own patience. `republish`: a message that came back is tried again. `stop`: the order to
-end a running child is repeated. `unkillable`: it has had no answer for too long."""
+TimerKind = Literal[
+    "retry", "poll", "poll_timeout", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"
+]
+"""`retry`: the next attempt is due. `poll`: the next poll is due. `poll_timeout`: there shall be no more polls.
+`queued_deadline`: the message must have been taken by now, else it is lost. `queued_timeout`: the author's own
+patience. `republish`: a message that came back is tried again. `stop`: the order to end a running child is repeated.
+`unkillable`: it has had no answer for too long."""
 
 
 class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
-    """A stored timer of a task instance is due. Applied only if the stored one is the same."""
+    """A stored timer of a task instance is due. Applied only if the stored one is the same.
+
+    `listening_since`: since when the scheduler itself was connected; patience begins anew then.
+    """
 
     dag_id: DagId
     run_id: RunId
@@ -214,6 +225,7 @@ class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
     map_index: int = UNMAPPED
     timer: TimerKind
     due: Instant
+    listening_since: Instant
 
 
 class LeaseTimer(Message, frozen=True, kw_only=True, tag="lease_timer"):
@@ -274,19 +286,22 @@ class Capacity(Message, frozen=True, kw_only=True, tag="capacity"):
     detail: str = ""
 
 
+Step = Literal["create", "release", "downstream", "cancel", "expand", "expand_release", "expand_cancel"]
+
+
 class Continue(Message, frozen=True, kw_only=True, tag="continue"):
     """The next slice of something that touches more rows than one decision may (P6).
 
     `create`: task instances from `cursor` on. `release`: tasks without upstreams from `cursor` on. `downstream`: what
     the end of `task_id` means for its downstream tasks from `cursor` on. `cancel`: the run's tasks from `cursor` on.
+    `expand`, `expand_release` and `expand_cancel`: the instances of the mapped task `task_id` from `cursor` on.
     """
 
     dag_id: DagId
     run_id: RunId
-    step: Literal["create", "release", "downstream", "cancel"]
+    step: Step
     cursor: int
     task_id: TaskId | None = None
-    map_index: int = UNMAPPED
 
 
 # --- events of operators ----------------------------------------------------------------------------------------------
@@ -302,11 +317,12 @@ class Trigger(Message, frozen=True, kw_only=True, tag="trigger"):
 
 
 class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
-    """End a run, or one task of it, without success."""
+    """End a run, one task of it, or one instance of a mapped task, without success."""
 
     dag_id: DagId
     run_id: RunId
     task_id: TaskId | None = None
+    map_index: int = UNMAPPED
 
 
 class DagVersion(Message, frozen=True, kw_only=True, tag="dag_version"):
@@ -318,37 +334,18 @@ class DagVersion(Message, frozen=True, kw_only=True, tag="dag_version"):
     task_count: int
 
 
-Event = (
-    Started
-    | Finished
-    | Refused
-    | Online
-    | Heartbeat
-    | Offline
-    | Expired
-    | Rejected
-    | DeliveryLimit
-    | Unroutable
-    | TaskTimer
-    | LeaseTimer
-    | WorkerLost
-    | NotHeld
-    | Missing
-    | Capacity
-    | Continue
-    | Trigger
-    | Cancel
-    | DagVersion
-)
-
-
 # --- orders to a worker -----------------------------------------------------------------------------------------------
 
 
 class Grant(AttemptMessage, frozen=True, kw_only=True, tag="grant"):
-    """The boot may start this attempt, now and once."""
+    """The boot may start this attempt, now and once, if its present lease had begun by its heartbeat `heard`.
+
+    That is the `seq` of the last one that was decided before: a lease that began later is news to the scheduler, which
+    may be about to call the boot lost for the silence before it.
+    """
 
     boot: BootId
+    heard: int
 
 
 class Drop(AttemptMessage, frozen=True, kw_only=True, tag="drop"):
@@ -366,35 +363,3 @@ class Stop(AttemptMessage, frozen=True, kw_only=True, tag="stop"):
 
 
 WorkerOrder = Grant | Drop | Stop
-
-
-Role = Literal["worker", "operator", "clock", "scheduler", "broker"]
-
-ROLE_OF_KIND: dict[type[Message], Role] = {
-    Started: "worker",
-    Finished: "worker",
-    Refused: "worker",
-    Online: "worker",
-    Heartbeat: "worker",
-    Offline: "worker",
-    Expired: "broker",
-    Rejected: "broker",
-    DeliveryLimit: "broker",
-    Unroutable: "broker",
-    TaskTimer: "clock",
-    LeaseTimer: "clock",
-    WorkerLost: "scheduler",
-    NotHeld: "scheduler",
-    Missing: "scheduler",
-    Capacity: "scheduler",
-    Continue: "scheduler",
-    Trigger: "operator",
-    Cancel: "operator",
-    DagVersion: "operator",
-}
-"""Who may send which kind. The broker's topic permissions enforce it, by the user's name and the kind in the key."""
-
-
-def kind_of(message: Message | type[Message]) -> str:
-    """Return the word that names a message's kind on the wire."""
-    return str(message.__struct_config__.tag)

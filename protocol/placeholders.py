@@ -25,6 +25,9 @@ CONTEXT_NAMES: Final = (
 )
 """The names that every task has; `params.<name>` joins them for each parameter of the DAG."""
 
+ITEM_NAME: Final = "item"
+"""A name that instances of mapped tasks have."""
+
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 
 

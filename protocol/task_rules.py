@@ -9,13 +9,23 @@ from typing import Final
 
 import msgspec
 
-from .dag import Argv, OutputRef, Python, Shell, Task, output_refs
+from .dag import Argv, ItemRef, OutputRef, Python, Shell, Task, refs_of
 from .durations import format_duration
 from .errors import InvalidName
+from .exit_codes import POLL_CODE, outcome_of
 from .keywords import DURATIONS, did_you_mean
-from .limits import COMMAND_BYTES_MAX, DURATION_SECONDS_MAX, POOL_SLOTS_MAX, RETRIES_MAX, TASKS_PER_DAG_MAX
+from .limits import (
+    COMMAND_BYTES_MAX,
+    DURATION_SECONDS_MAX,
+    ITEM_BYTES_MAX,
+    MAP_ITEMS_MAX,
+    OVER_BYTES_MAX,
+    POOL_SLOTS_MAX,
+    RETRIES_MAX,
+    TASKS_PER_DAG_MAX,
+)
 from .names import TaskId, check_name
-from .placeholders import OPENING, names_in
+from .placeholders import ITEM_NAME, OPENING, names_in
 
 PRIORITY_MAX: Final = 1_000
 """Priorities go from minus to plus this: enough for every order, small enough for every column."""
@@ -25,6 +35,9 @@ BACKOFF_MAX: Final = 100.0
 
 TIMEOUT_SECONDS_MIN: Final = 0.001
 """A timeout of zero would end every attempt."""
+
+POLL_SECONDS_MIN: Final = 0.1
+"""Each poll is a process, a round trip through the broker and four transactions."""
 
 OWN_ENV_PREFIX: Final = "HEADWAY_"
 """Environment variables that Headway sets itself."""
@@ -76,12 +89,24 @@ def _check_command(known: Known, task: Task) -> Iterator[str]:
         case Shell(script=script):
             yield from _script_faults(script)
         case Argv(args=args):
-            yield from _args_faults(args, known.placeholders)
+            names = known.placeholders if task.over is None else known.placeholders | {ITEM_NAME}
+            yield from _args_faults(args, names)
         case Python() if task.code is None:
             yield "it does not say where its function stands"
-    for ref in output_refs(task.command):
-        if any(isinstance(step, int) and step < 0 for step in ref.path):
-            yield f"the path {list(ref.path)!r} into the output of {ref.task_id!r} counts from the end: count from 0"
+    refs = refs_of(task.command)
+    for ref in refs + ([task.over] if isinstance(task.over, OutputRef) else []):
+        yield from _ref_faults(known, ref)
+    if task.over is None and any(isinstance(ref, ItemRef) for ref in refs):
+        yield "it takes an item, and only a task with `over` has one"
+
+
+def _ref_faults(known: Known, ref: OutputRef | ItemRef) -> Iterator[str]:
+    source = known.tasks.get(ref.task_id) if isinstance(ref, OutputRef) else None
+    into = f"the output of {ref.task_id!r}" if isinstance(ref, OutputRef) else "its item"
+    if any(isinstance(step, int) and step < 0 for step in ref.path):
+        yield f"the path {list(ref.path)!r} into {into} counts from the end: count from 0"
+    if source is not None and source.over is not None and ref.path and isinstance(ref.path[0], str):
+        yield f"the path {list(ref.path)!r} into {into} has no index: that task is mapped, and its output is a list"
 
 
 def _script_faults(script: str) -> Iterator[str]:
@@ -96,7 +121,7 @@ def _script_faults(script: str) -> Iterator[str]:
         yield "its script holds a NUL character"
 
 
-def _args_faults(args: tuple[str | OutputRef, ...], names: frozenset[str]) -> Iterator[str]:
+def _args_faults(args: tuple[str | OutputRef | ItemRef, ...], names: frozenset[str]) -> Iterator[str]:
     if not args or args[0] == "":
         yield "its argv is empty: the first argument names the program"
     for arg in args:
@@ -149,6 +174,27 @@ def _check_secrets(_: Known, task: Task) -> Iterator[str]:
         seen.add(name)
 
 
+def _check_over(_: Known, task: Task) -> Iterator[str]:
+    if not isinstance(task.over, tuple):
+        return
+    if not 1 <= len(task.over) <= MAP_ITEMS_MAX:
+        yield f"it is mapped over a list of {len(task.over)} items, and may be over 1 to {MAP_ITEMS_MAX}"
+    total = 0
+    for index, one in enumerate(task.over):
+        size = json_size(one)
+        if size is None:
+            yield f"item {index} of `over` holds half a character (a lone surrogate): mend it"
+        elif size > ITEM_BYTES_MAX:
+            yield f"item {index} of `over` takes {size} bytes, and may take {ITEM_BYTES_MAX}: {_USE_FILES}"
+        elif isinstance(one, str) and "\0" in one:
+            yield f"item {index} of `over` holds a NUL character, which no environment variable can"
+        total += size or 0
+    if total > OVER_BYTES_MAX:
+        yield f"the list that it is mapped over takes {total} bytes, and may take {OVER_BYTES_MAX}: {_USE_FILES}"
+
+
+_USE_FILES: Final = "put the data into files and map over their names"
+
 RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("priority", -PRIORITY_MAX, PRIORITY_MAX),
     ("pool_slots", 1, POOL_SLOTS_MAX),
@@ -158,6 +204,9 @@ RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("retry_delay", 0, DURATION_SECONDS_MAX),
     ("retry_backoff", 1, BACKOFF_MAX),
     ("retry_delay_max", 0, DURATION_SECONDS_MAX),
+    ("retry_timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
+    ("poll_every", POLL_SECONDS_MIN, DURATION_SECONDS_MAX),
+    ("poll_timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
     ("infra_retries", 0, RETRIES_MAX),
     ("queued_timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
     ("timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
@@ -179,6 +228,31 @@ def _check_ranges(_: Known, task: Task) -> Iterator[str]:
         )
 
 
+def _check_polling(_: Known, task: Task) -> Iterator[str]:
+    if task.poll_every is not None:
+        if not any(outcome_of(task, code) == "poll" for code in (*task.exit_codes, POLL_CODE)):
+            yield f"it says poll_every, and no exit code means 'poll': its exit_codes give {POLL_CODE} another meaning"
+        return
+    if task.poll_timeout is not None:
+        yield "it says poll_timeout without poll_every, how often to ask"
+    for code, outcome in task.exit_codes.items():
+        if outcome == "poll":
+            yield f"its exit code {code} means 'poll', and poll_every does not say how often to ask"
+
+
+def _check_role(_: Known, task: Task) -> Iterator[str]:
+    if task.setup and task.teardown:
+        yield "it is a setup and a teardown: make two tasks"
+    if task.branch and task.over is not None:
+        yield "it is a branch and mapped: let one task choose, behind the mapped one"
+    if task.branch and (task.setup or task.teardown):
+        yield f"it is a branch and a {'setup' if task.setup else 'teardown'}: make two tasks"
+    if task.teardown and task.trigger_rule not in ("all_success", "all_done_setup_success"):
+        yield f"its trigger_rule is {task.trigger_rule!r}, and that of a teardown is always 'all_done_setup_success'"
+    if task.on_failure_fail_dagrun and not task.teardown:
+        yield "on_failure_fail_dagrun is for a teardown: any other task fails the run anyway"
+
+
 TASK_CHECKS: Final[tuple[TaskCheck, ...]] = (
     _check_names,
     _check_upstream,
@@ -186,7 +260,10 @@ TASK_CHECKS: Final[tuple[TaskCheck, ...]] = (
     _check_command_size,
     _check_environment,
     _check_secrets,
+    _check_over,
     _check_ranges,
+    _check_polling,
+    _check_role,
 )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from .dag import Dag, Task, output_sources
+from .dag import Dag, Task, output_sources, over_source
 from .graph import Graph, find_cycles, missing_paths
 from .limits import DAG_BYTES_MAX, TASKS_PER_DAG_MAX
 from .names import TaskId
@@ -139,7 +139,9 @@ def _check_sources(view: _View) -> Iterator[Problem]:
     tasks = view.known.tasks
     far: list[tuple[TaskId, TaskId]] = []
     for name, task in tasks.items():
-        for source in sorted(output_sources(task).difference(task.upstream)):
+        over = over_source(task)
+        sources = output_sources(task) | ({over} if over is not None else set())
+        for source in sorted(sources.difference(task.upstream)):
             if source == name:
                 yield Problem(f"task {name!r}: it takes its own output", name)
             elif source in tasks:

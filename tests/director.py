@@ -18,13 +18,14 @@ from brokers import Listener
 from headway.broker.connecting import connect
 from headway.broker.port import Confirmed, Delivered, Outcome, Outgoing, QueueDepth
 from headway.protocol.codec import decode_event, encode
-from headway.protocol.messages import Grant, Message, Started, Task, kind_of
+from headway.protocol.kinds import kind_of
+from headway.protocol.messages import Grant, Message, Started, Task
 from headway.protocol.names import task_key
 from headway.protocol.topology import EVENT_QUEUES, TASKS, control_queue_name, task_queue, task_queue_name
 from shopfloor import task as make_task
 
 E = TypeVar("E")
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 
 PROGRAM = """
 import logging, os, sys
@@ -109,7 +110,8 @@ class Director:
     def order(self, kind: type[Message], started: Started, **fields: Any) -> None:
         """Answer a `started`, or command what came of it."""
         about = ("dag_id", "run_id", "task_id", "map_index", "try_number", "token", "boot")
-        message = kind(**{name: getattr(started, name) for name in about} | fields)
+        heard = {"heard": started.seq} if kind is Grant else {}
+        message = kind(**{name: getattr(started, name) for name in about} | heard | fields)
         self.publish(message, key=control_queue_name(started.worker), kind=kind_of(kind))
 
     def grant(self, token: str = "t1") -> Started:

@@ -44,6 +44,9 @@ from headway.worker.secret_files import SecretFiles
 E = TypeVar("E")
 M = TypeVar("M", bound=Message)
 BOOT = BootId("boot-1")
+ALL_HEARD = 1_000_000
+"""A scheduler that has decided every heartbeat of the worker's."""
+
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
@@ -203,7 +206,11 @@ class Floor:
     def order(self, kind: type[Grant | Drop | Stop], token: str = "t1", **changed: Any) -> None:
         """Send an order of the scheduler."""
         about = task(token)
-        more: dict[type, dict[str, Any]] = {Grant: {}, Drop: {"detail": ""}, Stop: {"reason": EndReason.CANCELLED}}
+        more: dict[type, dict[str, Any]] = {
+            Grant: {"heard": ALL_HEARD},
+            Drop: {"detail": ""},
+            Stop: {"reason": EndReason.CANCELLED},
+        }
         fields = {name: getattr(about, name) for name in ("dag_id", "run_id", "task_id", "try_number", "token")}
         self.do(OrderArrived(order=kind(**fields | {"boot": BOOT} | more[kind] | changed)))
 
@@ -295,15 +302,17 @@ class Floor:
 
 
 class Followed:
-    """What was said of logs, where a shipper would be: each attempt's mask, and whether it wrote anything."""
+    """What was said of logs, where a shipper would be: of each attempt mask and beginning, and if it wrote anything."""
 
     def __init__(self) -> None:
         self.masks: dict[str, Mask] = {}
+        self.begins: dict[str, int] = {}
         self.wrote: dict[str, bool] = {}
 
-    def watch(self, attempt: Task, _log: Path, mask: Mask) -> None:
+    def watch(self, attempt: Task, _log: Path, mask: Mask, begin: int) -> None:
         """Note a beginning."""
         self.masks[attempt.token] = mask
+        self.begins[attempt.token] = begin
 
     def end(self, token: str, *, wrote: bool) -> None:
         """Note an end."""

@@ -11,7 +11,8 @@ from sqlalchemy import Engine, select, text
 
 from headway.protocol.codec import decode_task, encode
 from headway.protocol.dag import Dag, Shell, Task
-from headway.protocol.messages import DagVersion, Event, Finished, Message, Online, Started, Trigger
+from headway.protocol.kinds import Event
+from headway.protocol.messages import DagVersion, Finished, Message, Online, Started, Trigger
 from headway.protocol.messages import Task as TaskMessage
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.topology import NO_LIMITS, QueueLimits

@@ -11,9 +11,10 @@ from typing import Final
 
 import msgspec
 
-from headway.protocol.dag import Argv, OutputRef, Python, Shell, fill_in_outputs
+from headway.protocol.dag import Argv, ItemRef, OutputRef, Python, Shell, fill_in_refs
 from headway.protocol.messages import Task
-from headway.protocol.placeholders import PARAM_PREFIX, fill_in
+from headway.protocol.names import UNMAPPED
+from headway.protocol.placeholders import ITEM_NAME, PARAM_PREFIX, fill_in
 
 INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
 
@@ -39,8 +40,10 @@ def environment_of(task: Task, inherited: Mapping[str, str], *, output: Path, in
         "HEADWAY_RUN_ID": task.run_id,
         "HEADWAY_TASK_ID": task.task_id,
         "HEADWAY_MAP_INDEX": str(task.map_index),
+        **({} if task.map_index == UNMAPPED else {"HEADWAY_ITEM": _text(_item(task))}),
         "HEADWAY_TRY": str(task.try_number),
         "HEADWAY_FENCE": str(task.fence),
+        "HEADWAY_POLL": str(task.poll),
         "HEADWAY_DS": _day(context.logical_date),
         "HEADWAY_LOGICAL_DATE": _instant(context.logical_date),
         "HEADWAY_DATA_INTERVAL_START": _instant(context.data_interval_start),
@@ -61,25 +64,25 @@ def command_of(task: Task, command: Shell | Argv) -> list[str] | BadInput:
 
 
 def call_of(task: Task, command: Python) -> bytes | BadInput:
-    """Return the call of a function as JSON, output references filled in."""
+    """Return the call of a function as JSON, references filled in."""
     faults: list[BadInput] = []
 
-    def fill(ref: OutputRef) -> object:
+    def fill(ref: OutputRef | ItemRef) -> object:
         value = _part(task, ref)
         faults.extend([value] if isinstance(value, BadInput) else [])
         return value
 
-    args, kwargs = fill_in_outputs([[*command.args], command.kwargs], fill)
+    args, kwargs = fill_in_refs([[*command.args], command.kwargs], fill)
     if faults:
         return faults[0]
     return msgspec.json.encode({"function": command.function, "args": args, "kwargs": kwargs})
 
 
-def _fill_in_args(task: Task, args: tuple[str | OutputRef, ...]) -> list[str] | BadInput:
+def _fill_in_args(task: Task, args: tuple[str | OutputRef | ItemRef, ...]) -> list[str] | BadInput:
     values = _placeholders(task)
     filled = []
     for arg in args:
-        value = _part(task, arg) if isinstance(arg, OutputRef) else _fill_in(arg, values)
+        value = _fill_in(arg, values) if isinstance(arg, str) else _part(task, arg)
         if isinstance(value, BadInput):
             return value
         filled.append(_text(value))
@@ -107,19 +110,27 @@ def _placeholders(task: Task) -> dict[str, str]:
         "task_id": task.task_id,
         "map_index": str(task.map_index),
         "try": str(task.try_number),
+        **({} if task.map_index == UNMAPPED else {ITEM_NAME: _text(_item(task))}),
         **{PARAM_PREFIX + name: _text(value) for name, value in context.params.items()},
     }
 
 
-def _part(task: Task, ref: OutputRef) -> object | BadInput:
-    """Return the part of an upstream task's output that `ref` leads to."""
-    if ref.task_id not in task.inputs:
+def _item(task: Task) -> object:
+    return msgspec.json.decode(task.item)
+
+
+def _part(task: Task, ref: OutputRef | ItemRef) -> object | BadInput:
+    """Return the part of an upstream task's output, or of its own item, that `ref` leads to."""
+    if isinstance(ref, ItemRef):
+        value, name = _item(task), "its item"
+    elif ref.task_id in task.inputs:
+        value, name = msgspec.json.decode(task.inputs[ref.task_id]), f"the output of task {ref.task_id!r}"
+    else:
         return BadInput(f"it takes in the output of task {ref.task_id!r}, which wrote none")
-    value: object = msgspec.json.decode(task.inputs[ref.task_id])
     for step in ref.path:
         parts = dict(enumerate(value)) if isinstance(value, list) else value
         if not isinstance(parts, dict) or step not in parts:
-            return BadInput(f"the output of task {ref.task_id!r} has no part {list(ref.path)!r}")
+            return BadInput(f"{name} has no part {list(ref.path)!r}")
         value = parts[step]
     return value
 

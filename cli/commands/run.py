@@ -37,7 +37,12 @@ def run(file: Path, *, dag_id: str | None, slots: int | None, as_json: bool, **t
     Needs no broker and no database, whatever HEADWAY_BROKER_URL and HEADWAY_DATABASE_URL say: everything is in this
     process and in HEADWAY_HOME. Ctrl-C cancels the run, a second one ends it at once.
     """
+    import shlex
+
     from rich.console import Console
+
+    from headway.protocol.names import UNMAPPED
+    from headway.protocol.states import EndReason
 
     from ..addressing import join_index
     from ..printing import between, print_json
@@ -59,14 +64,19 @@ def run(file: Path, *, dag_id: str | None, slots: int | None, as_json: bool, **t
     if as_json:
         print_json(ended)
     took = between(ended.started_at, ended.finished_at)
-    counts = count_states(task.state for task in ended.tasks)
+    counts = count_states(task.state for task in ended.tasks if task.map_index == UNMAPPED)
     console.print(f"[bold]{ended.state}[/] in {took}: {counts}", soft_wrap=True)
-    failed = [join_index(task.task_id, task.map_index) for task in ended.tasks if task.state == "failed"]
+    failed = [
+        join_index(task.task_id, task.map_index)
+        for task in ended.tasks
+        if task.state == "failed" and task.reason != EndReason.INSTANCES
+    ]
     if failed:
         more = f", and {len(failed) - 1} more tasks that failed" if len(failed) > 1 else ""
         database = own_database(settings.home)
         elsewhere = f"HEADWAY_DATABASE_URL={database} " if settings.database_url != database else ""
         console.print(f"Why it failed, and all that it wrote ({failed[0]}{more}):")
         for command in ("why", "logs"):
-            console.print(f"  {elsewhere}headway {command} {ended.run_id} {failed[0]}", soft_wrap=True)
+            name = shlex.quote(failed[0])
+            console.print(f"  {elsewhere}headway {command} {ended.run_id} {name}", soft_wrap=True, markup=False)
     return int(ended.state != "success")

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from headway.scheduler.store.reads import AttemptDetail, RunDetail, TaskDetail
 
 LIMIT = 50
+INSTANCES_MAX = 20
+"""Instances of one mapped task that a person reads; of more, those in one of these states are shown first."""
+TELLING = ("failed", "running", "up_for_retry", "cancelled", "queued")
+
 STATES = ("queued", "running", "success", "failed", "cancelled")
 
 
@@ -103,12 +107,35 @@ def _print(run: "RunDetail", now: datetime) -> None:
     click.echo(f"Logical date {show_time(run.logical_date)}, started {show_time(run.started_at)}, took {took}")
     for name, value in run.params.items():
         click.echo(f"Parameter {name}: {plain(str(value))}")
-    counts: dict[str, int] = {}
+    from headway.protocol.names import UNMAPPED
+
+    tasks = [task for task in run.tasks if task.map_index == UNMAPPED]
+    click.echo(f"{len(tasks)} tasks: {_count(tasks)}\n")
+    instances: dict[str, list[TaskDetail]] = {}
     for task in run.tasks:
-        counts[task.state] = counts.get(task.state, 0) + 1
-    click.echo(f"{len(run.tasks)} tasks: {', '.join(f'{count} {state}' for state, count in counts.items())}\n")
+        if task.map_index != UNMAPPED:
+            instances.setdefault(task.task_id, []).append(task)
+    shown = [one for task in tasks for one in (task, *_choose(instances.get(task.task_id, [])))]
     header = ("TASK", "STATE", "REASON", "TRY", "WORKER", "QUEUE", "EXIT", "STARTED", "TOOK")
-    print_table(header, [_row(task, now) for task in run.tasks])
+    print_table(header, [_row(task, now) for task in shown])
+    for task_id, found in instances.items():
+        if len(found) > INSTANCES_MAX:
+            click.echo(f"{task_id}: {len(found)} instances: {_count(found)}; --json lists all.")
+
+
+def _count(tasks: "list[TaskDetail]") -> str:
+    counts: dict[str, int] = {}
+    for task in tasks:
+        counts[task.state] = counts.get(task.state, 0) + 1
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
+
+
+def _choose(instances: "list[TaskDetail]") -> "list[TaskDetail]":
+    """Return all instances of a mapped task or, of many, some that are most worth looking at."""
+    if len(instances) <= INSTANCES_MAX:
+        return instances
+    told = [one for state in TELLING for one in instances if one.state == state]
+    return sorted(told[:INSTANCES_MAX], key=lambda one: one.map_index)
 
 
 def _row(task: "TaskDetail", now: datetime) -> tuple[object, ...]:

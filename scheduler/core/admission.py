@@ -9,7 +9,8 @@ decide it again.
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
-from headway.protocol.dag import output_sources
+import msgspec
+
 from headway.protocol.messages import Capacity
 from headway.protocol.names import QueueName
 from headway.protocol.states import AttemptState, EndReason, HoldReason, TaskChange, TaskState
@@ -17,17 +18,15 @@ from headway.protocol.states import AttemptState, EndReason, HoldReason, TaskCha
 from .assignment import input_fault, publish
 from .changes import (
     begin_patience,
-    change_room,
     clear_timers,
-    end_run_if_done,
-    first_room,
-    follow_downstream,
-    forget_timers,
+    end_apart,
     move_task,
+    resting_attempt,
     token_for,
 )
 from .deltas import QueueDelta, moved
-from .limits import paused_room, queue_room
+from .limits import count_in_rooms, first_room, hold_of_room, paused_room, queue_room
+from .polling import ask_again
 from .rows import Attempt, QueueRow, Room, Run, TaskInstance, TaskKey
 from .snapshot import Decision, Draft, Snapshot, Transition
 
@@ -37,9 +36,9 @@ WINDOW_MIN: Final = 100
 WINDOW_PER_SLOT: Final = 2
 """Messages published for each slot: one that runs and one that is at hand when it ends."""
 
-
-FULL_FRESH: Final = timedelta(seconds=30)
-"""How long a queue counts as full after the broker refused a message: each is tried again every second."""
+FULL_FRESH: Final = timedelta(seconds=15)
+"""How long a queue counts as full after the broker refused a message: each is tried again every second, and what came
+of it is noted every five."""
 
 
 def hold_of(queue: QueueRow, now: datetime) -> HoldReason:
@@ -93,27 +92,42 @@ def _go_on(draft: Draft, task: TaskInstance, event: Capacity, seed: str) -> None
                 begin_patience(draft, task)
             _queue(draft, draft.run_of(task), task, seed)
         case "window":
-            begin_patience(draft, change_room(draft, task, queue_room(task.queue)))
+            begin_patience(draft, _change_room(draft, task, queue_room(task.queue)))
         case "limits":
             room = first_room(draft, task)
-            moved = change_room(draft, task, room)
+            moved = _change_room(draft, task, room)
             if moved.hold is HoldReason.WINDOW:
                 begin_patience(draft, moved)
         case "paused":
             clear_timers(draft, task, "queued_timeout")
-            change_room(draft, task, paused_room(task.dag_id))
+            _change_room(draft, task, paused_room(task.dag_id))
         case "failed" | "look":  # which names nobody
-            _fail(draft, task, EndReason.BAD_POOL, event.detail)
+            end_apart(draft, task, TaskChange.FAIL, reason=EndReason.BAD_POOL, detail=event.detail)
         case _:
             assert_never(event.to)
 
 
+def _change_room(draft: Draft, task: TaskInstance, room: Room) -> TaskInstance:
+    """Let a held task instance wait for something else."""
+    moved = msgspec.structs.replace(task, hold=hold_of_room(room), room=room, turn=0)
+    draft.changes.tasks[task.key] = moved
+    draft.changes.looks.add(room)
+    count_in_rooms(draft, task, moved)
+    return moved
+
+
 def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
-    spec = draft.graph(run).task(task.task_id)
-    fault = input_fault(draft, run, spec) if output_sources(spec) else None
+    fault = input_fault(draft, run, task)
     if fault is not None:
-        _fail(draft, task, EndReason.BAD_INPUT, fault)
+        end_apart(draft, task, TaskChange.FAIL, reason=EndReason.BAD_INPUT, detail=fault)
         return
+    resting = resting_attempt(draft, task)
+    attempt = _make_attempt(draft, task, seed) if resting is None else ask_again(draft, task, resting, seed)
+    task = move_task(draft, task, TaskChange.ADMIT, try_number=attempt.try_number)
+    publish(draft, run, task, attempt)
+
+
+def _make_attempt(draft: Draft, task: TaskInstance, seed: str) -> Attempt:
     attempt = Attempt(
         run_id=task.run_id,
         task_id=task.task_id,
@@ -131,14 +145,4 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
     draft.transitions.append(
         Transition("attempt", task.task_id, task.map_index, attempt.try_number, "", AttemptState.QUEUED, "admit", "")
     )
-    task = move_task(draft, task, TaskChange.ADMIT, try_number=attempt.try_number)
-    publish(draft, run, task, attempt)
-
-
-def _fail(draft: Draft, task: TaskInstance, reason: EndReason, fault: str) -> None:
-    """End a task that cannot be run, and tell its downstreams in decisions of their own: there may be many such."""
-    forget_timers(draft, task)
-    failed = move_task(draft, task, TaskChange.FAIL, reason=reason, detail=fault)
-    if draft.graph(draft.run_of(failed)).downstream_of(failed.task_id):
-        follow_downstream(draft, failed)
-    end_run_if_done(draft, draft.run_of(failed))
+    return attempt

@@ -5,7 +5,8 @@ from typing import Final
 
 import msgspec
 
-from headway.protocol.dag import OutputRef, Task, output_refs, output_sources
+from headway.protocol.dag import Task, output_refs, output_sources
+from headway.protocol.exit_codes import success_codes
 from headway.protocol.limits import INPUT_BYTES_MAX
 from headway.protocol.messages import RunContext
 from headway.protocol.messages import Task as TaskMessage
@@ -13,11 +14,14 @@ from headway.protocol.names import QueueName, TaskId
 from headway.protocol.topology import ANY_QUEUE
 
 from .changes import clear_timers, set_timer
+from .mapping import NULL, item_of, part_of, size_taken, value_taken
 from .rows import Attempt, Run, TaskInstance
 from .snapshot import Draft, PublishTask
 
 QUEUED_GRACE: Final = timedelta(seconds=60)
 """A message that was neither taken nor handed back is lost when its queue's TTL and this are over (DESIGN 7)."""
+
+_NO_ITEM: Final = msgspec.Raw(NULL.encode())
 
 
 def publish(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> None:
@@ -40,7 +44,10 @@ def publish(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> Non
         timeout_seconds=spec.timeout,
         on_partition=spec.on_partition,
         inputs=_inputs(draft, run, spec),
+        item=_NO_ITEM if spec.over is None else _item(draft, run, spec, task.map_index),
         secrets=spec.secrets,
+        poll=attempt.polls,
+        success_codes=success_codes(spec),
     )
     draft.effects.append(PublishTask(message, attempt.publications))
     set_timer(draft, task, "queued_deadline", draft.now + _ttl(draft, attempt.queue) + QUEUED_GRACE)
@@ -54,18 +61,38 @@ def publish_again(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) 
     publish(draft, run, task, again)
 
 
-def input_fault(draft: Draft, run: Run, spec: Task) -> str | None:
-    """Say what is wrong with the outputs that a task takes in, or None."""
-    size = 0
+def input_fault(draft: Draft, run: Run, task: TaskInstance) -> str | None:
+    """Say what is wrong with the item and the outputs that a task instance takes in, or None."""
+    spec = draft.graph(run).task(task.task_id)
+    if spec.over is None and not output_sources(spec):
+        return None
+    item = b"" if spec.over is None else _look_at_item(draft, run, spec, task.map_index)
+    return item if isinstance(item, str) else _output_fault(draft, run, spec, len(item))
+
+
+def _look_at_item(draft: Draft, run: Run, spec: Task, map_index: int) -> bytes | str:
+    """Return the item of an instance, or what is wrong with it."""
+    item = item_of(draft, run, spec, map_index)
+    if not isinstance(item, str) and _holds_nul(bytes(item)):
+        return "its item holds a NUL character, which no environment variable can"
+    return item if isinstance(item, str) else bytes(item)
+
+
+def _output_fault(draft: Draft, run: Run, spec: Task, size: int) -> str | None:
+    """Say what is wrong with the outputs that a task takes in beside an item of this size."""
     for source in sorted(output_sources(spec)):
-        output = draft.output(run.run_id, source)
-        if output is None:
+        taken = size_taken(draft, run, source)
+        if taken is None:
             return f"task {source!r} wrote no output to HEADWAY_OUTPUT, and this task takes it in"
-        size += len(output.value.encode())
+        size += taken
     if size > INPUT_BYTES_MAX:
-        return f"the outputs that it takes in have {size} bytes, and {INPUT_BYTES_MAX} are allowed"
+        return (
+            f"what it takes in has {size} bytes, and may have {INPUT_BYTES_MAX}: put large results into files and hand "
+            "over their names"
+        )
     for ref in output_refs(spec.command):
-        if not _has_part(draft, run, ref):
+        value = value_taken(draft, run, ref.task_id)
+        if value is None or part_of(value, ref.path) is None:
             path = "".join(f"[{part!r}]" for part in ref.path)
             return f"the output of task {ref.task_id!r} has no part {path}"
     return None
@@ -91,19 +118,15 @@ def _context(draft: Draft, run: Run) -> RunContext:
 
 
 def _inputs(draft: Draft, run: Run, spec: Task) -> dict[TaskId, msgspec.Raw]:
-    outputs = {source: draft.output(run.run_id, source) for source in sorted(output_sources(spec))}
-    return {source: msgspec.Raw(output.value.encode()) for source, output in outputs.items() if output is not None}
+    values = {source: value_taken(draft, run, source) for source in sorted(output_sources(spec))}
+    return {source: msgspec.Raw(value.encode()) for source, value in values.items() if value is not None}
 
 
-def _has_part(draft: Draft, run: Run, ref: OutputRef) -> bool:
-    output = draft.output(run.run_id, ref.task_id)
-    value = msgspec.json.decode(output.value) if output is not None else None
-    for part in ref.path:
-        match value:
-            case dict() if part in value:
-                value = value[part]
-            case list() if isinstance(part, int) and -len(value) <= part < len(value):
-                value = value[part]
-            case _:
-                return False
-    return True
+def _item(draft: Draft, run: Run, spec: Task, map_index: int) -> msgspec.Raw:
+    """Return the item of an instance, which was there as it was admitted."""
+    item = item_of(draft, run, spec, map_index)
+    return _NO_ITEM if isinstance(item, str) else item
+
+
+def _holds_nul(item: bytes) -> bool:
+    return item.startswith(b'"') and rb"\u0000" in item and "\0" in msgspec.json.decode(item)

@@ -7,17 +7,20 @@ says that the table has no row: the decision is dropped and the event ignored wi
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 
+from headway.protocol.dag import Task, rule_of
 from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Continue, TimerKind
-from headway.protocol.names import Token
+from headway.protocol.messages import Continue, Step, TimerKind
+from headway.protocol.names import UNMAPPED, Token
 from headway.protocol.states import (
     FINAL_TASK_STATES,
+    GOOD_ENDS,
     AttemptChange,
+    AttemptState,
     EndReason,
     HoldReason,
     Intent,
@@ -30,15 +33,20 @@ from headway.protocol.states import (
     next_task_state,
 )
 
+from .branches import edges_from
 from .graph import Graph
-from .limits import hold_of_room, is_line, keeps_places, limits_of, line_of, parts_of, queue_room
-from .rows import Attempt, AttemptKey, Room, Run, TaskInstance, TaskKey, Timer, TimerKey
+from .limits import count_in_rooms, first_room, hold_of_room
+from .mapping import count_end, ending_of
+from .rows import Attempt, AttemptKey, Mapped, Room, Run, TaskInstance, TaskKey, Timer, TimerKey
+from .rules import Edge, Verdict, ends_of, explain_end, judge, move_counters
 from .snapshot import Draft, FollowUp, Transition
 
 _replace = msgspec.structs.replace
 
 TIMER_STATES: Final[dict[TimerKind, tuple[TaskState, ...]]] = {
     "retry": (TaskState.UP_FOR_RETRY,),
+    "poll": (TaskState.UP_FOR_RESCHEDULE,),
+    "poll_timeout": (TaskState.UP_FOR_RESCHEDULE, TaskState.SCHEDULED, TaskState.QUEUED),
     "queued_deadline": (TaskState.QUEUED,),
     "republish": (TaskState.QUEUED,),
     "queued_timeout": (TaskState.SCHEDULED, TaskState.QUEUED),
@@ -52,6 +60,23 @@ class NoSuchChange(Exception):
     """The tables have no such row."""
 
 
+def add_task(draft: Draft, run: Run, graph: Graph, position: int, *, map_index: int = UNMAPPED) -> None:
+    """Make a task instance, which waits."""
+    spec = graph.tasks[position]
+    task = TaskInstance(
+        run_id=run.run_id,
+        task_id=spec.task_id,
+        map_index=map_index,
+        position=position,
+        dag_id=run.dag_id,
+        state=TaskState.WAITING,
+        since=draft.now,
+        queue=spec.queue,
+        priority=spec.priority,
+    )
+    draft.changes.tasks[task.key] = task
+
+
 def move_task(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
     """Move a task instance along one row of TASK_TRANSITIONS and return it; raise NoSuchChange."""
     after = next_task_state(task.state, change)
@@ -62,7 +87,7 @@ def move_task(draft: Draft, task: TaskInstance, change: TaskChange, **fields: ob
     moved = _replace(task, state=after, since=draft.now, **fields)
     draft.changes.tasks[task.key] = moved
     _count_in_queue(draft, task, after)
-    _count_in_rooms(draft, task, moved)
+    count_in_rooms(draft, task, moved)
     _note(draft, task, before=task.state, after=after, change=change)
     if after in FINAL_TASK_STATES:
         _count_in_run(draft, moved)
@@ -133,11 +158,13 @@ def clear_timers(draft: Draft, task: TaskInstance, *timers: TimerKind) -> None:
 def forget_timers(draft: Draft, task: TaskInstance) -> None:
     """Forget all timers that a task instance may have in the state that it is about to leave for good.
 
-    One that runs has some only if it shall end: most tasks end without that.
+    One that runs has some only if it shall end, and few poll: what most tasks never have is not looked for.
     """
     if task.state is TaskState.RUNNING and task.intent is None:
         return
-    clear_timers(draft, task, *(timer for timer, states in TIMER_STATES.items() if task.state in states))
+    unset = () if _spec_of(draft, task).poll_timeout is not None else ("poll_timeout",)
+    found = (timer for timer, states in TIMER_STATES.items() if task.state in states and timer not in unset)
+    clear_timers(draft, task, *found)
 
 
 def current_attempt(draft: Draft, task: TaskInstance) -> Attempt:
@@ -148,14 +175,37 @@ def current_attempt(draft: Draft, task: TaskInstance) -> Attempt:
     return attempt
 
 
+def resting_attempt(draft: Draft, task: TaskInstance) -> Attempt | None:
+    """Return the attempt of a task instance if it rests between two polls: nobody holds it, and it goes on."""
+    if task.state not in (TaskState.UP_FOR_RESCHEDULE, TaskState.SCHEDULED) or not task.try_number:
+        return None
+    if _spec_of(draft, task).poll_every is None:
+        return None
+    attempt = current_attempt(draft, task)
+    return attempt if attempt.state is AttemptState.POLLING else None
+
+
+def withdraw(draft: Draft, attempt: Attempt, reason: EndReason, detail: str = "") -> None:
+    """End an attempt that is queued: whoever asks for it is told to drop it."""
+    move_attempt(
+        draft,
+        attempt,
+        AttemptChange.WITHDRAW,
+        reason=reason,
+        detail=detail,
+        finished_at=draft.now,
+        decided_by=draft.envelope.ref,
+    )
+
+
 def after_seconds(draft: Draft, seconds: float) -> datetime:
     """Return the time so many seconds from now."""
     return draft.now + timedelta(seconds=seconds)
 
 
-def token_for(seed: str, task: TaskInstance, try_number: int) -> Token:
+def token_for(seed: str, task: TaskInstance, try_number: int, poll: int = 1) -> Token:
     """Make the token of an attempt: unguessable without the seed, and the same when it is decided again."""
-    text = f"{seed}/{task.run_id}/{task.task_id}/{task.map_index}/{try_number}"
+    text = f"{seed}/{task.run_id}/{task.task_id}/{task.map_index}/{try_number}{f'/{poll}' if poll > 1 else ''}"
     return Token(hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
 
 
@@ -169,8 +219,9 @@ def spread_end(draft: Draft, run: Run, task: TaskInstance, cursor: int = 0) -> N
     graph = draft.graph(run)
     downstream = graph.downstream_of(task.task_id)
     end = min(cursor + ROWS_PER_DECISION_MAX, len(downstream))
-    for task_id in graph.ids(downstream[cursor:end]):
-        _hear_end(draft, graph, TaskKey(run.run_id, task_id), task.state)
+    edges = edges_from(draft, graph, task, downstream[cursor:end])
+    for position, edge in zip(downstream[cursor:end], edges, strict=True):
+        _hear_end(draft, graph, position, edge, task)
     change_task(draft, draft.task(task.key) or task, propagated=end)
     if end < len(downstream):
         follow_downstream(draft, task, end)
@@ -178,18 +229,21 @@ def spread_end(draft: Draft, run: Run, task: TaskInstance, cursor: int = 0) -> N
 
 def follow_downstream(draft: Draft, task: TaskInstance, cursor: int = 0) -> None:
     """Let the downstream tasks of a task hear of its end in a decision of their own."""
-    draft.effects.append(
-        FollowUp(
-            Continue(
-                dag_id=task.dag_id,
-                run_id=task.run_id,
-                step="downstream",
-                cursor=cursor,
-                task_id=task.task_id,
-                map_index=task.map_index,
-            )
-        )
-    )
+    go_on_with(draft, task, "downstream", cursor)
+
+
+def go_on_with(draft: Draft, task: TaskInstance, step: Step, cursor: int = 0) -> None:
+    """Let a slice of what a task entails be decided next."""
+    event = Continue(dag_id=task.dag_id, run_id=task.run_id, step=step, cursor=cursor, task_id=task.task_id)
+    draft.effects.append(FollowUp(event))
+
+
+def release(draft: Draft, task: TaskInstance) -> None:
+    """Let a task whose rule holds begin: a mapped one with the making of its instances."""
+    if draft.graph(draft.run_of(task)).task(task.task_id).over is None:
+        hold(draft, task, TaskChange.RELEASE)
+    else:
+        go_on_with(draft, move_task(draft, task, TaskChange.EXPAND, mapped=Mapped()), "expand")
 
 
 def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
@@ -202,29 +256,9 @@ def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object)
     return moved
 
 
-def first_room(draft: Draft, task: TaskInstance) -> Room:
-    """Return where a task instance waits first; its limits learn how many places they have."""
-    run = draft.run_of(task)
-    graph = draft.graph(run)
-    limits = limits_of(graph, run, graph.task(task.task_id))
-    for limit in limits:
-        if limit.slots is not None:
-            draft.room(limit.room).slots = limit.slots
-    return line_of(limits) if limits else queue_room(task.queue)
-
-
-def change_room(draft: Draft, task: TaskInstance, room: Room) -> TaskInstance:
-    """Let a held task instance wait for something else."""
-    moved = _replace(task, hold=hold_of_room(room), room=room, turn=0)
-    draft.changes.tasks[task.key] = moved
-    draft.changes.looks.add(room)
-    _count_in_rooms(draft, task, moved)
-    return moved
-
-
 def begin_patience(draft: Draft, task: TaskInstance) -> None:
     """Only its queue keeps a task instance waiting from now on: its queued_timeout begins."""
-    patience = draft.graph(draft.run_of(task)).task(task.task_id).queued_timeout
+    patience = _spec_of(draft, task).queued_timeout
     if patience is not None:
         set_timer(draft, task, "queued_timeout", after_seconds(draft, patience))
 
@@ -234,9 +268,48 @@ def end_task(
 ) -> None:
     """Move a task instance to a final state, tell its downstreams, and end the run if it was the last."""
     forget_timers(draft, task)
+    end_rest(draft, task, change, reason=reason, detail=detail)
     moved = move_task(draft, task, change, reason=reason, detail=detail)
-    spread_end(draft, draft.run_of(moved), moved)
+    if moved.map_index == UNMAPPED:
+        spread_end(draft, draft.run_of(moved), moved)
+        end_run_if_done(draft, draft.run_of(moved))
+
+
+def end_apart(
+    draft: Draft, task: TaskInstance, change: TaskChange, *, reason: EndReason | None = None, detail: str = ""
+) -> None:
+    """End a task instance, and tell its downstreams in a decision of their own: there may be many such."""
+    forget_timers(draft, task)
+    end_rest(draft, task, change, reason=reason, detail=detail)
+    moved = move_task(draft, task, change, reason=reason, detail=detail)
+    if moved.map_index != UNMAPPED:
+        return
+    if draft.graph(draft.run_of(moved)).downstream_of(moved.task_id):
+        follow_downstream(draft, moved)
     end_run_if_done(draft, draft.run_of(moved))
+
+
+def end_node_if_done(draft: Draft, node: TaskInstance) -> None:
+    """End a mapped task once none of its instances is under way."""
+    ending = None if node.mapped is None else ending_of(node, node.mapped)
+    if ending is not None:
+        change, reason, detail = ending
+        end_apart(draft, node, change, reason=reason, detail=detail)
+
+
+def end_rest(draft: Draft, task: TaskInstance, change: TaskChange, *, reason: EndReason | None, detail: str) -> None:
+    """End the attempt of a task instance that is about to end between two polls."""
+    resting = resting_attempt(draft, task)
+    if resting is not None:
+        move_attempt(
+            draft,
+            resting,
+            AttemptChange.FAIL if change is TaskChange.FAIL else AttemptChange.CANCEL,
+            reason=reason,
+            detail=detail,
+            finished_at=draft.now,
+            decided_by=draft.envelope.ref,
+        )
 
 
 def end_run_if_done(draft: Draft, run: Run) -> None:
@@ -250,26 +323,35 @@ def end_run_if_done(draft: Draft, run: Run) -> None:
     move_run(draft, run, change, finished_at=draft.now)
 
 
-def _hear_end(draft: Draft, graph: Graph, key: TaskKey, ended: TaskState) -> None:
-    task = draft.task(key)
+def _hear_end(draft: Draft, graph: Graph, position: int, edge: Edge, above: TaskInstance) -> None:
+    spec = graph.tasks[position]
+    task = draft.task(TaskKey(above.run_id, spec.task_id))
     if task is None:
         return
-    match ended:
-        case TaskState.SUCCESS:
-            task = change_task(draft, task, up_success=task.up_success + 1)
-        case TaskState.UPSTREAM_FAILED:
-            task = change_task(draft, task, up_upstream_failed=task.up_upstream_failed + 1)
-        case _:
-            task = change_task(draft, task, up_failed=task.up_failed + 1)
+    task = change_task(draft, task, **move_counters(task, edge, new=above.state))
     if task.state is not TaskState.WAITING:
         return
-    if task.up_failed or task.up_upstream_failed:
-        detail = f"an upstream task ended as {ended}"
-        move_task(draft, task, TaskChange.INHERIT_FAILURE, reason=EndReason.UPSTREAM_FAILED, detail=detail)
-        if graph.downstream_of(task.task_id):
-            follow_downstream(draft, task)
-    elif task.up_success == len(graph.task(task.task_id).upstream):
-        hold(draft, task, TaskChange.RELEASE)
+    rule = rule_of(spec)
+    match judge(rule, ends_of(task), len(spec.upstream), graph.setups.get(position, 0)):
+        case Verdict.WAIT:
+            return
+        case Verdict.READY:
+            release(draft, task)
+            return
+        case Verdict.UPSTREAM_FAILED:
+            change, reason = TaskChange.INHERIT_FAILURE, EndReason.UPSTREAM_FAILED
+        case Verdict.SKIP:
+            change = TaskChange.SKIP
+            reason = EndReason.NOT_CHOSEN if task.up_unchosen else EndReason.SKIPPED_BY_RULE
+        case verdict:
+            assert_never(verdict)
+    move_task(draft, task, change, reason=reason, detail=explain_end(rule, edge, above))
+    if graph.downstream[position]:
+        follow_downstream(draft, task)
+
+
+def _spec_of(draft: Draft, task: TaskInstance) -> Task:
+    return draft.graph(draft.run_of(task)).task(task.task_id)
 
 
 def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:
@@ -278,27 +360,20 @@ def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:
     delta.queued += (after is TaskState.QUEUED) - (task.state is TaskState.QUEUED)
 
 
-def _count_in_rooms(draft: Draft, before: TaskInstance, after: TaskInstance) -> None:
-    """Take places or give them back, and count who waits; whoever may go on because of it is looked at."""
-    for room, step in ((before.room, -1), (after.room, 1)):
-        if room and is_line(room):
-            for part in {room, *parts_of(room)}:
-                draft.room(part).waiting += step
-            draft.changes.looks.add(room)
-    step = keeps_places(after) - keeps_places(before)
-    if step:
-        run = draft.run_of(after)
-        graph = draft.graph(run)
-        for limit in limits_of(graph, run, graph.task(after.task_id)):
-            draft.room(limit.room).used += step * limit.places
-            if step < 0:
-                draft.changes.looks.add(limit.room)
+def _count_in_node(draft: Draft, task: TaskInstance) -> None:
+    node = draft.task(TaskKey(task.run_id, task.task_id))
+    if node is None or node.mapped is None:
+        raise Corrupt(detail=f"instance {task.map_index} of task {task.task_id} belongs to no mapped task")
+    mapped = count_end(node.mapped, task.state, draft.changes.outputs.get(task.key))
+    end_node_if_done(draft, change_task(draft, node, mapped=mapped))
 
 
 def _count_in_run(draft: Draft, task: TaskInstance) -> None:
+    if task.map_index != UNMAPPED:
+        _count_in_node(draft, task)
+        return
     run = draft.run_of(task)
-    leaf = not draft.graph(run).downstream_of(task.task_id)
-    failed = leaf and task.state is not TaskState.SUCCESS
+    failed = task.position in draft.graph(run).deciders and task.state not in GOOD_ENDS
     change_run(draft, run, unfinished=run.unfinished - 1, failed_leaves=run.failed_leaves + failed)
 
 

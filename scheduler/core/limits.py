@@ -19,6 +19,7 @@ from headway.protocol.states import HoldReason, TaskState
 
 from .graph import Graph
 from .rows import Room, RoomRow, Run, TaskInstance
+from .snapshot import Draft
 
 JOIN: Final = "&"
 """Between the limits of a line: no name may hold it."""
@@ -110,3 +111,31 @@ def pool_fault(limit: Limit, row: RoomRow) -> str | None:
     if limit.places > row.slots:
         return f"it takes {limit.places} slots of pool {pool!r}, which has {row.slots}: lower its pool_slots"
     return None
+
+
+def first_room(draft: Draft, task: TaskInstance) -> Room:
+    """Return where a task instance waits first; its limits learn how many places they have."""
+    run = draft.run_of(task)
+    graph = draft.graph(run)
+    limits = limits_of(graph, run, graph.task(task.task_id))
+    for limit in limits:
+        if limit.slots is not None:
+            draft.room(limit.room).slots = limit.slots
+    return line_of(limits) if limits else queue_room(task.queue)
+
+
+def count_in_rooms(draft: Draft, before: TaskInstance, after: TaskInstance) -> None:
+    """Take places or give them back, and count who waits; whoever may go on because of it is looked at."""
+    for room, step in ((before.room, -1), (after.room, 1)):
+        if room and is_line(room):
+            for part in {room, *parts_of(room)}:
+                draft.room(part).waiting += step
+            draft.changes.looks.add(room)
+    step = keeps_places(after) - keeps_places(before)
+    if step:
+        run = draft.run_of(after)
+        graph = draft.graph(run)
+        for limit in limits_of(graph, run, graph.task(after.task_id)):
+            draft.room(limit.room).used += step * limit.places
+            if step < 0:
+                draft.changes.looks.add(limit.room)

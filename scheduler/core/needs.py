@@ -8,8 +8,9 @@ from typing import assert_never
 
 import msgspec
 
-from headway.protocol.dag import output_sources
-from headway.protocol.limits import ROWS_PER_DECISION_MAX
+from headway.protocol.dag import OutputRef, output_sources
+from headway.protocol.kinds import Event
+from headway.protocol.limits import INPUT_BYTES_MAX, ROWS_PER_DECISION_MAX
 from headway.protocol.messages import (
     AttemptMessage,
     BootMessage,
@@ -18,7 +19,6 @@ from headway.protocol.messages import (
     Continue,
     DagVersion,
     DeliveryLimit,
-    Event,
     Expired,
     Finished,
     LeaseTimer,
@@ -33,11 +33,12 @@ from headway.protocol.messages import (
     Unroutable,
     WorkerLost,
 )
-from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
+from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.states import WorkerState
 
 from .graph import Graph
-from .rows import AttemptKey, BootKey, Room, Run, TaskKey, TimerKey, VersionKey
+from .mapping import over_key
+from .rows import AttemptKey, BootKey, Mapped, Room, Run, TaskKey, TimerKey, VersionKey
 from .snapshot import Envelope, Snapshot
 
 RunEvent = AttemptMessage | TaskTimer | Capacity | Continue | Cancel
@@ -56,6 +57,7 @@ class Needs(msgspec.Struct):
     attempts: set[AttemptKey] = msgspec.field(default_factory=set)
     timers: set[TimerKey] = msgspec.field(default_factory=set)
     outputs: set[TaskKey] = msgspec.field(default_factory=set)
+    gathered: set[TaskKey] = msgspec.field(default_factory=set)  # mapped tasks: the outputs of all their instances
     workers: set[WorkerName] = msgspec.field(default_factory=set)
     held: set[BootKey] = msgspec.field(default_factory=set)
     queues: set[QueueName] = msgspec.field(default_factory=set)
@@ -124,15 +126,24 @@ def _add_named(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
     match event:
         case AttemptMessage():
             key = TaskKey(event.run_id, event.task_id, event.map_index)
-            wanted.tasks.add(key)
+            _add_task(wanted, key)
             wanted.attempts.add(AttemptKey(*key, event.try_number))
             _add_of_kind(wanted, snapshot, event, key)
         case TaskTimer():
             _add_timer(wanted, snapshot, event)
+        case Continue() if event.task_id is not None:
+            wanted.tasks.add(TaskKey(event.run_id, event.task_id))
         case Cancel() if event.task_id is not None:
-            _add_current(wanted, snapshot, TaskKey(event.run_id, event.task_id))
+            _add_current(wanted, snapshot, TaskKey(event.run_id, event.task_id, event.map_index))
         case _:
             pass
+
+
+def _add_task(wanted: Needs, key: TaskKey) -> None:
+    """Add a task instance, and of a mapped task its node, which counts how the instance ends."""
+    wanted.tasks.add(key)
+    if key.map_index != UNMAPPED:
+        wanted.tasks.add(key._replace(map_index=UNMAPPED))
 
 
 def _add_of_kind(wanted: Needs, snapshot: Snapshot, event: AttemptMessage, key: TaskKey) -> None:
@@ -155,15 +166,16 @@ def _add_of_kind(wanted: Needs, snapshot: Snapshot, event: AttemptMessage, key: 
 def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run, graph: Graph) -> None:
     match event:
         case Expired() | Missing() | TaskTimer(timer="queued_deadline" | "republish"):
-            _add_inputs(wanted, run, graph, event.task_id)
+            key = TaskKey(run.run_id, event.task_id, event.map_index)
+            _add_inputs(wanted, snapshot, graph, key)
         case Finished() | WorkerLost() | NotHeld() | Refused() | Rejected() | DeliveryLimit():
-            _add_downstream(wanted, run, graph, event.task_id, 0)
-        case TaskTimer(timer="queued_timeout" | "unkillable"):
-            _add_downstream(wanted, run, graph, event.task_id, 0)
+            _add_hearing(wanted, run, graph, event)
+        case TaskTimer(timer="queued_timeout" | "unkillable" | "poll_timeout"):
+            _add_hearing(wanted, run, graph, event)
         case AttemptMessage() | TaskTimer():
             pass
         case Capacity():
-            _add_admitted(wanted, run, graph, event)
+            _add_admitted(wanted, snapshot, event, run, graph)
         case Cancel():
             _add_cancelled(wanted, snapshot, event, run, graph)
         case Continue():
@@ -183,51 +195,106 @@ def _add_timer(wanted: Needs, snapshot: Snapshot, event: TaskTimer) -> None:
         wanted.queues.add(task.queue)
 
 
-def _add_inputs(wanted: Needs, run: Run, graph: Graph, task_id: TaskId) -> None:
-    """Add the outputs that the task takes in: whoever publishes it, or publishes it again, puts them in."""
-    if task_id in graph.position:
-        sources = output_sources(graph.task(task_id))
-        wanted.outputs.update(TaskKey(run.run_id, source) for source in sources)
+def _add_inputs(wanted: Needs, snapshot: Snapshot, graph: Graph, key: TaskKey) -> None:
+    """Add what the task instance takes in: whoever publishes it, or publishes it again, puts that in."""
+    if key.task_id not in graph.position:
+        return
+    spec = graph.task(key.task_id)
+    for source in output_sources(spec):
+        source_key = TaskKey(key.run_id, source)
+        if graph.task(source).over is None:
+            wanted.outputs.add(source_key)
+            continue
+        mapped = _add_node(wanted, snapshot, source_key)
+        if mapped is not None and mapped.output_bytes <= INPUT_BYTES_MAX:  # what is longer is not looked at
+            wanted.gathered.add(source_key)
+    if isinstance(spec.over, OutputRef) and key.map_index != UNMAPPED:
+        wanted.outputs.add(over_key(graph, key.run_id, spec.over, key.map_index))
 
 
-def _add_downstream(wanted: Needs, run: Run, graph: Graph, task_id: TaskId, cursor: int) -> None:
+def _add_node(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> Mapped | None:
+    """Add the node of a mapped task, and return what it knows of its instances, once it is loaded."""
+    wanted.tasks.add(key)
+    node = snapshot.tasks.rows.get(key)
+    return None if node is None else node.mapped
+
+
+def _add_hearing(wanted: Needs, run: Run, graph: Graph, event: AttemptMessage | TaskTimer) -> None:
+    """Add who hears of the end of a task; of an instance only its node does."""
+    if event.map_index == UNMAPPED:
+        _add_downstream(wanted, run.run_id, graph, event.task_id, 0)
+        if isinstance(event, Finished):
+            _add_choice(wanted, run.run_id, graph, event.task_id)
+
+
+def _add_downstream(wanted: Needs, run_id: RunId, graph: Graph, task_id: TaskId, cursor: int) -> None:
     if task_id in graph.position:
         positions = graph.downstream_of(task_id)[cursor : cursor + ROWS_PER_DECISION_MAX]
-        wanted.tasks.update(TaskKey(run.run_id, downstream) for downstream in graph.ids(positions))
+        wanted.tasks.update(TaskKey(run_id, downstream) for downstream in graph.ids(positions))
+
+
+def _add_choice(wanted: Needs, run_id: RunId, graph: Graph, task_id: TaskId) -> None:
+    """Add the output of a branch, which says who is followed: whoever lets its downstreams hear of its end asks."""
+    if task_id in graph.position and graph.task(task_id).branch:
+        wanted.outputs.add(TaskKey(run_id, task_id))
 
 
 def _add_current(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> None:
-    wanted.tasks.add(key)
+    _add_task(wanted, key)
     task = snapshot.tasks.rows.get(key)
     if task is not None:
         wanted.attempts.add(AttemptKey(*key, task.try_number))
 
 
-def _add_admitted(wanted: Needs, run: Run, graph: Graph, event: Capacity) -> None:
+def _add_admitted(wanted: Needs, snapshot: Snapshot, event: Capacity, run: Run, graph: Graph) -> None:
     for instance in event.instances:
-        wanted.tasks.add(TaskKey(run.run_id, instance.task_id, instance.map_index))
-        _add_inputs(wanted, run, graph, instance.task_id)
+        key = TaskKey(run.run_id, instance.task_id, instance.map_index)
+        if instance.task_id in graph.position and graph.task(instance.task_id).poll_every is not None:
+            _add_current(wanted, snapshot, key)
+        _add_task(wanted, key)
+        _add_inputs(wanted, snapshot, graph, key)
 
 
 def _add_cancelled(wanted: Needs, snapshot: Snapshot, event: Cancel, run: Run, graph: Graph) -> None:
     if event.task_id is None:
         _add_positions(wanted, snapshot, run, graph, range(min(ROWS_PER_DECISION_MAX, len(graph.tasks))))
-    else:
-        _add_downstream(wanted, run, graph, event.task_id, 0)
+    elif event.map_index == UNMAPPED:
+        _add_downstream(wanted, run.run_id, graph, event.task_id, 0)
 
 
 def _add_slice(wanted: Needs, snapshot: Snapshot, event: Continue, run: Run, graph: Graph) -> None:
     end = event.cursor + ROWS_PER_DECISION_MAX
+    if event.task_id is not None:
+        _add_slice_of_task(wanted, snapshot, event, graph)
+    elif event.step == "release":
+        wanted.tasks.update(TaskKey(run.run_id, task_id) for task_id in graph.ids(graph.roots[event.cursor : end]))
+    elif event.step == "cancel":
+        _add_positions(wanted, snapshot, run, graph, range(event.cursor, min(end, len(graph.tasks))))
+
+
+def _add_slice_of_task(wanted: Needs, snapshot: Snapshot, event: Continue, graph: Graph) -> None:
+    key = TaskKey(event.run_id, TaskId(event.task_id or ""))
+    mapped = _add_node(wanted, snapshot, key)
     match event.step:
-        case "downstream" if event.task_id is not None:
-            wanted.tasks.add(TaskKey(run.run_id, event.task_id, event.map_index))
-            _add_downstream(wanted, run, graph, event.task_id, event.cursor)
-        case "release":
-            wanted.tasks.update(TaskKey(run.run_id, task_id) for task_id in graph.ids(graph.roots[event.cursor : end]))
-        case "cancel":
-            _add_positions(wanted, snapshot, run, graph, range(event.cursor, min(end, len(graph.tasks))))
+        case "downstream":
+            _add_downstream(wanted, event.run_id, graph, key.task_id, event.cursor)
+            _add_choice(wanted, event.run_id, graph, key.task_id)
+        case "expand":
+            _add_mapped_over(wanted, snapshot, graph, key)
+        case "expand_release" | "expand_cancel":
+            end = event.cursor + ROWS_PER_DECISION_MAX
+            for index in range(event.cursor, min(end, 0 if mapped is None else mapped.created)):
+                _add_current(wanted, snapshot, key._replace(map_index=index))
         case _:
             pass
+
+
+def _add_mapped_over(wanted: Needs, snapshot: Snapshot, graph: Graph, key: TaskKey) -> None:
+    """Add what a task is mapped over: an output, or how many instances wrote one each."""
+    over = graph.task(key.task_id).over if key.task_id in graph.position else None
+    if isinstance(over, OutputRef):
+        _add_node(wanted, snapshot, TaskKey(key.run_id, over.task_id))
+        wanted.outputs.add(over_key(graph, key.run_id, over, UNMAPPED))
 
 
 def _add_positions(wanted: Needs, snapshot: Snapshot, run: Run, graph: Graph, positions: range) -> None:
@@ -247,6 +314,7 @@ def missing(wanted: Needs, snapshot: Snapshot) -> Needs:
         attempts={key for key in wanted.attempts if snapshot.attempts.lacks(key)},
         timers={key for key in wanted.timers if snapshot.timers.lacks(key)},
         outputs={key for key in wanted.outputs if snapshot.outputs.lacks(key)},
+        gathered=wanted.gathered - snapshot.gathered,
         workers=wanted.workers - snapshot.boots.keys(),
         held=wanted.held - snapshot.held.keys(),
         queues=wanted.queues - snapshot.queues.keys(),

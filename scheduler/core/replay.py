@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from headway.protocol.codec import decode_event
-from headway.protocol.messages import Role
+from headway.protocol.kinds import Role
 
 from .decide import decide
 from .graph import Graph
@@ -120,6 +120,7 @@ def _fill_with_nothing(snapshot: Snapshot, needs: Needs) -> None:
     for loaded, keys in pairs:
         for key in keys:
             loaded.fill(key, None)
+    snapshot.gathered |= needs.gathered
     for worker in needs.workers:
         snapshot.boots[worker] = set()
     for boot in needs.held:

@@ -5,13 +5,14 @@ event with a cursor, applied only where the stored cursor is the same, so that o
 task of a run is released before the last slice of its creation.
 """
 
-from datetime import UTC
+from collections.abc import Iterable
+from datetime import UTC, timedelta
 from typing import Final, Literal, assert_never
 
 from headway.protocol.codec import address_of
 from headway.protocol.errors import Corrupt, InvalidName
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Cancel, Continue, DagVersion, Stop, TaskTimer, TimerKind, Trigger
+from headway.protocol.messages import Cancel, Continue, DagVersion, Stop, TaskTimer, Trigger
 from headway.protocol.names import DagId, check_name
 from headway.protocol.states import (
     FINAL_RUN_STATES,
@@ -28,6 +29,7 @@ from headway.protocol.states import (
 from .assignment import publish_again
 from .changes import (
     TIMER_STATES,
+    add_task,
     after_seconds,
     change_run,
     change_task,
@@ -35,13 +37,18 @@ from .changes import (
     current_attempt,
     end_run_if_done,
     end_task,
+    forget_timers,
     hold,
     move_attempt,
     move_run,
+    release,
     set_timer,
     spread_end,
+    withdraw,
 )
+from .expansion import cancel_instances, expand_further, next_to_cancel
 from .graph import Graph
+from .polling import give_up
 from .returns import miss_deadline
 from .rows import DagRow, Run, TaskInstance, TaskKey, TimerKey, VersionKey
 from .snapshot import Decision, Draft, FollowUp, SendOrder, Transition
@@ -128,6 +135,11 @@ def decide_continue(draft: Draft, event: Continue) -> Decision:
     run = draft.run(event.run_id)
     if run is None or run.dag_id != event.dag_id:
         return draft.ignored("no such run")
+    is_next = _go_on_with_run(draft, run, event) if event.task_id is None else _go_on_with_task(draft, run, event)
+    return draft.applied() if is_next else draft.ignored("this slice was done before")
+
+
+def _go_on_with_run(draft: Draft, run: Run, event: Continue) -> bool:
     graph = draft.graph(run)
     match event.step:
         case "create" if run.state is RunState.QUEUED and event.cursor == run.created:
@@ -136,19 +148,30 @@ def decide_continue(draft: Draft, event: Continue) -> Decision:
             _release_slice(draft, run, graph)
         case "cancel" if run.state is RunState.RUNNING and event.cursor == run.cancelled:
             _cancel_slice(draft, run, graph)
-        case "downstream" if event.task_id is not None:
-            task = draft.task(TaskKey(run.run_id, event.task_id, event.map_index))
-            if task is None or task.state not in FINAL_TASK_STATES or event.cursor != task.propagated:
-                return draft.ignored("this slice was done before")
+        case _:
+            return False
+    return True
+
+
+def _go_on_with_task(draft: Draft, run: Run, event: Continue) -> bool:
+    task = draft.task(TaskKey(run.run_id, event.task_id)) if event.task_id is not None else None
+    if task is None:
+        return False
+    match event.step:
+        case "downstream" if task.state in FINAL_TASK_STATES and event.cursor == task.propagated:
             spread_end(draft, run, task, event.cursor)
             end_run_if_done(draft, draft.run_of(task))
+            return True
+        case "expand_cancel":
+            keys = next_to_cancel(draft, task, event.cursor)
+            _cancel_open(draft, keys)
+            return bool(keys)
         case _:
-            return draft.ignored("this slice was done before")
-    return draft.applied()
+            return expand_further(draft, run, task, event)
 
 
 def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
-    """Retry, publish again, run out of patience, or repeat the order to stop: a stored timer is due."""
+    """Retry, poll, publish again, run out of patience, or repeat the order to stop: a stored timer is due."""
     # A fact, since a timer whose event was quarantined is put off without a record.
     due = draft.fact("due", lambda: _stored_due(draft, event))
     if due != event.due.astimezone(UTC).isoformat() or event.due > draft.now:
@@ -160,7 +183,7 @@ def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
     clear_timers(draft, task, event.timer)
     if task.state not in TIMER_STATES[event.timer]:
         return draft.applied(f"the timer is dropped: the task is {task.state}")
-    return draft.applied(_ring(draft, run, task, event.timer))
+    return draft.applied(_ring(draft, run, task, event))
 
 
 def _stored_due(draft: Draft, event: TaskTimer) -> str | None:
@@ -168,25 +191,28 @@ def _stored_due(draft: Draft, event: TaskTimer) -> str | None:
     return None if stored is None or stored.dag_id != event.dag_id else stored.due.astimezone(UTC).isoformat()
 
 
-def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
-    match timer:
-        case "retry":
+def _ring(draft: Draft, run: Run, task: TaskInstance, event: TaskTimer) -> str:
+    said = ""
+    match event.timer:
+        case "retry" | "poll":
             hold(draft, task, TaskChange.WAKE)
-            return ""
+        case "poll_timeout":
+            said = give_up(draft, run, task)
         case "queued_deadline":
-            return miss_deadline(draft, run, task, current_attempt(draft, task))
+            said = miss_deadline(draft, run, task, current_attempt(draft, task))
         case "republish":
             publish_again(draft, run, task, current_attempt(draft, task))
-            return "published again"
+            said = "published again"
         case "queued_timeout":
-            return _lose_patience(draft, run, task)
+            said = _lose_patience(draft, run, task, event)
         case "stop":
             _order_stop(draft, task)
-            return "the order to stop is repeated"
+            said = "the order to stop is repeated"
         case "unkillable":
-            return _give_up(draft, task)
+            said = _give_up(draft, task)
         case _:
-            assert_never(timer)
+            assert_never(event.timer)
+    return said
 
 
 def _newest_version(draft: Draft, dag_id: DagId) -> int | None:
@@ -197,18 +223,7 @@ def _newest_version(draft: Draft, dag_id: DagId) -> int | None:
 def _create_slice(draft: Draft, run: Run, graph: Graph) -> None:
     begin, end = run.created, min(run.created + ROWS_PER_DECISION_MAX, len(graph.tasks))
     for position in range(begin, end):
-        spec = graph.tasks[position]
-        task = TaskInstance(
-            run_id=run.run_id,
-            task_id=spec.task_id,
-            position=position,
-            dag_id=run.dag_id,
-            state=TaskState.WAITING,
-            since=draft.now,
-            queue=spec.queue,
-            priority=spec.priority,
-        )
-        draft.changes.tasks[task.key] = task
+        add_task(draft, run, graph, position)
     run = change_run(draft, run, created=end)
     if end < len(graph.tasks):
         _go_on(draft, run, "create", end)
@@ -227,7 +242,7 @@ def _release_slice(draft: Draft, run: Run, graph: Graph) -> None:
     for task_id in graph.ids(graph.roots[run.released : end]):
         task = draft.task(TaskKey(run.run_id, task_id))
         if task is not None and task.state is TaskState.WAITING:
-            hold(draft, task, TaskChange.RELEASE)
+            release(draft, task)
     change_run(draft, run, released=end)
     if end < len(graph.roots):
         _go_on(draft, run, "release", end)
@@ -237,10 +252,7 @@ def _cancel_slice(draft: Draft, run: Run, graph: Graph) -> None:
     end = min(run.cancelled + ROWS_PER_DECISION_MAX, len(graph.tasks))
     positions = range(run.cancelled, end)
     run = change_run(draft, run, cancelled=end)
-    for position in positions:
-        task = draft.task(TaskKey(run.run_id, graph.tasks[position].task_id))
-        if task is not None and task.state not in FINAL_TASK_STATES:
-            _cancel_task(draft, task)
+    _cancel_open(draft, [TaskKey(run.run_id, task_id) for task_id in graph.ids(positions)])
     if end < len(graph.tasks):
         _go_on(draft, run, "cancel", end)
     end_run_if_done(draft, draft.run(run.run_id) or run)
@@ -249,17 +261,26 @@ def _cancel_slice(draft: Draft, run: Run, graph: Graph) -> None:
 def _cancel_one(draft: Draft, run: Run, event: Cancel) -> Decision:
     if run.state is RunState.QUEUED:
         return draft.ignored("the run's tasks are still being made: cancel the run, or try again in a moment")
-    task = draft.task(TaskKey(run.run_id, event.task_id)) if event.task_id is not None else None
+    task = draft.task(TaskKey(run.run_id, event.task_id, event.map_index)) if event.task_id is not None else None
     if task is None:
-        return draft.ignored(f"the run has no task {event.task_id}")
+        return draft.ignored(f"the run has no task {event.task_id}{f'[{event.map_index}]' * (event.map_index >= 0)}")
     if task.state in FINAL_TASK_STATES:
         return draft.ignored(f"the task ended as {task.state} before")
     _cancel_task(draft, task)
     return draft.applied()
 
 
+def _cancel_open(draft: Draft, keys: Iterable[TaskKey]) -> None:
+    for key in keys:
+        task = draft.task(key)
+        if task is not None and task.state not in FINAL_TASK_STATES:
+            _cancel_task(draft, task)
+
+
 def _cancel_task(draft: Draft, task: TaskInstance) -> None:
     detail = f"cancelled by {draft.envelope.user_id}"
+    if task.state is TaskState.MAPPED and cancel_instances(draft, task, detail):
+        return
     if task.state is TaskState.RUNNING:
         if task.intent is not Intent.CANCEL:
             task = change_task(draft, task, intent=Intent.CANCEL, detail=detail)
@@ -267,19 +288,8 @@ def _cancel_task(draft: Draft, task: TaskInstance) -> None:
         _order_stop(draft, task)
         return
     if task.state is TaskState.QUEUED:
-        _withdraw(draft, task, EndReason.CANCELLED)
+        withdraw(draft, current_attempt(draft, task), EndReason.CANCELLED)
     end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=detail)
-
-
-def _withdraw(draft: Draft, task: TaskInstance, reason: EndReason) -> None:
-    move_attempt(
-        draft,
-        current_attempt(draft, task),
-        AttemptChange.WITHDRAW,
-        reason=reason,
-        finished_at=draft.now,
-        decided_by=draft.envelope.ref,
-    )
 
 
 def _give_up(draft: Draft, task: TaskInstance) -> str:
@@ -299,6 +309,11 @@ def _give_up(draft: Draft, task: TaskInstance) -> str:
     return detail
 
 
+ANEW_SECONDS_MAX: Final = 3600.0
+"""How much of its patience a task has anew, like a lease, once the scheduler is there again, or somebody has set the
+database's clock: no worker could take it meanwhile, or nobody knows how long it has waited. No more than this, so that
+a patience of a day comes to an end where a scheduler is restarted each night."""
+
 WHY_IT_WAITS: Final = {
     EndReason.UNROUTABLE: EndReason.UNROUTABLE,
     EndReason.LOST: EndReason.LOST,
@@ -308,21 +323,40 @@ WHY_IT_WAITS: Final = {
 """What patience ends with while a message that came back, for the reason at the left, waits to be published again."""
 
 
-def _lose_patience(draft: Draft, run: Run, task: TaskInstance) -> str:
+def _lose_patience(draft: Draft, run: Run, task: TaskInstance, event: TaskTimer) -> str:
+    spec = draft.graph(run).task(task.task_id)
+    patience = spec.queued_timeout or 0.0
+    over = event.listening_since + timedelta(seconds=min(patience, ANEW_SECONDS_MAX))
+    if over > draft.now:
+        set_timer(draft, task, "queued_timeout", over)
+        return "its patience begins anew: we were not listening all the time"
     slots = draft.fact("slots", lambda: draft.snapshot.queues[task.queue].slots)
     reason = EndReason.NO_CAPACITY if slots else EndReason.NO_WORKERS
     if draft.snapshot.timers.rows[TimerKey(*task.key, "republish")] is not None:
         came_back = current_attempt(draft, task).reason
         reason = WHY_IT_WAITS[came_back] if came_back is not None else reason
-    spec = draft.graph(run).task(task.task_id)
     if spec.on_queued_timeout == "requeue":
-        set_timer(draft, task, "queued_timeout", after_seconds(draft, spec.queued_timeout or 0))
-        return f"goes on waiting: {reason.replace('_', ' ')} on queue {task.queue}"
+        return _requeue(draft, task, reason, patience)
     if task.state is TaskState.QUEUED:
-        _withdraw(draft, task, reason)
-    detail = f"nobody took it from queue {task.queue} for {spec.queued_timeout:g} s"
+        withdraw(draft, current_attempt(draft, task), reason)
+    detail = f"nobody took it from queue {task.queue} for {patience:g} s"
     end_task(draft, task, TaskChange.FAIL, reason=reason, detail=detail)
     return detail
+
+
+def _requeue(draft: Draft, task: TaskInstance, reason: EndReason, patience: float) -> str:
+    """Let a task wait on: at the end of its line, where workers are busy and others wait for room in their queue.
+
+    Else nobody is helped by it, and each turn leaves a message behind in the queue, for a worker to drop.
+    """
+    if reason is EndReason.NO_CAPACITY and draft.fact("waiting", lambda: draft.snapshot.queues[task.queue].waiting):
+        if task.state is TaskState.QUEUED:
+            withdraw(draft, current_attempt(draft, task), reason)
+            forget_timers(draft, task)
+        hold(draft, task, TaskChange.REQUEUE)
+        return f"goes to the end of the line: no capacity on queue {task.queue}"
+    set_timer(draft, task, "queued_timeout", after_seconds(draft, patience))
+    return f"goes on waiting: {reason.replace('_', ' ')} on queue {task.queue}"
 
 
 def _order_stop(draft: Draft, task: TaskInstance) -> None:

@@ -14,8 +14,9 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from headway.protocol.errors import Corrupt
-from headway.protocol.messages import Drop, Event, Grant, Role, Stop, Task
-from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
+from headway.protocol.kinds import Event, Role
+from headway.protocol.messages import Drop, Grant, Stop, Task
+from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.states import FINAL_RUN_STATES, FINAL_TASK_STATES, OPEN_ATTEMPT_STATES, AttemptState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 
@@ -220,6 +221,7 @@ class Snapshot:
         self.attempts: Loaded[AttemptKey, Attempt] = Loaded()
         self.timers: Loaded[TimerKey, Timer] = Loaded()
         self.outputs: Loaded[TaskKey, Output] = Loaded()
+        self.gathered: set[TaskKey] = set()  # mapped tasks of whose instances all outputs are loaded
         self.workers: Loaded[BootKey, Worker] = Loaded()
         self.boots: dict[WorkerName, set[BootKey]] = {}
         self.held: dict[BootKey, set[AttemptKey]] = {}
@@ -256,7 +258,7 @@ class Snapshot:
             self.boots.clear()
         self.timers.forget()
         self.outputs.forget()
-        for passing in (self.held, self.digests, self.messages):
+        for passing in (self.held, self.digests, self.messages, self.gathered):
             passing.clear()
         self.queues = {queue: moved(row, self.changes.queues.get(queue)) for queue, row in self.queues.items()}
         if len(self.rooms) > ROWS_KEPT_MAX:
@@ -269,6 +271,11 @@ class Snapshot:
     def room(self, room: Room) -> RoomRow:
         """Return a room as the batch has made it; raise KeyError where it was not loaded."""
         return room_after(self.rooms[room], self.changes.rooms.get(room))
+
+    def forget_workers(self) -> None:
+        """Keep nothing about workers: heartbeats change them, and leave no record that would say so."""
+        self.workers.forget()
+        self.boots.clear()
 
     def graph_of(self, run: Run) -> Graph:
         """Return the compiled version that a run stays on."""
@@ -288,7 +295,7 @@ class Snapshot:
 class Draft:
     """One decision in the making: reads the snapshot through its own changes."""
 
-    __slots__ = ("changes", "effects", "envelope", "facts", "now", "snapshot", "transitions")
+    __slots__ = ("changes", "effects", "envelope", "facts", "lists", "now", "snapshot", "transitions")
 
     def __init__(self, snapshot: Snapshot, envelope: Envelope, now: datetime) -> None:
         """Begin a decision about `envelope` at `now`, aware UTC."""
@@ -299,6 +306,7 @@ class Draft:
         self.transitions: list[Transition] = []
         self.effects: list[Effect] = []
         self.facts: dict[str, Fact] = {}
+        self.lists: dict[TaskKey, str] = {}  # outputs of mapped tasks that were put together
 
     def fact(self, name: str, compute: Callable[[], Fact]) -> Fact:
         """Look at something outside the run; it is recorded, and an audit reads the record instead."""
@@ -326,9 +334,17 @@ class Draft:
         """Return an attempt, or None where there is none."""
         return self.changes.attempts.get(key) or self.snapshot.attempts.rows[key]
 
-    def output(self, run_id: RunId, task_id: TaskId) -> Output | None:
-        """Return what a task wrote, or None where it wrote nothing."""
-        return self.snapshot.outputs.rows[TaskKey(run_id, task_id)]
+    def output(self, run_id: RunId, task_id: TaskId, map_index: int = UNMAPPED) -> Output | None:
+        """Return what a task instance wrote, or None where it wrote nothing."""
+        key = TaskKey(run_id, task_id, map_index)
+        return self.changes.outputs.get(key) or self.snapshot.outputs.rows[key]
+
+    def outputs_of(self, node: TaskKey, size: int) -> list[Output | None]:
+        """Return what each instance of a mapped task wrote; raise KeyError where they were not loaded."""
+        if node not in self.snapshot.gathered:
+            raise KeyError(node)
+        rows, (run_id, task_id, _) = self.snapshot.outputs.rows, node
+        return [rows.get(TaskKey(run_id, task_id, index)) for index in range(size)]
 
     def graph(self, run: Run) -> Graph:
         """Return the compiled version that a run stays on."""

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, and_, func, literal, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, literal, or_, select, text, tuple_
 
 from headway.protocol.dag import Task
 from headway.protocol.errors import UnknownRun, UnknownTask
-from headway.protocol.names import QueueName
-from headway.protocol.states import AttemptState, RunState, TaskState, WorkerState
+from headway.protocol.names import UNMAPPED, QueueName
+from headway.protocol.states import FINAL_TASK_STATES, AttemptState, RunState, TaskState, WorkerState
 
 from ..core.limits import is_line
 from ..core.rows import Attempt, QueueRow, RoomRow, Run, TaskInstance, VersionKey, Worker
@@ -18,6 +19,9 @@ from .bulk import encode_rows, rows_source
 from .engine import translated
 from .load import read_dag, to_struct
 from .reads import one_moment
+
+SHOWN_MAX: Final = 5
+"""Instances without success that are named; more are counted."""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +37,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     `lacks` is the limit that keeps the first of its line waiting, if it stands in one.
     `unsent` says that the newest message of its attempt is not with the broker yet. `task` is None while the run's task
-    instances are being created and this one is not there yet.
+    instances are being created and this one is not there yet. `node` is the mapped task that an instance belongs to,
+    `instances` counts those of a mapped task by state, and `shown` names some that are not well.
     """
 
     run: Run
@@ -47,6 +52,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     ahead: int = 0
     lacks: RoomRow | None = None
     unsent: bool = False
+    node: TaskInstance | None = None
+    instances: dict[TaskState, int] = {}
+    shown: dict[str, TaskState] = {}
     holder: Worker | None = None
 
     @property
@@ -65,7 +73,8 @@ def collect_evidence(engine: Engine, run_id: str, task_id: str, map_index: int) 
         spec = _spec(connection, run, task_id)
         task = _task(connection, run_id, task_id, map_index)
         if spec is None or (task is None and run.state is not RunState.QUEUED):
-            raise UnknownTask(run_id=run_id, task_id=task_id)
+            index = "" if map_index == UNMAPPED else f"[{map_index}]"
+            raise UnknownTask(run_id=run_id, task_id=f"{task_id}{index}")
         attempts = _attempts(connection, run_id, task_id, map_index)
         return Evidence(
             run=run,
@@ -79,6 +88,9 @@ def collect_evidence(engine: Engine, run_id: str, task_id: str, map_index: int) 
             ahead=_ahead(connection, task) if task is not None and task.state is TaskState.SCHEDULED else 0,
             lacks=_lacks(connection, task) if task is not None and task.room and is_line(task.room) else None,
             unsent=bool(attempts) and _is_unsent(connection, attempts[-1]),
+            node=None if map_index == UNMAPPED else _task(connection, run_id, task_id, UNMAPPED),
+            instances=_count_instances(connection, task),
+            shown=_show_instances(connection, task),
             holder=_holder(connection, attempts[-1]) if attempts else None,
         )
 
@@ -93,6 +105,30 @@ def _task(connection: Connection, run_id: str, task_id: str, map_index: int) -> 
     condition = and_(c.run_id == run_id, c.task_id == task_id, c.map_index == map_index)
     row = connection.execute(select(t.task_instances).where(condition)).one_or_none()
     return None if row is None else to_struct(TaskInstance, row)
+
+
+def _count_instances(connection: Connection, task: TaskInstance | None) -> dict[TaskState, int]:
+    if task is None or task.mapped is None:
+        return {}
+    c = t.task_instances.c
+    statement = select(c.state, func.count()).where(_of_node(task)).group_by(c.state)
+    return {TaskState(state): count for state, count in connection.execute(statement)}
+
+
+def _show_instances(connection: Connection, task: TaskInstance | None) -> dict[str, TaskState]:
+    """Return the first instances that ended without success, and the first that is under way."""
+    if task is None or task.mapped is None:
+        return {}
+    c = t.task_instances.c
+    statement = select(c.map_index, c.state).where(_of_node(task)).order_by(c.map_index)
+    unwell = connection.execute(statement.where(c.state.in_(("failed", "cancelled"))).limit(SHOWN_MAX)).all()
+    is_open = connection.execute(statement.where(c.state.not_in(sorted(FINAL_TASK_STATES))).limit(1)).all()
+    return {f"{task.task_id}[{index}]": TaskState(state) for index, state in (*unwell, *is_open)}
+
+
+def _of_node(task: TaskInstance) -> ColumnElement[bool]:
+    c = t.task_instances.c
+    return and_(c.run_id == task.run_id, c.task_id == task.task_id, c.map_index != UNMAPPED)
 
 
 def _attempts(connection: Connection, run_id: str, task_id: str, map_index: int) -> list[Attempt]:
@@ -112,7 +148,8 @@ def _states(connection: Connection, run_id: str, task_ids: Sequence[str]) -> dic
     """Return the states of tasks, in the order given: as many as a DAG may have, by one parameter."""
     c = t.task_instances.c
     given = rows_source(connection.dialect, [c.task_id])
-    statement = select(c.task_id, c.state).join(given, given.c.task_id == c.task_id).where(c.run_id == run_id)
+    of_run = and_(c.run_id == run_id, c.map_index == UNMAPPED)
+    statement = select(c.task_id, c.state).join(given, given.c.task_id == c.task_id).where(of_run)
     rows = connection.execute(statement, {"given_rows": encode_rows([{"task_id": one} for one in task_ids])})
     states = {task_id: TaskState(state) for task_id, state in rows}
     return {task_id: states[task_id] for task_id in task_ids if task_id in states}
@@ -134,7 +171,7 @@ def _servers(connection: Connection, queue: str) -> list[Server]:
 def _ahead(connection: Connection, task: TaskInstance) -> int:
     """Count who goes first: higher priority, then an earlier turn, then longer ready, then in the DAG's order."""
     c = t.task_instances.c
-    order = (c.turn, c.since, c.run_id, c.position)
+    order = (c.turn, c.since, c.run_id, c.position, c.map_index)
     own = tuple_(*(literal(getattr(task, column.name), column.type) for column in order))
     first = or_(c.priority > task.priority, and_(c.priority == task.priority, tuple_(*order) < own))
     statement = select(func.count()).where(c.room == task.room, text("state = 'scheduled'"), first)

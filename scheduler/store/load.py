@@ -11,7 +11,7 @@ from sqlalchemy import Column, Connection, ScalarSelect, Select, Table, and_, se
 from headway.protocol.codec import decode_dag
 from headway.protocol.dag import Dag
 from headway.protocol.errors import Corrupt
-from headway.protocol.names import QueueName
+from headway.protocol.names import UNMAPPED, QueueName
 
 from ..core.graph import Graph, compile_graph
 from ..core.needs import Needs
@@ -68,6 +68,7 @@ class Loader:
         self._fill(snapshot.attempts, needs.attempts, t.attempts, Attempt, AttemptKey._fields)
         self._fill(snapshot.timers, needs.timers, t.timers, Timer, ("run_id", "task_id", "map_index", "timer"))
         self._fill(snapshot.outputs, needs.outputs, t.outputs, Output, TaskKey._fields)
+        self._gather(snapshot, needs.gathered)
         for version in needs.versions:
             snapshot.graphs[version] = self._graph(snapshot, version)
         self._load_known(snapshot, needs)
@@ -96,7 +97,7 @@ class Loader:
         statement = (
             select(t.task_instances)
             .where(c.room == room, text("state = 'scheduled'"))  # as its index says
-            .order_by(c.priority.desc(), c.turn, c.since, c.run_id, c.position)
+            .order_by(c.priority.desc(), c.turn, c.since, c.run_id, c.position, c.map_index)
             .limit(limit)
         )
         return [to_struct(TaskInstance, row) for row in self._connection.execute(statement)]
@@ -106,6 +107,17 @@ class Loader:
         c = t.rooms.c
         statement = select(c.room).where(c.lacks.in_(list(rooms)), c.waiting > 0)
         return [Room(room) for room in self._connection.execute(statement).scalars()]
+
+    def _gather(self, snapshot: Snapshot, nodes: Iterable[TaskKey]) -> None:
+        """Fill in the outputs of all instances of mapped tasks; of one that wrote none there is nothing to fill in."""
+        c = t.outputs.c
+        for node in nodes:
+            run_id, task_id, _ = node
+            of_node = and_(c.run_id == run_id, c.task_id == task_id, c.map_index != UNMAPPED)
+            for index, value in self._connection.execute(select(c.map_index, c.value).where(of_node)):
+                output = Output(run_id=run_id, task_id=task_id, map_index=index, value=value)
+                snapshot.outputs.fill(TaskKey(run_id, task_id, index), output)
+            snapshot.gathered.add(node)
 
     def _graph(self, snapshot: Snapshot, version: VersionKey) -> Graph:
         decided = snapshot.changes.dags.get(version.dag_id)

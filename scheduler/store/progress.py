@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy import Engine, and_, select
 
 from headway.protocol.errors import UnknownRun
+from headway.protocol.names import UNMAPPED
 
 from . import tables as t
 from .engine import translated
@@ -53,7 +54,8 @@ class Progress:
             run = connection.execute(select(t.runs).where(t.runs.c.run_id == self._run_id)).one_or_none()
             if run is None:
                 raise UnknownRun(run_id=self._run_id)
-            rows = connection.execute(statement.order_by(c.since, c.position, c.map_index))
+            last = c.map_index == UNMAPPED  # a mapped task ends after its instances
+            rows = connection.execute(statement.order_by(c.since, c.position, last, c.map_index))
             news = [to(TaskNews, row) for row in rows]
         return to(RunSummary, run), self._only_new(news)
 

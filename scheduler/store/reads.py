@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select, tuple_
 
 from headway.protocol.codec import decode_dag
 from headway.protocol.dag import Dag
 from headway.protocol.errors import UnknownDag, UnknownRun, UnknownTask
-from headway.protocol.names import DagId, QueueName, partition_label
+from headway.protocol.names import UNMAPPED, DagId, QueueName, partition_label
 from headway.protocol.states import AttemptState, HoldReason, TaskState, WorkerState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 
@@ -56,7 +56,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt of a task instance. `host` is known once it has ended."""
+    """One attempt of a task instance, and of one that polls the newest of its `polls`. `host` is known at its end."""
 
     try_number: int = msgspec.field(name="try")
     state: str
@@ -71,6 +71,7 @@ class AttemptDetail(msgspec.Struct, frozen=True, kw_only=True):
     ran_seconds: float | None
     host: str | None
     detail: str
+    polls: int
 
 
 class TaskDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,14 +208,16 @@ def find_run(engine: Engine, run_id: str) -> RunSummary:
     return to(RunSummary, row)
 
 
-def find_task(engine: Engine, run_id: str, task_id: str) -> None:
-    """Raise UnknownRun or UnknownTask unless a run has a task."""
+def find_task(engine: Engine, run_id: str, task_id: str, map_index: int = UNMAPPED) -> None:
+    """Raise UnknownRun or UnknownTask unless a run has a task instance."""
     find_run(engine, run_id)
     c = t.task_instances.c
     with translated(engine), engine.connect() as connection:
-        found = connection.execute(select(c.task_id).where(c.run_id == run_id, c.task_id == task_id).limit(1)).scalar()
+        of_task = and_(c.run_id == run_id, c.task_id == task_id, c.map_index == map_index)
+        found = connection.execute(select(c.task_id).where(of_task)).scalar()
     if found is None:
-        raise UnknownTask(run_id=run_id, task_id=task_id)
+        index = "" if map_index == UNMAPPED else f"[{map_index}]"
+        raise UnknownTask(run_id=run_id, task_id=f"{task_id}{index}")
 
 
 def show_run(engine: Engine, run_id: str) -> RunDetail:
@@ -339,7 +342,7 @@ def _task(row: Any, attempts: list[AttemptDetail], holds: Mapping[str, HoldReaso
     match row.state:
         case TaskState.SCHEDULED:
             reason = holds.get(row.room, row.hold)
-        case TaskState.WAITING | TaskState.QUEUED | TaskState.RUNNING:
+        case TaskState.WAITING | TaskState.QUEUED | TaskState.RUNNING | TaskState.MAPPED:
             reason = None  # what is stored says how an earlier attempt ended
         case _:
             reason = row.reason

@@ -15,7 +15,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, Text, and_, cast, exists, func, insert, literal, select, text, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Exists,
+    Text,
+    and_,
+    cast,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from headway.protocol.codec import address_of
 from headway.protocol.errors import Corrupt
@@ -45,8 +60,8 @@ nobody's way."""
 
 FRESH_SECONDS: Final = 5.0
 """How long batches go on from what the last one left before one asks the database for its clock and numbers again, and
-lets it plan anew: PostgreSQL plans a prepared statement once, and a plan made while a table was small reads a large one
-whole."""
+for what other schedulers heard of workers, and lets it plan anew: PostgreSQL plans a prepared statement once, and a
+plan made while a table was small reads a large one whole."""
 
 
 NO_POOLS: Final[Mapping[str, int]] = {}
@@ -196,10 +211,9 @@ class Store:
         republish = exists().where(
             o.run_id == c.run_id, o.task_id == c.task_id, o.map_index == c.map_index, o.timer == "republish"
         )
-        unsent = exists().where(t.outbox.c.message_id == c.token + "." + cast(c.publications, Text))
         with translated(self._reads), self._reads.connect() as connection:
             old = and_(text("attempts.state = 'queued'"), c.published_at < _now(connection) - age)  # as its index says
-            statement = select(t.attempts).where(old, ~republish, ~unsent).order_by(c.published_at).limit(CENSUS_MAX)
+            statement = select(t.attempts).where(old, ~republish, ~_unsent()).order_by(c.published_at).limit(CENSUS_MAX)
             found: dict[QueueName, list[Missing]] = {}
             for attempt in (to_struct(Attempt, row) for row in connection.execute(statement)):
                 found.setdefault(attempt.queue, []).append(_missing(attempt))
@@ -249,7 +263,7 @@ class Store:
         """Return timer events that are due at `now`, and when the next one will be."""
         with translated(self._reads), self._reads.connect() as connection:
             events: list[TaskTimer | LeaseTimer] = [
-                *_due_tasks(connection, now),
+                *_due_tasks(connection, now, listening_since),
                 *_due_leases(connection, now, listening_since),
             ]
             return events, _next_due(connection, now)
@@ -266,10 +280,11 @@ def _missing(attempt: Attempt) -> Missing:
 
 
 def _begin(connection: Connection, kept: _Kept | None, limits: Mapping[QueueName, QueueLimits]) -> _Kept:
-    """Lock the partitions, read the clock, and look whether what was kept is still true."""
+    """Lock the partitions, read the clock, and look whether what was kept is still true, but for workers."""
     now, sequences = _lock_partitions(connection)
     true = kept is not None and kept.sequences == sequences
     snapshot = kept.snapshot if kept is not None and true else Snapshot(limits)
+    snapshot.forget_workers()
     return _Kept(_Clock(now, time.monotonic()), sequences, snapshot)
 
 
@@ -297,10 +312,21 @@ def _now(connection: Connection) -> datetime:
     return datetime.now(UTC)
 
 
-def _due_tasks(connection: Connection, now: datetime) -> list[TaskTimer]:
-    statement = select(t.timers).where(t.timers.c.due <= now).order_by(t.timers.c.due).limit(TIMERS_MAX)
+def _due_tasks(connection: Connection, now: datetime, listening_since: datetime) -> list[TaskTimer]:
+    """Return the timers that are due; the deadline of a message counts once the broker has it."""
+    c, a = t.timers.c, t.attempts.c
+    mine = and_(a.run_id == c.run_id, a.task_id == c.task_id, a.map_index == c.map_index)
+    at_home = exists().where(mine, a.state == AttemptState.QUEUED, _unsent())
+    due = and_(c.due <= now, or_(c.timer != "queued_deadline", ~at_home))
+    statement = select(t.timers).where(due).order_by(c.due).limit(TIMERS_MAX)
     rows = [to_struct(Timer, row) for row in connection.execute(statement)]
-    return [TaskTimer(**msgspec.structs.asdict(row)) for row in rows]
+    return [TaskTimer(**msgspec.structs.asdict(row), listening_since=listening_since) for row in rows]
+
+
+def _unsent() -> Exists:
+    """Whether the newest message of an attempt stands in the outbox."""
+    c = t.attempts.c
+    return exists().where(t.outbox.c.message_id == c.token + "." + cast(c.publications, Text)).correlate(t.attempts)
 
 
 def _due_leases(connection: Connection, now: datetime, listening_since: datetime) -> list[LeaseTimer]:

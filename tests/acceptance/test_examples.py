@@ -64,6 +64,20 @@ def test_the_report_of_the_penguins_is_right(embedded: Cluster) -> None:
     assert "| Gentoo | 119 | 217 mm | 5092 g |" in printed
 
 
+def test_each_island_has_its_task(embedded: Cluster) -> None:
+    """Three of them, found in the data, and the table has a line for each in their order."""
+    run = run_embedded(embedded, EXAMPLES / "islands.py")
+    found = {(task["task_id"], task["map_index"]): task["state"] for task in run["tasks"]}
+    assert {key: found[key] for key in found if key[0] == "weigh"} == {("weigh", n): "success" for n in range(-1, 3)}
+    assert embedded.headway("logs", run["run_id"], "weigh[2]") == "51 birds of Torgersen were weighed\n"
+    printed = embedded.headway("logs", run["run_id"], "table").splitlines()
+    assert [line.split() for line in printed] == [
+        ["Biscoe", "168", "birds", "4716", "g"],
+        ["Dream", "124", "birds", "3713", "g"],
+        ["Torgersen", "52", "birds", "3706", "g"],
+    ]
+
+
 def test_the_examples_end_alike_on_servers(embedded: Cluster, distributed: Cluster) -> None:
     """The same files, by a scheduler and two workers on RabbitMQ and PostgreSQL."""
     for file in FILES:

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from headway.protocol.codec import encode
-from headway.protocol.messages import Finished, Message, Started, TaskTimer, kind_of
+from headway.protocol.kinds import kind_of
+from headway.protocol.messages import Finished, Message, Started, TaskTimer
 from headway.protocol.names import BootId, Token, WorkerName, event_key, partition_label, partition_of, task_key
 from headway.protocol.topology import DEAD, EVENTS, TASKS
 from servers import RabbitMQ
@@ -38,6 +39,11 @@ class Attempt(NamedTuple):
     def started(self) -> Started:
         """Return what its worker said."""
         return Started(**self.about, worker=WorkerName(self.worker), boot=BootId(self.boot), seq=10**6)
+
+    def timer(self) -> TaskTimer:
+        """Return a timer that is due later."""
+        run_id = self.about["run_id"]
+        return TaskTimer(dag_id=DAG, run_id=run_id, task_id="l0_0", timer="retry", due=LATER, listening_since=LATER)
 
 
 class Forger:
@@ -104,10 +110,7 @@ IGNORED: dict[str, tuple[Callable[[Forger, Attempt], None], str]] = {
     "another boot": (lambda f, a: f.say(a.finished(boot=BootId("b9"))), "was granted to boot"),
     "an attempt that is not": (lambda f, a: f.say(a.finished(try_number=9)), "no such attempt"),
     "a replay": (lambda f, a: f.say(a.started()), "granted before to this boot"),
-    "the future": (
-        lambda f, a: f.say(TaskTimer(dag_id=DAG, run_id=a.about["run_id"], task_id="l0_0", timer="retry", due=LATER)),
-        "",
-    ),
+    "the future": (lambda f, a: f.say(a.timer()), ""),
 }
 
 REFUSED: dict[str, tuple[Callable[[Forger, Attempt], None], str]] = {

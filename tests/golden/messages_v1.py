@@ -47,6 +47,7 @@ LOAD: Final = TaskId("load")
 EXTRACT: Final = TaskId("extract")
 IO: Final = QueueName("io")
 DUE: Final = datetime(2026, 1, 2, 2, 10, 30, 250000, tzinfo=UTC)
+SINCE: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 ATTEMPT: Final[dict[str, Any]] = {
     "dag_id": DAG,
@@ -91,8 +92,11 @@ MESSAGES: Final[dict[str, Message]] = {
         command=Shell(script="sales-extract --day $HEADWAY_DS"),
         context=CONTEXT,
         cwd="/srv/sales",
+        item=msgspec.Raw(b'{"shop":7}'),
         code=Code(kind="python", ref="sales.tasks:extract", digest="sha256:9f86d081884c7d65"),
         secrets=("warehouse",),
+        poll=4,
+        success_codes=(0, 3),
     ),
     "task.python": Task(
         **ATTEMPT,
@@ -141,8 +145,8 @@ MESSAGES: Final[dict[str, Message]] = {
     "rejected": Rejected(**ATTEMPT, queue=IO),
     "delivery_limit": DeliveryLimit(**ATTEMPT, queue=IO),
     "unroutable": Unroutable(**ATTEMPT, queue=IO),
-    "task_timer": TaskTimer(dag_id=DAG, run_id=RUN, task_id=LOAD, timer="retry", due=DUE),
-    "lease_timer": LeaseTimer(**BOOT, due=DUE, listening_since=datetime(2026, 1, 1, tzinfo=UTC)),
+    "task_timer": TaskTimer(dag_id=DAG, run_id=RUN, task_id=LOAD, timer="retry", due=DUE, listening_since=SINCE),
+    "lease_timer": LeaseTimer(**BOOT, due=DUE, listening_since=SINCE),
     "worker_lost": WorkerLost(**ATTEMPT, **BOOT, detail="worker db1-1 was silent for 310 s"),
     "not_held": NotHeld(**ATTEMPT, **BOOT, detail="worker db1-1 lives and does not hold it"),
     "missing": Missing(**ATTEMPT, publication=1),
@@ -155,7 +159,7 @@ MESSAGES: Final[dict[str, Message]] = {
     "dag_version": DagVersion(
         dag_id=DAG, digest="9f86d081884c7d659a2feaa0c55ad015", file="nightly_sales.py", task_count=3
     ),
-    "grant": Grant(**ATTEMPT, boot=BOOT["boot"]),
+    "grant": Grant(**ATTEMPT, boot=BOOT["boot"], heard=16),
     "drop": Drop(**ATTEMPT, boot=BOOT["boot"], detail="the attempt is withdrawn"),
     "stop": Stop(**ATTEMPT, boot=BOOT["boot"], reason=EndReason.CANCELLED),
     "log_chunk": LogChunk(**ATTEMPT, offset=4096, size=31, data="password ***, 42 rows\n"),

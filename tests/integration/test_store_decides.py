@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import Engine, delete, func, insert, select, update
 
 from headway.protocol.codec import decode_event
-from headway.protocol.messages import Cancel, Expired, Refused
+from headway.protocol.messages import Cancel, Expired, Heartbeat, Held, Refused
 from headway.protocol.names import QueueName, RunId, TaskId, partition_of
 from headway.protocol.topology import QueueLimits
 from headway.scheduler.decider import Decider
+from headway.scheduler.store import store
 from headway.scheduler.store import tables as t
 from headway.scheduler.store.reads import list_queues
 from headway.scheduler.store.store import PUT_OFF, Batch, Store
@@ -166,6 +167,33 @@ def test_a_failure_is_retried_and_then_fails_the_run(stage: Stage):
     assert stage.states() == {"a": "failed", "b": "upstream_failed"}
     assert stage.run_state() == "failed"
     assert [row["state"] for row in stage.rows(t.attempts)] == ["failed", "failed"]
+
+
+def test_a_poll_is_published_again_with_a_token_of_its_own(stage: Stage):
+    """Its attempt is one row, which tells of the newest poll; what an earlier one says is ignored."""
+    stage.online()
+    first = tasks_in(stage.run(dag(task("a", poll_every=0.0, poll_timeout=3600.0), task("b", "a"))))["a"]
+    stage.work(first, 75)
+    assert stage.states() == {"a": "up_for_reschedule", "b": "waiting"}
+    assert [row["timer"] for row in stage.rows(t.timers)] == ["poll", "poll_timeout"]
+    second = tasks_in(stage.ring())["a"]
+    assert (second.try_number, second.poll, second.token == first.token) == (1, 2, False)
+    stage.work(first, 0)
+    assert stage.states() == {"a": "queued", "b": "waiting"}
+    stage.work(second, 75)
+    third = tasks_in(stage.ring())["a"]
+    stage.work(third)
+    assert stage.states() == {"a": "success", "b": "queued"}
+    assert [(row["state"], row["polls"]) for row in stage.rows(t.attempts, task_id="a")] == [("success", 3)]
+    assert [row["timer"] for row in stage.rows(t.timers)] == ["queued_deadline"]
+
+
+def test_a_skip_is_stored(stage: Stage):
+    """As the state of the task and of its attempt."""
+    stage.online()
+    stage.work(tasks_in(stage.run(dag(task("a"))))["a"], 99)
+    assert (stage.states(), stage.run_state()) == ({"a": "skipped"}, "success")
+    assert [row["state"] for row in stage.rows(t.attempts)] == ["skipped"]
 
 
 def test_an_expired_message_is_published_again(stage: Stage):
@@ -370,6 +398,22 @@ def test_an_event_that_is_stale_again_and_again_is_not_lost(stage: Stage):
     stage.give(stage.trigger("r2"), stage.trigger("r3"))
     assert stage.rows(t.quarantine) == []
     assert [stage.run_state(run_id) for run_id in ("r1", "r2", "r3")] == ["running"] * 3
+
+
+def test_what_another_scheduler_has_heard_of_a_worker_is_known_after_a_while(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    """A heartbeat leaves no record that would make what is kept untrue, and a grant says which was the last."""
+    first = tasks_in(stage.run(CHAIN))["a"]
+    stage.online()
+    stage.give(stage.started(first))
+    names = ("dag_id", "run_id", "task_id", "try_number")
+    as_running = Held(state="running", **{name: getattr(first, name) for name in names})
+    words = msgspec.structs.asdict(stage.words()) | {"held": (as_running,)}
+    Decider(Store(stage.engine), user="other").process([stage.arrival(Heartbeat(**words))])
+    monkeypatch.setattr(store, "FRESH_SECONDS", 0.0)
+    (again,) = stage.give(stage.started(first)).orders
+    assert again.order.heard == words["seq"]
 
 
 def test_two_schedulers_at_once_lose_nothing(stage: Stage):

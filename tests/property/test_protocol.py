@@ -3,6 +3,7 @@
 import math
 from contextlib import suppress
 from datetime import timedelta, timezone
+from typing import get_args
 
 import msgspec
 import pytest
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from yaml.reader import Reader
 
 from headway.protocol.codec import decode_dag, decode_event, decode_order, decode_task, encode
-from headway.protocol.dag import Argv, Code, Dag, OutputRef, Python, Shell, Task
+from headway.protocol.dag import Argv, Code, Dag, ExitOutcome, ItemRef, OutputRef, Python, Shell, Task
 from headway.protocol.document import read_document, to_document
 from headway.protocol.durations import format_duration, parse_duration
 from headway.protocol.errors import InvalidDuration, MalformedMessage
+from headway.protocol.exit_codes import RETRY_WORDS
 from headway.protocol.graph import find_cycles, missing_paths, order_tasks
 from headway.protocol.limits import DURATION_SECONDS_MAX
 from headway.protocol.messages import Finished, Started, Trigger
@@ -30,7 +32,8 @@ OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minute
 SECONDS = st.floats(0, DURATION_SECONDS_MAX)
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
 OUTPUTS = st.builds(OutputRef, task_id=IDS, path=st.lists(TEXT | st.integers(0, 9), max_size=3).map(tuple))
-COMMANDS = st.builds(Shell, script=TEXT) | st.builds(Argv, args=st.lists(TEXT | OUTPUTS, max_size=4).map(tuple))
+ITEMS = st.builds(ItemRef, path=st.lists(TEXT | st.integers(0, 9), max_size=3).map(tuple))
+COMMANDS = st.builds(Shell, script=TEXT) | st.builds(Argv, args=st.lists(TEXT | OUTPUTS | ITEMS, max_size=4).map(tuple))
 TASKS = st.builds(
     Task,
     task_id=IDS,
@@ -47,6 +50,11 @@ TASKS = st.builds(
     retry_delay=SECONDS,
     retry_backoff=st.floats(1, 100),
     retry_delay_max=SECONDS,
+    retry_timeout=st.none() | SECONDS,
+    retry_on=st.none() | st.lists(st.integers(0, 255) | st.sampled_from(RETRY_WORDS), max_size=3).map(tuple),
+    exit_codes=st.dictionaries(st.integers(0, 255), st.sampled_from(get_args(ExitOutcome)), max_size=3),
+    poll_every=st.none() | SECONDS,
+    poll_timeout=st.none() | SECONDS,
     infra_retries=st.integers(0, 1000),
     on_lost=st.sampled_from(["retry", "fail"]),
     on_partition=st.sampled_from(["kill", "keep"]),
@@ -56,6 +64,7 @@ TASKS = st.builds(
     env=st.dictionaries(IDS, TEXT, max_size=3),
     cwd=st.none() | TEXT,
     inputs=st.lists(IDS, max_size=3).map(tuple),
+    over=st.none() | OUTPUTS | st.lists(st.none() | TEXT | st.integers(0, 9), max_size=3).map(tuple),
 )
 ARGUMENTS = st.recursive(
     st.none()

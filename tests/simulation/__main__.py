@@ -5,6 +5,7 @@ seed is the same everywhere.
 """
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -37,12 +38,19 @@ def main() -> int:
 def _play(seeds: range, jobs: int) -> Iterator[Result]:
     """Play seeds in slices over cores; results come in the order of the seeds."""
     slices = [seeds[start : start + SLICE] for start in range(0, len(seeds), SLICE)]
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=_warm_up) as pool:
         waiting = iter(slices)
         running = [pool.submit(_play_slice, one) for one in islice(waiting, 2 * jobs)]
         while running:
             yield from running.pop(0).result()
             running += [pool.submit(_play_slice, one) for one in islice(waiting, 1)]
+
+
+def _warm_up() -> None:
+    """Import and compile all that there is, and let the collector of garbage never look at it again."""
+    simulate(0)
+    gc.collect()
+    gc.freeze()
 
 
 def _play_slice(seeds: range) -> list[Result]:

@@ -20,7 +20,8 @@ from headway.scheduler.store.schema import upgrade_schema
 
 from .kernel import Fiber
 
-PRAGMAS: Final = ("journal_mode=MEMORY", "synchronous=OFF")
+PRAGMAS: Final = ("journal_mode=MEMORY", "synchronous=OFF", "busy_timeout=0")
+"""Nobody waits for a lock in earnest: whoever could let it go would not run meanwhile."""
 
 
 class Disk:
@@ -43,12 +44,19 @@ class Disk:
         return connection
 
     def engine(self) -> Engine:
-        """Return an engine as a process makes it, which fails as this disk does."""
-        engine = make_engine(f"sqlite:///{self.path}")
+        """Return an engine whose connections fail as this disk does; of the disk before, nothing is left."""
+        engine, plugged = machine()
+        if plugged[0] is not self:
+            engine.dispose()
+            plugged[0] = self
+        return engine
+
+    def open(self) -> sqlite3.Connection:
+        """Return a connection of a process that may be killed."""
         disk = self
 
         class Connection(sqlite3.Connection):
-            """A connection of a process that may be killed."""
+            """See above."""
 
             def cursor(self, *args: Any, **kwargs: Any) -> sqlite3.Cursor:
                 """Fail while the database is away."""
@@ -59,13 +67,8 @@ class Disk:
                 """Commit, or not, and say so, or not."""
                 disk.commit(super().commit)
 
-        def connect(*_: object) -> sqlite3.Connection:
-            disk.refuse_when_away()
-            return disk.connect(Connection)
-
-        event.listen(engine, "do_connect", connect)
-        event.listen(engine, "connect", _undo_wal)
-        return engine
+        self.refuse_when_away()
+        return self.connect(Connection)
 
     def refuse_when_away(self) -> None:
         """Raise what a driver raises that reaches nobody."""
@@ -87,6 +90,19 @@ class Disk:
         fiber.process.reach("committed")
         if lost:
             raise sqlite3.OperationalError("the connection was lost, and with it the answer to COMMIT")
+
+
+@cache
+def machine() -> tuple[Engine, list[Disk | None]]:
+    """Return the one engine, and which disk is plugged in: a new engine would compile each statement anew.
+
+    That would take a third of the time.
+    """
+    plugged: list[Disk | None] = [None]
+    engine = make_engine(f"sqlite:///{template()}")
+    event.listen(engine, "do_connect", lambda *_: plugged[0] and plugged[0].open())
+    event.listen(engine, "connect", _undo_wal)
+    return engine, plugged
 
 
 def _undo_wal(connection: sqlite3.Connection, _record: object) -> None:

@@ -12,13 +12,15 @@ import msgspec
 
 from headway.broker.port import Outgoing
 from headway.protocol.codec import decode_dag, decode_event, decode_order
-from headway.protocol.messages import ROLE_OF_KIND, Event
+from headway.protocol.kinds import ROLE_OF_KIND, Event
 from headway.protocol.states import FINAL_RUN_STATES, OPEN_ATTEMPT_STATES, AttemptState, EndReason
 from headway.protocol.topology import EVENTS
 from headway.scheduler.audit import audit_runs
 from headway.scheduler.core.replay import Subject, subject_of
 from headway.scheduler.core.rows import Attempt, Output, QueueRow, Run, TaskInstance, Timer, VersionKey, Worker
 from headway.scheduler.core.snapshot import Transition
+from headway.scheduler.store import tables
+from headway.scheduler.store.columns import JsonText
 from headway.scheduler.store.load import unpack_value
 from world.database import Database
 from world.invariants import CHECKS, Before
@@ -36,7 +38,9 @@ KINDS: Final[dict[str, tuple[str, Any]]] = {
     "queues": ("queues", QueueRow),
     "outputs": ("outputs", Output),
 }
-JSON_COLUMNS: Final = frozenset({"params", "queues"})
+JSON_COLUMNS: Final = frozenset(
+    column.name for table in tables.metadata.tables.values() for column in table.c if isinstance(column.type, JsonText)
+)
 
 INFRASTRUCTURE: Final = frozenset({EndReason.LEASE, EndReason.SHUTDOWN, EndReason.LOST, EndReason.REFUSED})
 """Ends that a task is not to blame for."""
@@ -118,7 +122,7 @@ class Judge:
         columns = self._columns.setdefault(table, [column[0] for column in cursor.description])
         found: dict[Any, tuple[Any, ...]] = {}
         changed = False
-        for row in cursor:
+        for row in cursor.fetchall():  # a reader that stops half way, by an error, would keep the file locked
             key = self._key(table, row)
             found[key] = row
             if seen.get(key) != row:
@@ -140,7 +144,7 @@ class Judge:
     def _struct(self, kind: Any, columns: list[str], row: tuple[Any, ...]) -> tuple[Any, Any]:
         fields = dict(zip(columns, row, strict=True))
         for name in JSON_COLUMNS & fields.keys():
-            fields[name] = msgspec.json.decode(fields[name])
+            fields[name] = None if fields[name] is None else msgspec.json.decode(fields[name])
         made = msgspec.convert(fields, kind, strict=False)
         if isinstance(made, Run):
             self._learn(VersionKey(made.dag_id, made.version))

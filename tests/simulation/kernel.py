@@ -5,7 +5,6 @@ meanwhile, so all that happens between two parks is one step. A process may be k
 places where its code touches the world outside.
 """
 
-import gc
 import heapq
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -100,7 +99,6 @@ class Process:
         self._ended()
         for fiber in self.fibers:
             self.kernel.after(0, fiber.kill)
-        self.kernel.after(0, gc.collect)  # a connection that only a cycle holds keeps its lock
 
     def stop(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after so many seconds; from one of its own threads, it stops right here."""

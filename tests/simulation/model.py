@@ -1,11 +1,11 @@
-"""All that can become of one task instance with two workers, two attempts and every message delivered up to twice.
+"""All that can become of one task instance with two workers and two attempts, whatever arrives twice or goes wrong.
 
 Breadth first over the pure decide. A state is the database, what is on its way, and what the workers know; from each,
 every step that anybody could take next is taken. The invariants of tests/world are checked in every state, and that no
-attempt is started twice and no two children live. Events may overtake each other without limit, which is more than a
-broker does. Two things are assumed: a child is dead, and questions and answers about a grant have arrived, once the
-lease is over by the worker's own clock; and the scheduler says so only after that. At most `faults` of the steps are
-misfortunes, and each message arrives at most `times` times.
+attempt is started twice and no two children live. Messages may take as long as they like and overtake each other, which
+is more than a broker lets them. One thing is assumed: a child is dead once the lease is over by the worker's own clock,
+and the scheduler says only after that that it is over. At most `faults` of the steps are misfortunes, and at most
+`doubles` messages arrive twice.
 
 States that differ only in their times are one: any timer may be due at any time.
 """
@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 
 from headway.protocol.codec import address_of
-from headway.protocol.messages import ROLE_OF_KIND, Drop, Event, Expired, Finished, Grant, Held, Started
+from headway.protocol.kinds import ROLE_OF_KIND, Event
+from headway.protocol.messages import Drop, Expired, Finished, Grant, Held, Started
 from headway.protocol.names import BootId, WorkerName
 from headway.protocol.states import FINAL_RUN_STATES, EndReason
 from headway.scheduler.core.rows import BootKey
@@ -36,7 +37,7 @@ class Hand(msgspec.Struct, frozen=True):
     phase: str = ""
     number: int = 0  # of the attempt in hand
     has_lease: bool = True
-    beats: int = 0
+    began: int = 0  # the number of the heartbeat that began the lease
     past: frozenset[int] = frozenset()  # attempts that this boot has started
 
     @property
@@ -46,23 +47,36 @@ class Hand(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """Everything. `wire` counts how often each message may still arrive; `queue` holds task messages."""
+    """Everything. `wire` says of each message on its way whether it may be doubled; `queue` holds task messages."""
 
     tables: dict[str, dict[Any, Any]]
     now: datetime
-    wire: dict[Any, int]
+    wire: dict[Any, bool]
     queue: tuple[tuple[int, int], ...]  # try, publication
     hands: tuple[Hand, ...]
     started: frozenset[int] = frozenset()
     faults: int = 0
+    doubles: int = 0
 
-    def identity(self) -> int:
+
+class Texts:
+    """What stands in a row or message apart from times, as text; most are those of the state before."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, str]] = {}  # with what it is of, whose id is nobody else's meanwhile
+
+    def of(self, value: Any) -> str:
+        """Return the text of a row or message."""
+        known = self._known.get(id(value))
+        if known is None:
+            known = self._known[id(value)] = value, repr(without_times(value))
+        return known[1]
+
+    def identity(self, state: State) -> int:
         """Return what makes it this state and no other."""
-        rows = tuple(
-            (name, key, without_times(row)) for name in TABLES for key, row in sorted(self.tables[name].items())
-        )
-        wire = frozenset((repr(without_times(one)), count) for one, count in self.wire.items())
-        return hash((repr(rows), wire, self.queue, self.hands, self.started, self.faults))
+        rows = tuple(self.of(row) for name in TABLES for _, row in sorted(state.tables[name].items()))
+        wire = frozenset((self.of(one), may_double) for one, may_double in state.wire.items())
+        return hash((rows, wire, state.queue, state.hands, state.started, state.faults, state.doubles))
 
 
 def without_times(value: Any) -> Any:
@@ -76,9 +90,10 @@ def without_times(value: Any) -> Any:
 class Model:
     """Explores. `visited` holds the identities of all states, `ends` counts those in which the run is over."""
 
-    def __init__(self, *, faults: int, times: int) -> None:
+    def __init__(self, *, faults: int, doubles: int) -> None:
         self.faults_max = faults
-        self.times = times
+        self.doubles_max = doubles
+        self._texts = Texts()
         self.world = World(dag("a", a={"infra_retries": 1, "retries": 0}), settling=False)
         self.visited: set[int] = set()
         self.ends = 0
@@ -88,17 +103,17 @@ class Model:
         """Visit everything."""
         hands = (Hand("v"), Hand("w"))
         for hand in hands:
-            self.world.tell(self.world.online(hand.key))
+            self.world.tell(self.world.online(hand.key, seq=hand.seq))
         assert self.world.tell(self.world.trigger()).applied
         first = self._state(State({}, self.world.now, {}, (), hands))
         waiting = deque([first])
-        self.visited.add(first.identity())
+        self.visited.add(self._texts.identity(first))
         while waiting:
             state = waiting.popleft()
             self.ends += all(run.state in FINAL_RUN_STATES for run in state.tables["runs"].values())
             for after in self._next(state):
                 self.steps += 1
-                identity = after.identity()
+                identity = self._texts.identity(after)
                 if identity not in self.visited:
                     self.visited.add(identity)
                     waiting.append(after)
@@ -106,13 +121,12 @@ class Model:
     # --- steps --------------------------------------------------------------------------------------------------------
 
     def _next(self, state: State) -> Iterator[State]:
-        for message in state.wire:
-            fewer = {one: count - (one == message) for one, count in state.wire.items()}
-            arrived = replace(state, wire={one: count for one, count in fewer.items() if count})
-            if isinstance(message, SendOrder):
-                yield from self._obey(arrived, message)
-            else:
-                yield self._tell(arrived, message)
+        for message, may_double in state.wire.items():
+            rest = {one: may for one, may in state.wire.items() if one != message}
+            yield from self._arrive(replace(state, wire=rest), message)
+            if may_double and state.doubles < self.doubles_max:
+                doubled = replace(state, wire=rest | {message: False}, doubles=state.doubles + 1)
+                yield from self._arrive(doubled, message)
         for timer in state.tables["timers"].values() if state.faults < self.faults_max else ():
             due = replace(state, now=max(state.now, timer.due), faults=state.faults + 1)
             yield self._tell(due, self.world.due(timer))
@@ -125,6 +139,12 @@ class Model:
             yield rest  # purged
             yield self._say(rest, self._expired(state, *state.queue[0]))
 
+    def _arrive(self, state: State, message: Any) -> Iterator[State]:
+        if isinstance(message, SendOrder):
+            yield from self._obey(state, message)
+        else:
+            yield self._tell(state, message)
+
     def _work(self, state: State, hand: Hand) -> Iterator[State]:
         """What a worker does when all is well."""
         if hand.phase == "" and hand.has_lease and state.queue:
@@ -136,20 +156,17 @@ class Model:
             for code in (0, 1):
                 yield self._finish(state, hand, exit_code=code)
         if not hand.has_lease:
-            yield self._beat(state, replace(hand, beats=hand.beats + 1, has_lease=True))
+            yield self._beat(state, replace(hand, began=hand.seq + 1, has_lease=True))
 
     def _suffer(self, state: State, hand: Hand) -> Iterator[State]:
         """A worker dies and begins anew, or is not heard for as long as its lease."""
         if hand.boot == 1:
             returned = ((hand.number, 0),) if hand.phase == "asked" else ()
-            after = Hand(hand.name, boot=2)
+            after = Hand(hand.name, boot=2, has_lease=False)
             died = put(replace(state, queue=state.queue + returned), after)
-            yield self._say(died, self.world.online(after.key))
+            yield self._say(died, self.world.online(after.key, seq=after.seq))
         if hand.has_lease:
-            kept = {
-                one: n for one, n in state.wire.items() if not (isinstance(one, SendOrder) and one.worker == hand.name)
-            }
-            silent = put(replace(state, wire=kept), replace(hand, has_lease=False))
+            silent = put(state, replace(hand, has_lease=False))
             if hand.phase == "running":
                 silent = self._finish(silent, replace(hand, has_lease=False), signal="SIGKILL", reason=EndReason.LEASE)
             row = state.tables["workers"].get(hand.key)
@@ -164,7 +181,7 @@ class Model:
             yield state
         elif isinstance(order, Drop):
             yield put(state, replace(hand, phase="", number=0))
-        elif isinstance(order, Grant) and hand.has_lease:
+        elif isinstance(order, Grant) and hand.has_lease and order.heard >= hand.began:
             assert order.try_number not in state.started, "an attempt is started twice"
             assert all(one.phase != "running" for one in state.hands), "two children live"
             running = put(state, replace(hand, phase="running", past=hand.past | {hand.number}))
@@ -207,7 +224,7 @@ class Model:
         already = len(world.owed)
         world.process([world.envelope(event)])
         new = [*world.owed[already:], *world.orders]
-        return self._state(replace(state, wire=state.wire | dict.fromkeys(new, self.times)))
+        return self._state(replace(state, wire=state.wire | dict.fromkeys(new, True)))
 
     def _state(self, state: State) -> State:
         """Return a state with the world's rows, and with what it has published in the queue."""
@@ -226,7 +243,7 @@ class Model:
             heard.clear()
 
     def _say(self, state: State, event: Event) -> State:
-        return replace(state, wire=state.wire | {event: self.times})
+        return replace(state, wire=state.wire | {event: True})
 
     def _attempt(self, state: State, number: int) -> Any:
         return next(row for row in state.tables["attempts"].values() if row.try_number == number)
@@ -248,13 +265,6 @@ def replace(value: Any, **fields: Any) -> Any:
 def put(state: State, hand: Hand) -> State:
     """Return a state in which a worker has changed."""
     return replace(state, hands=tuple(hand if one.name == hand.name else one for one in state.hands))
-
-
-def is_between(message: Any, hand: Hand) -> bool:
-    """Say whether it is a question of a worker's for a grant, or the answer."""
-    if isinstance(message, SendOrder):
-        return message.worker == hand.name
-    return isinstance(message, Started) and message.worker == hand.name
 
 
 def is_own(event: Any) -> bool:

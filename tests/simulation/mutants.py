@@ -31,13 +31,14 @@ MUTANTS: Final = (
         "events are acked before they are committed",
         "scheduler/service.py",
         "        confirmed = self._relay.confirmed(at_least",
-        "        self._ack(taken)\n        confirmed = self._relay.confirmed(at_least",
+        "        if taken.last is not None:\n            self._broker.ack_through(taken.last)\n"
+        "        confirmed = self._relay.confirmed(at_least",
     ),
     Mutant(
         "`finished` is believed without its token",
-        "scheduler/core/attempts.py",
+        "scheduler/core/finding.py",
         "    if attempt.token != event.token:",
-        "    if attempt.token != event.token and not isinstance(event, Finished):",
+        "    if attempt.token != event.token and 'exit_code' not in event.__struct_fields__:",
     ),
     Mutant(
         "the deadline of a queued attempt is not written",
@@ -74,6 +75,24 @@ MUTANTS: Final = (
         "worker/core/orders.py",
         "    if not bench.lease.holds(now):",
         "    if False and not bench.lease.holds(now):",
+    ),
+    Mutant(
+        "a worker obeys a grant from before its lease",
+        "worker/core/orders.py",
+        "    if order.heard < bench.lease.began:",
+        "    if False and order.heard < bench.lease.began:",
+    ),
+    Mutant(
+        "a grant is repeated to a boot that is about to be called lost",
+        "scheduler/core/attempts.py",
+        '    if draft.fact("was_lost", ',
+        '    if False and draft.fact("was_lost", ',
+    ),
+    Mutant(
+        "what the broker refused is not published again",
+        "worker/core/outbox.py",
+        "        self._waiting.add(message_id)\n        return True",
+        "        return True",
     ),
     Mutant(
         "a lease is counted from its confirm",

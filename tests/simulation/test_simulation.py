@@ -11,9 +11,6 @@ import pytest
 from simulation.cluster import simulate
 from simulation.plan import Fault, Plan, plan_of
 
-pytestmark = pytest.mark.skip(
-    reason="since the rules of issue 4 came in, a killed scheduler keeps the simulated database locked: docs/proof.md"
-)
 SEEDS = 1_000
 
 

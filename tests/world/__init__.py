@@ -7,6 +7,6 @@ still does. `dag` writes a DAG as text.
 
 from .dags import dag
 from .invariants import check
-from .world import BOOT, RUN, START, World, cut_slices, running
+from .world import BOOT, RUN, START, World, cut_slices, name_of, running
 
-__all__ = ["BOOT", "RUN", "START", "World", "check", "cut_slices", "dag", "running"]
+__all__ = ["BOOT", "RUN", "START", "World", "check", "cut_slices", "dag", "name_of", "running"]

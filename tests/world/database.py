@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from headway.protocol.dag import Dag
-from headway.protocol.names import DagId, QueueName, RunId
+from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, TaskState
 from headway.scheduler.core.deltas import moved, room_after
 from headway.scheduler.core.graph import Graph, compile_graph
@@ -66,6 +66,7 @@ class Database:
             loaded, table = getattr(snapshot, name), getattr(self, name)
             for key in getattr(needs, name):
                 loaded.fill(key, table.get(key))
+        self._gather(snapshot, needs)
         for version in needs.versions:
             decided = snapshot.changes.dags.get(version.dag_id)
             if decided is not None and decided.version == version.version:
@@ -84,6 +85,12 @@ class Database:
                 snapshot.attempts.fill(row.key, row)
             snapshot.held[boot] = {row.key for row in held}
         self._load_shared(snapshot, needs)
+
+    def _gather(self, snapshot: Snapshot, needs: Needs) -> None:
+        for key, output in self.outputs.items():
+            if key._replace(map_index=UNMAPPED) in needs.gathered:
+                snapshot.outputs.fill(key, output)
+        snapshot.gathered |= needs.gathered
 
     def _load_shared(self, snapshot: Snapshot, needs: Needs) -> None:
         for queue in needs.queues:

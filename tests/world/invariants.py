@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from headway.protocol.dag import rule_of
 from headway.protocol.messages import Continue, WorkerLost
+from headway.protocol.names import UNMAPPED
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
+    GOOD_ENDS,
     OPEN_ATTEMPT_STATES,
     AttemptState,
     HoldReason,
@@ -23,6 +27,7 @@ from headway.scheduler.core.rows import (
     Attempt,
     AttemptKey,
     BootKey,
+    Mapped,
     QueueRow,
     RoomRow,
     Run,
@@ -31,9 +36,11 @@ from headway.scheduler.core.rows import (
     TimerKey,
     VersionKey,
 )
+from headway.scheduler.core.rules import ends_of
 from headway.scheduler.core.snapshot import Decision, Snapshot
 
 from .rooms import check_rooms, is_held_truly
+from .rules import deciders_of, follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +77,7 @@ def check_decision(decision: Decision) -> None:
         assert not any(getattr(changed, name) for name in changed.__slots__)
         assert not decision.transitions
         assert decision.reason
-    assert len(changed.tasks) <= changes.ROWS_PER_DECISION_MAX + 1  # its own and its slice
+    assert len(changed.tasks) <= changes.ROWS_PER_DECISION_MAX + 2  # its own, its node and its slice
 
 
 def check_kept(db: Database, snapshot: Snapshot) -> None:
@@ -100,7 +107,10 @@ def _final_states_are_never_left(world: World, before: Before) -> None:
 def _a_holder_never_changes(world: World, before: Before) -> None:
     for key, was in before.attempts.items():
         now = world.db.attempts[key]
-        assert now.token == was.token
+        assert (now.token == was.token) == (now.polls == was.polls)
+        if now.polls != was.polls:  # each poll is granted by itself
+            assert now.polls > was.polls
+            continue
         assert was.worker is None or (now.worker, now.boot) == (was.worker, was.boot)
         assert was.state is not AttemptState.QUEUED or now.state is AttemptState.QUEUED or was.worker is None
 
@@ -110,38 +120,94 @@ def _open_attempts_are_current_and_single(world: World, _: Before) -> None:
     wanted = {
         AttemptKey(*key, task.try_number)
         for key, task in world.db.tasks.items()
-        if task.state in (TaskState.QUEUED, TaskState.RUNNING)
+        if task.state in (TaskState.QUEUED, TaskState.RUNNING, TaskState.UP_FOR_RESCHEDULE)
     }
-    assert is_open == wanted
+    polling = {key for key in is_open if world.db.attempts[key].state is AttemptState.POLLING}
+    assert is_open - polling <= wanted <= is_open
     for key in is_open:
-        assert world.db.attempts[key].state == world.db.tasks[TaskKey(*key[:3])].state
+        task = world.db.tasks[TaskKey(*key[:3])]
+        assert task.try_number == key.try_number
+        if key in polling:
+            assert task.state in (TaskState.UP_FOR_RESCHEDULE, TaskState.SCHEDULED)
+        else:
+            assert world.db.attempts[key].state == task.state
 
 
 def _counters_of_upstreams_are_true(world: World, _: Before) -> None:
     for run in world.db.runs.values():
         graph = _graph(world, run)
-        heard: dict[TaskKey, Counter[TaskState]] = {}
+        heard: dict[TaskKey, Counter[str]] = {}
         for task in _tasks(world, run):
-            for name in graph.ids(graph.downstream_of(task.task_id)[: task.propagated]):
+            assert task.map_index == UNMAPPED or task.propagated == 0
+            spec = graph.task(task.task_id)
+            followed = _followed(world, graph, task) if task.map_index == UNMAPPED else set()
+            for place in graph.downstream_of(task.task_id)[: task.propagated]:
+                below = graph.tasks[place]
                 assert task.state in FINAL_TASK_STATES
-                heard.setdefault(TaskKey(run.run_id, name), Counter())[task.state] += 1
+                counts = heard.setdefault(TaskKey(run.run_id, below.task_id), Counter())
+                counts[task.state] += spec.task_id in below.upstream
+                counts["unchosen"] += below.task_id not in followed and not below.teardown
+                is_setup = spec.task_id not in below.upstream or rule_of(below) == "all_done_setup_success"
+                counts[f"setup {task.state}"] += spec.setup and is_setup
         for task in _tasks(world, run):
             ends = heard.get(task.key, Counter())
-            assert task.up_success == ends[TaskState.SUCCESS]
-            assert task.up_upstream_failed == ends[TaskState.UPSTREAM_FAILED]
-            assert task.up_failed == ends[TaskState.FAILED] + ends[TaskState.CANCELLED]
+            assert ends_of(task) == (
+                ends["success"],
+                ends["failed"] + ends["cancelled"],
+                ends["upstream_failed"],
+                ends["skipped"],
+                ends["unchosen"],
+                ends["setup success"],
+                ends["setup failed"] + ends["setup cancelled"] + ends["setup upstream_failed"],
+                ends["setup skipped"],
+            )
+
+
+def _followed(world: World, graph: Graph, task: TaskInstance) -> set[str]:
+    """Return the direct downstreams of a task that a choice does not leave out, found without what was compiled."""
+    ways = set(graph.ids(graph.downstream_of(task.task_id)))
+    if not graph.task(task.task_id).branch or task.state is not TaskState.SUCCESS:
+        return ways
+    return follow(graph.dag, task.task_id, json.loads(world.db.outputs[task.key].value))
 
 
 def _counters_of_runs_are_true(world: World, _: Before) -> None:
     for run in world.db.runs.values():
         graph = _graph(world, run)
-        tasks = _tasks(world, run)
+        tasks = [task for task in _tasks(world, run) if task.map_index == UNMAPPED]
         assert len(tasks) == run.created
         final = [task for task in tasks if task.state in FINAL_TASK_STATES]
         assert run.unfinished == len(graph.tasks) - len(final)
-        leaves = [task for task in final if not graph.downstream_of(task.task_id)]
-        assert run.failed_leaves == sum(task.state is not TaskState.SUCCESS for task in leaves)
+        leaves = [task for task in final if task.task_id in deciders_of(graph.dag)]
+        assert run.failed_leaves == sum(task.state not in GOOD_ENDS for task in leaves)
         assert (run.state in FINAL_RUN_STATES) == (run.unfinished == 0)
+
+
+def _counters_of_nodes_are_true(world: World, _: Before) -> None:
+    for run in world.db.runs.values():
+        found: dict[TaskKey, list[TaskInstance]] = {}
+        for task in _tasks(world, run):
+            if task.map_index != UNMAPPED:
+                found.setdefault(TaskKey(run.run_id, task.task_id), []).append(task)
+        for node in _tasks(world, run):
+            if node.map_index == UNMAPPED and node.mapped is not None:
+                _check_node(world, node, node.mapped, found.pop(node.key, []))
+        assert not found
+
+
+def _check_node(world: World, node: TaskInstance, mapped: Mapped, instances: list[TaskInstance]) -> None:
+    assert sorted(task.map_index for task in instances) == list(range(mapped.created))
+    ended = Counter(task.state for task in instances if task.state in FINAL_TASK_STATES)
+    assert mapped.success == ended[TaskState.SUCCESS]
+    assert mapped.skipped == ended[TaskState.SKIPPED]
+    assert mapped.failed == ended[TaskState.FAILED] + ended[TaskState.CANCELLED]
+    assert (ended.total() == mapped.size > 0) <= (node.state in FINAL_TASK_STATES)
+    assert mapped.created == mapped.size or all(task.state in _UNRELEASED for task in instances)
+    outputs = [world.db.outputs.get(task.key) for task in instances if task.state in FINAL_TASK_STATES]
+    assert mapped.output_bytes == sum(len(one.value if one else "null") + 1 for one in outputs)
+
+
+_UNRELEASED: Final = (TaskState.WAITING, TaskState.CANCELLED)
 
 
 def _counters_of_queues_are_true(world: World, _: Before) -> None:
@@ -183,6 +249,7 @@ CHECKS: Final[tuple[Callable[[World, Before], None], ...]] = (
     _open_attempts_are_current_and_single,
     _counters_of_upstreams_are_true,
     _counters_of_runs_are_true,
+    _counters_of_nodes_are_true,
     _counters_of_queues_are_true,
     _nothing_stands_still_without_a_reason,
     _timers_mean_something,
@@ -195,6 +262,8 @@ CHECKS: Final[tuple[Callable[[World, Before], None], ...]] = (
 
 def _may_wait(world: World, run: Run, graph: Graph, task: TaskInstance) -> bool:
     """It has an upstream that goes on, or a slice that will reach it is owed."""
+    if task.map_index != UNMAPPED:
+        return _may_wait_as_instance(world, run, task)
     place = graph.position[task.task_id]
     if run.state is RunState.QUEUED:
         return True  # the rest of the creation is owed
@@ -202,7 +271,32 @@ def _may_wait(world: World, run: Run, graph: Graph, task: TaskInstance) -> bool:
         return True
     if place in graph.roots:
         return graph.roots.index(place) >= run.released and _is_owed(world, run, "release", run.released)
-    return any(_still_matters(world, run, graph, place, name) for name in graph.tasks[place].upstream)
+    setups = [graph.tasks[setup].task_id for setup, scope in graph.scopes.items() if place in scope]
+    return any(_still_matters(world, run, graph, place, name) for name in (*graph.tasks[place].upstream, *setups))
+
+
+def _may_wait_as_instance(world: World, run: Run, task: TaskInstance) -> bool:
+    """It waits for the last of its kind to be made, or a slice that will reach it is owed."""
+    node = world.db.tasks[TaskKey(run.run_id, task.task_id)]
+    mapped = node.mapped
+    assert mapped is not None
+    return any(
+        _is_owed(world, run, step, cursor, task.task_id)
+        for step, cursor, is_next in (
+            ("expand", mapped.created, mapped.created < mapped.size),
+            ("expand_release", mapped.released, mapped.created == mapped.size),
+            ("expand_cancel", mapped.cancelled, node.intent is Intent.CANCEL and mapped.cancelled <= task.map_index),
+        )
+        if is_next
+    )
+
+
+def _may_stand_for_others(world: World, run: Run, _graph: Graph, task: TaskInstance) -> bool:
+    """Its instances are about to be made, or one of them is under way, which has a reason of its own."""
+    assert task.mapped is not None
+    made = [TaskKey(run.run_id, task.task_id, index) for index in range(task.mapped.created)]
+    is_open = any(world.db.tasks[key].state not in FINAL_TASK_STATES for key in made)
+    return is_open or _is_owed(world, run, "expand", task.mapped.created, task.task_id)
 
 
 def _still_matters(world: World, run: Run, graph: Graph, place: int, upstream: Any) -> bool:
@@ -245,12 +339,21 @@ def _may_rest(world: World, _run: Run, _graph: Graph, task: TaskInstance) -> boo
     return TimerKey(*task.key, "retry") in world.db.timers
 
 
+def _may_rest_between_polls(world: World, _run: Run, graph: Graph, task: TaskInstance) -> bool:
+    is_bounded = graph.task(task.task_id).poll_timeout is not None
+    return TimerKey(*task.key, "poll") in world.db.timers and (
+        not is_bounded or TimerKey(*task.key, "poll_timeout") in world.db.timers
+    )
+
+
 REASONS: Final[dict[TaskState, Callable[[World, Run, Graph, TaskInstance], bool]]] = {
     TaskState.WAITING: _may_wait,
     TaskState.SCHEDULED: _may_be_held,
     TaskState.QUEUED: _may_be_queued,
     TaskState.RUNNING: _may_run,
+    TaskState.MAPPED: _may_stand_for_others,
     TaskState.UP_FOR_RETRY: _may_rest,
+    TaskState.UP_FOR_RESCHEDULE: _may_rest_between_polls,
 }
 
 

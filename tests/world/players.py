@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
+from headway.protocol.exit_codes import POLL_CODE, SKIP_CODE
+from headway.protocol.kinds import Event
 from headway.protocol.messages import (
     AttemptMessage,
     DeliveryLimit,
     Drop,
-    Event,
     Expired,
     Finished,
     Grant,
@@ -31,12 +32,19 @@ from headway.scheduler.core.returns import POISON_RETURNS
 from headway.scheduler.core.rows import BootKey
 from headway.scheduler.core.snapshot import Envelope, PublishTask
 
+from .audit import graph_of
 from .reference import Outcome, Script
-from .world import World
+from .rules import draw_choice
+from .world import World, name_of
 
 WORKERS = 3
-STEPS_TO_THE_END_MAX = 500  # the longest one of many thousand games took 100
-RAW = msgspec.Raw(b"1")
+STEPS_TO_THE_END_MAX = 5_000  # limits let some games of a hundred instances go on one by one
+RAW = msgspec.Raw(b"[1,2]")  # a list, so that tasks may be mapped over it
+POLLS = 2
+"""How often an attempt that polls says "not yet"."""
+
+FINAL_CODE = 4
+"""The exit code that each DAG of these games says is final."""
 
 
 class Players:
@@ -128,7 +136,7 @@ class Players:
             if self.random.random() < 0.8:
                 self.queue.remove(one)
             kinds = [Expired, DeliveryLimit, Unroutable]
-            attempt = self.world.attempt(one.message.task_id, one.message.run_id, one.message.try_number)
+            attempt = self.world.attempt(name_of(one.message), one.message.run_id, one.message.try_number)
             if attempt.returns == POISON_RETURNS - 1:
                 kinds.remove(DeliveryLimit)  # which spends a budget
             kind = self.random.choice(kinds)
@@ -196,15 +204,22 @@ class Players:
         if not running:
             return
         boot, one = self.random.choice(running)
+        if self.polls(one.message):
+            self.report(boot, one, exit_code=POLL_CODE)
+            return
         match self.outcome(one.message):
             case "lost":
                 self.die(boot)
             case "failure":
                 self.report(boot, one, exit_code=1)
+            case "skip":
+                self.report(boot, one, exit_code=SKIP_CODE)
+            case "final":
+                self.report(boot, one, exit_code=FINAL_CODE)
             case "lease":
                 self.report(boot, one, exit_code=None, signal="SIGKILL", reason=EndReason.LEASE)
             case outcome:
-                self.report(boot, one, exit_code=0, output=RAW if outcome == "output" else None)
+                self.report(boot, one, exit_code=0, output=self.output(one.message) if outcome == "output" else None)
 
     def report(self, boot: BootKey, one: PublishTask, **fields: Any) -> None:
         """Say how it ended."""
@@ -238,8 +253,23 @@ class Players:
         self.fly(msgspec.convert(msgspec.to_builtins(beat) | fields, type(beat)))
 
     def outcome(self, message: Task) -> Outcome:
-        """Return what the script says of an attempt."""
-        return self.script(message.run_id, message.task_id, message.try_number)
+        """Return what the script says of an attempt; it counts none that gave its turn to others."""
+        mine, number = (message.run_id, message.task_id, message.map_index), message.try_number
+        before = [row for key, row in self.world.db.attempts.items() if key[:3] == mine and row.try_number < number]
+        gone = sum(row.reason is EndReason.NO_CAPACITY for row in before)
+        return self.script(message.run_id, name_of(message), number - gone)
+
+    def polls(self, message: Task) -> bool:
+        """Say whether an attempt says "not yet" for now."""
+        spec = graph_of(self.world, message.run_id).task(message.task_id)
+        return spec.poll_every is not None and message.poll <= POLLS
+
+    def output(self, message: Task) -> msgspec.Raw:
+        """Return what an attempt writes: a branch its choice."""
+        dag = graph_of(self.world, message.run_id).dag
+        if not any(task.branch for task in dag.tasks if task.task_id == message.task_id):
+            return RAW
+        return msgspec.Raw(msgspec.json.encode(draw_choice(dag, message.task_id, message.try_number)))
 
     def said_by(self, boot: BootKey) -> dict[str, Any]:
         """Return who says it."""
@@ -283,7 +313,7 @@ class Liars(Players):
         task = self.random.choice([*self.world.db.tasks, None])
         if task is None:
             return
-        name = self.random.choice([task.task_id, task.task_id, None])
+        name = self.random.choice([name_of(self.world.db.tasks[task]), task.task_id, None])
         if name is not None or self.random.random() < 0.3:
             self.fly(self.world.cancel(name, run_id=task.run_id))
 
@@ -294,7 +324,7 @@ class Liars(Players):
             say = self.random.choice(
                 ["worker_lost", "not_held", "refused", "finished", "rejected", "expired", "missing"]
             )
-            event = getattr(self.world, say)(attempt.task_id, run_id=attempt.run_id, try_number=attempt.try_number)
+            event = getattr(self.world, say)(name_of(attempt), run_id=attempt.run_id, try_number=attempt.try_number)
             self.fly(event)
 
     def silence(self) -> None:

@@ -3,6 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
+import msgspec
+
+from headway.cli.addressing import split_index
 from headway.protocol.dag import Dag
 from headway.protocol.messages import (
     AttemptMessage,
@@ -31,7 +34,7 @@ from headway.protocol.messages import (
     Unroutable,
     WorkerLost,
 )
-from headway.protocol.names import UNMAPPED, BootId, QueueName, RunId, TaskId, WorkerName
+from headway.protocol.names import BootId, QueueName, RunId, TaskId, WorkerName
 from headway.scheduler.core.rows import Attempt, AttemptKey, BootKey, Run, TaskInstance, TaskKey, Timer, TimerKey
 
 from .dags import digest_of
@@ -40,6 +43,8 @@ from .database import Database
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 RUN: Final = RunId("run-1")
 BOOT: Final = BootKey(WorkerName("w"), BootId("w-1"))
+
+_HELD: Final = ("dag_id", "run_id", "task_id", "map_index", "try_number")
 
 LEASE_SECONDS: Final = 300.0
 HEARTBEAT_SECONDS: Final = 5.0
@@ -61,17 +66,17 @@ class Speech:
         return self.db.runs[RunId(run_id)]
 
     def task(self, name: str, run_id: str = RUN) -> TaskInstance:
-        """Return a task instance."""
-        return self.db.tasks[TaskKey(RunId(run_id), TaskId(name))]
+        """Return a task instance; one of a mapped task is named `name[index]`."""
+        return self.db.tasks[key_of(name, run_id)]
 
     def attempt(self, name: str, run_id: str = RUN, try_number: int | None = None) -> Attempt:
         """Return an attempt of a task instance, by default the current one."""
         number = self.task(name, run_id).try_number if try_number is None else try_number
-        return self.db.attempts[AttemptKey(RunId(run_id), TaskId(name), UNMAPPED, number)]
+        return self.db.attempts[AttemptKey(*key_of(name, run_id), number)]
 
     def timer(self, name: str, kind: TimerKind, run_id: str = RUN) -> Timer | None:
         """Return a stored timer."""
-        return self.db.timers.get(TimerKey(RunId(run_id), TaskId(name), UNMAPPED, kind))
+        return self.db.timers.get(TimerKey(*key_of(name, run_id), kind))
 
     # --- workers ------------------------------------------------------------------------------------------------------
 
@@ -95,8 +100,7 @@ class Speech:
     def heartbeat(self, boot: BootKey = BOOT, *names: str, **fields: Any) -> Heartbeat:
         """A boot lives and holds the current attempts of these tasks."""
         held = tuple(
-            Held(dag_id=row.dag_id, run_id=row.run_id, task_id=row.task_id, try_number=row.try_number, state="running")
-            for row in map(self.attempt, names)
+            Held(**{name: getattr(row, name) for name in _HELD}, state="running") for row in map(self.attempt, names)
         )
         return self._of_boot(Heartbeat, boot, {"held": held} | fields)
 
@@ -124,10 +128,9 @@ class Speech:
 
     # --- clock and scheduler ------------------------------------------------------------------------------------------
 
-    def due(self, timer: Timer) -> TaskTimer:
+    def due(self, timer: Timer, listening_since: datetime = START - timedelta(days=400)) -> TaskTimer:
         """A stored timer is due."""
-        names = ("dag_id", "run_id", "task_id", "map_index", "timer", "due")
-        return TaskTimer(**{name: getattr(timer, name) for name in names})
+        return TaskTimer(**msgspec.structs.asdict(timer), listening_since=listening_since)
 
     def lease_due(self, boot: BootKey = BOOT, listening_since: datetime = START) -> LeaseTimer:
         """A boot's lease may have run out."""
@@ -149,7 +152,8 @@ class Speech:
 
     def capacity(self, *names: str, run_id: str = RUN, queue: str = "default") -> Capacity:
         """There is room for these tasks."""
-        instances = tuple(Instance(task_id=TaskId(name)) for name in names)
+        keys = [key_of(name, run_id) for name in names]
+        instances = tuple(Instance(task_id=key.task_id, map_index=key.map_index) for key in keys)
         run = self.run(run_id)
         return Capacity(dag_id=run.dag_id, run_id=run.run_id, queue=QueueName(queue), instances=instances)
 
@@ -172,7 +176,9 @@ class Speech:
 
     def cancel(self, name: str | None = None, run_id: str = RUN, dag_id: str = "etl") -> Cancel:
         """End a run or one of its tasks."""
-        return Cancel(**_ids(dag_id=dag_id, run_id=run_id, task_id=name))
+        if name is None:
+            return Cancel(**_ids(dag_id=dag_id, run_id=run_id))
+        return Cancel(**_ids(dag_id=dag_id, **key_of(name, run_id)._asdict()))
 
     # --- how they are made --------------------------------------------------------------------------------------------
 
@@ -206,6 +212,12 @@ class Speech:
     def later(self, seconds: float) -> None:
         """Let time pass."""
         self.now += timedelta(seconds=seconds)
+
+
+def key_of(name: str, run_id: str = RUN) -> TaskKey:
+    """Return the key of a task instance."""
+    task_id, index = split_index(name)
+    return TaskKey(RunId(run_id), TaskId(task_id), index)
 
 
 def _ids(**values: Any) -> dict[str, Any]:

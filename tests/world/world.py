@@ -8,8 +8,10 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from headway.cli.addressing import join_index
 from headway.protocol.dag import Dag
-from headway.protocol.messages import ROLE_OF_KIND, AttemptMessage, Event, Role, TimerKind
+from headway.protocol.kinds import ROLE_OF_KIND, Event, Role
+from headway.protocol.messages import AttemptMessage, Task, TimerKind
 from headway.protocol.names import QueueName, RunId
 from headway.protocol.states import RunState, TaskState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
@@ -17,7 +19,7 @@ from headway.scheduler.core.choice import choose
 from headway.scheduler.core.decide import decide
 from headway.scheduler.core.limits import pool_room
 from headway.scheduler.core.needs import needs_of
-from headway.scheduler.core.rows import AttemptKey, RoomRow
+from headway.scheduler.core.rows import Attempt, AttemptKey, RoomRow, TaskInstance
 from headway.scheduler.core.snapshot import (
     Changes,
     Decision,
@@ -43,7 +45,7 @@ ADMISSIONS_MAX: Final = 100
 LOADS_MAX: Final = 4
 """Rounds of loading that `needs.py` promises to do with."""
 
-__all__ = ["BOOT", "RUN", "START", "World", "cut_slices", "running"]
+__all__ = ["BOOT", "RUN", "START", "World", "cut_slices", "name_of", "running"]
 
 
 class Shelf:
@@ -143,8 +145,8 @@ class World(Speech):
     # --- what a test looks at -----------------------------------------------------------------------------------------
 
     def states(self, run_id: str = RUN) -> dict[str, TaskState]:
-        """Return the states of all task instances of a run, by task."""
-        return {row.task_id: row.state for row in self.db.tasks.values() if row.run_id == run_id}
+        """Return the states of all task instances of a run, by name."""
+        return {name_of(row): row.state for row in self.db.tasks.values() if row.run_id == run_id}
 
     def run_state(self, run_id: str = RUN) -> RunState:
         """Return the state of a run."""
@@ -245,6 +247,11 @@ class World(Speech):
         return decision
 
 
+def name_of(task: TaskInstance | Attempt | Task) -> str:
+    """Return how a test names the task instance that something is of."""
+    return join_index(task.task_id, task.map_index)
+
+
 def running(*chains: str, **fields: Any) -> World:
     """Return a world in which a boot of one slot is online and a run of this DAG has begun; see `dag`."""
     world = World(dag(*chains, **fields))
@@ -255,5 +262,5 @@ def running(*chains: str, **fields: Any) -> World:
 
 def cut_slices(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """Let one decision touch so few task instances that long work is cut into slices."""
-    for module in ("choice", "changes", "needs", "runs"):
+    for module in ("choice", "changes", "expansion", "needs", "runs"):
         monkeypatch.setattr(f"headway.scheduler.core.{module}.ROWS_PER_DECISION_MAX", rows)

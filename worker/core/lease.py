@@ -7,6 +7,10 @@ scheduler says LOST and lets another worker begin.
     sent --------------------------------- term_at ------- kill_at --- end        (lease_seconds in all)
           grants are obeyed                  TERM            KILL
 
+A grant counts only within one lease: whoever was silent until its end may be called lost by a decision that is on its
+way still, and what was granted before that is given to somebody else. So each grant names the last heartbeat that the
+scheduler had decided, and is obeyed if that one or an earlier one began the lease that holds now.
+
 Assumption: CLOCK_BOOTTIME of this machine and the scheduler's clock run at the same speed within a few percent.
 """
 
@@ -28,12 +32,13 @@ _SENT_MAX: Final = 1_000
 
 
 class Lease:
-    """The lease of this boot: none until the first confirm."""
+    """The lease of this boot: none until the first confirm. `began` is the `seq` of the heartbeat that began it."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._sent: dict[str, float] = {}
+        self._sent: dict[str, tuple[float, int]] = {}
         self._renewed = -math.inf
+        self.began = 0
 
     @property
     def term_at(self) -> float:
@@ -54,17 +59,19 @@ class Lease:
         """Say whether a child may be started."""
         return now < self.term_at
 
-    def sent(self, message_id: str, now: float) -> None:
+    def sent(self, message_id: str, now: float, *, seq: int) -> None:
         """Remember when a sign of life was sent."""
-        self._sent[message_id] = now
+        self._sent[message_id] = now, seq
         while len(self._sent) > _SENT_MAX:
             del self._sent[next(iter(self._sent))]
 
-    def confirmed(self, message_id: str) -> bool:
-        """Renew the lease by a sign of life that arrived; say whether that moved its end."""
-        sent = self._sent.pop(message_id, None)
-        if sent is None or sent <= self._renewed:
+    def confirmed(self, message_id: str, now: float) -> bool:
+        """Renew the lease by a sign of life that arrived, or begin a new one; say whether that moved its end."""
+        sent, seq = self._sent.pop(message_id, (-math.inf, 0))
+        if sent <= self._renewed:
             return False
+        if not self.holds(now):
+            self.began = seq
         self._renewed = sent
         return True
 

@@ -218,15 +218,16 @@ class Worker:
         bench = self._bench
         bench.timers.start(Timer.HEARTBEAT, due=now + bench.identity.heartbeat_seconds)
         if self._is_online:
-            message_id = bench.outbox.say(bench.reports.heartbeat(bench.held()))
+            heartbeat = bench.reports.heartbeat(bench.held())
+            message_id = bench.outbox.say(heartbeat)
             if message_id is not None:
-                bench.lease.sent(message_id, now)
+                bench.lease.sent(message_id, now, seq=heartbeat.seq)
 
     def _confirmed(self, message_id: str, now: float) -> None:
         bench = self._bench
         self._resend_seconds = RESEND_SECONDS
         had_lease = bench.lease.holds(now)
-        if bench.lease.confirmed(message_id):
+        if bench.lease.confirmed(message_id, now):
             bench.emit(ExtendLease(until=bench.lease.kill_at))
             bench.timers.start(Timer.LEASE, due=bench.lease.term_at)
             if not had_lease:

@@ -1,13 +1,14 @@
 """The scheduler's orders: ORDERS says what each means in each phase. What has no row changes nothing and is remarked.
 
-A grant is for one boot and one token. It is obeyed once, and only while the lease holds: whoever comes back after a
-long sleep must not start what the scheduler has given to another worker meanwhile.
+A grant is for one boot, one token and one lease. It is obeyed once, and only while that lease holds: whoever comes back
+after a long sleep must not start what the scheduler has given to another worker meanwhile.
 """
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from headway.protocol.messages import Drop, Grant, Stop, WorkerOrder, kind_of
+from headway.protocol.kinds import kind_of
+from headway.protocol.messages import Drop, Grant, Stop, WorkerOrder
 from headway.protocol.states import EndReason
 
 from .bench import Bench, Past
@@ -34,6 +35,9 @@ def _start(bench: Bench, order: Grant, now: float) -> None:
     attempt = bench.here[order.token]
     if not bench.lease.holds(now):
         bench.remark(f"{_name(order)} came while this worker has no lease: it asks again with the next one")
+        return
+    if order.heard < bench.lease.began:
+        bench.remark(f"{_name(order)} was decided before this worker's present lease was known: it asks again")
         return
     bench.remember(order.token, Past.STARTED)
     bench.put(attempt, phase=Phase.RUNNING)

@@ -6,11 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from headway.cli.explain import BECAUSE, Explanation, explain
+from headway.cli.explain import Explanation, explain
+from headway.cli.printing import show_time
+from headway.cli.reasons import BECAUSE
 from headway.protocol.dag import Shell, Task
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from headway.protocol.states import AttemptState, EndReason, HoldReason, Intent, RunState, TaskState, WorkerState
-from headway.scheduler.core.rows import Attempt, QueueRow, Room, RoomRow, Run, TaskInstance, Worker
+from headway.scheduler.core.rows import Attempt, Mapped, QueueRow, Room, RoomRow, Run, TaskInstance, Worker
 from headway.scheduler.store.evidence import Evidence, Server
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -211,7 +213,9 @@ def test_a_message_that_is_not_with_the_broker_says_so(seconds: int, reason: str
     assert ("its queue is full" in told.sentences[-1]) == (reason == "broker_full")
 
 
-@pytest.mark.parametrize(("rule", "act"), [("fail", "then it fails."), ("requeue", "it goes on waiting.")])
+@pytest.mark.parametrize(
+    ("rule", "act"), [("fail", "then it fails."), ("requeue", "it goes on waiting, behind others.")]
+)
 def test_patience_is_said(rule: str, act: str):
     """What happens when it is over depends on the author."""
     told = why(TaskState.QUEUED, {}, timers={"queued_timeout": NOW}, spec={"on_queued_timeout": rule})
@@ -267,6 +271,44 @@ def test_a_task_that_is_up_for_retry_says_when(seconds: int, when: str):
     assert told.sentences[0] == "Attempt 1 failed with exit code 3."
     assert f"Attempt 2 is due {when}, at" in told.sentences[1]
     assert told.sentences[1].endswith("2 of 3 retries are left after it.")
+    assert told.last_lines == ("one", "two")
+
+
+POLLED = {**ENDED, "state": AttemptState.POLLING, "exit_code": 75, "polls": 2}
+GIVES_UP = {"poll_timeout": NOW + timedelta(hours=1)}
+
+
+@pytest.mark.parametrize(("seconds", "when"), [(10, "in 10.0s"), (-1, "now")])
+def test_a_task_that_polls_says_when_it_asks_again(seconds: int, when: str):
+    """And what it said last, and until when it may."""
+    due = NOW + timedelta(seconds=seconds)
+    told = why(TaskState.UP_FOR_RESCHEDULE, POLLED, timers={"poll": due, **GIVES_UP})
+    assert told.reason == "poll"
+    assert told.sentences[0] == "Poll 2 of attempt 1 said 'not yet', on worker w1 (host h1) after 1.5s."
+    assert told.sentences[2].startswith(f"Its next poll is due {when}, at ")
+    assert told.sentences[3] == "Its poll_timeout is over at 2026-03-01 13:00:00Z: then it fails."
+    assert told.last_lines == ("one", "two")
+
+
+def test_a_poll_that_waits_or_runs_says_which_one_it_is():
+    """In each state on its way."""
+    held = why(TaskState.SCHEDULED, POLLED, task={"hold": HoldReason.WINDOW}, timers=GIVES_UP)
+    assert held.sentences[-2:] == (
+        "Poll 2 of attempt 1 said 'not yet', and it will be tried again.",
+        "Its poll_timeout is over at 2026-03-01 13:00:00Z: then it fails.",
+    )
+    queued = why(TaskState.QUEUED, {"polls": 3}, timers=GIVES_UP)
+    assert queued.sentences[0].startswith("Poll 3 of attempt 1 stands in queue 'io'")
+    assert queued.sentences[-1].startswith("Its poll_timeout is over")
+    running = why(TaskState.RUNNING, {**RAN, "state": AttemptState.RUNNING, "polls": 3}, holder=HOLDER)
+    assert running.sentences[0].startswith("Poll 3 of attempt 1 runs on worker w1")
+
+
+def test_a_task_that_skipped_itself_says_so():
+    """With its exit code and its last lines."""
+    skipped = {**ENDED, "state": AttemptState.SKIPPED, "reason": EndReason.EXIT_CODE, "exit_code": 99}
+    told = why(TaskState.SKIPPED, skipped, task={"reason": EndReason.EXIT_CODE, "since": NOW})
+    assert told.sentences[0] == "Attempt 1 said 'skip' with exit code 99, on worker w1 (host h1) after 1.5s."
     assert told.last_lines == ("one", "two")
 
 
@@ -334,6 +376,36 @@ def test_a_fallen_task_names_the_upstreams_that_fell():
     assert text(told).endswith("upstream tasks did not succeed: b (failed), c (upstream_failed).")
 
 
+def test_what_waits_by_another_rule_says_so():
+    """The rule is what one looks for if a task does not begin."""
+    told = why(TaskState.WAITING, upstream={"a": TaskState.RUNNING}, spec={"trigger_rule": "one_failed"})
+    assert text(told) == "It waits for 1 of 1 upstream tasks: a (running). Its trigger rule is one_failed."
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "said"),
+    [
+        (EndReason.NOT_CHOSEN, "branch pick chose other ways", "because a branch goes another way: branch pick chose"),
+        (EndReason.SKIPPED_BY_RULE, "upstream task a ended as success", "because its trigger rule skips it: upstream"),
+    ],
+)
+def test_what_was_skipped_says_by_what(reason, detail, said):
+    """It was never started."""
+    told = why(TaskState.SKIPPED, task={"reason": reason, "detail": detail})
+    assert told.reason == reason
+    assert said in text(told)
+
+
+def test_what_fell_by_another_rule_or_with_a_setup_says_so():
+    """All directly upstream of it may have gone well."""
+    detail = "setup task s ended as failed, and the trigger rule is all_done"
+    fields = {"task": {"reason": EndReason.UPSTREAM_FAILED, "detail": detail}, "spec": {"trigger_rule": "all_done"}}
+    told = text(why(TaskState.UPSTREAM_FAILED, upstream={"a": TaskState.SUCCESS}, **fields))
+    assert told == "It was never started, because setup task s ended as failed, and the trigger rule is all_done."
+    told = text(why(TaskState.UPSTREAM_FAILED, upstream={"a": TaskState.FAILED}, **fields))
+    assert told.endswith("did not succeed: a (failed). Setup task s ended as failed, and the trigger rule is all_done.")
+
+
 @pytest.mark.parametrize("state", TaskState)
 def test_every_state_is_explained(state: TaskState):
     """Nothing stands without a sentence (P4)."""
@@ -398,3 +470,62 @@ def test_every_reason_is_explained(state: TaskState, ended: AttemptState, reason
     assert BECAUSE[reason] in text(told)
     assert state is TaskState.SCHEDULED or told.reason == reason
     assert len(set(BECAUSE.values())) == len(EndReason)
+
+
+MAPPED = Mapped(size=12, created=12, released=12, success=2, failed=7)
+INSTANCES = {TaskState.SUCCESS: 2, TaskState.FAILED: 6, TaskState.CANCELLED: 1, TaskState.RUNNING: 3}
+SHOWN = {f"load[{index}]": TaskState.FAILED for index in range(5)} | {"load[9]": TaskState.RUNNING}
+
+
+def test_a_mapped_task_counts_its_instances():
+    """Names some that failed and one that is under way, and says how to ask about that."""
+    told = why(TaskState.MAPPED, task={"mapped": MAPPED}, instances=INSTANCES, shown=SHOWN)
+    assert (told.reason, told.sentences) == (
+        "instances",
+        (
+            "Of its 12 instances 3 are running, 2 ended as success, 6 ended as failed, 1 ended as cancelled.",
+            "Without success ended load[0], load[1], load[2], load[3], load[4] and 2 more.",
+            "`headway why r 'load[9]'` tells why one of them is in its state.",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("mapped", "intent", "sentence"),
+    [
+        (Mapped(), None, "Its trigger rule holds: the scheduler is about to make its instances."),
+        (Mapped(size=5000, created=2000), None, "2000 of its 5000 instances are made: they begin when all are."),
+        (
+            Mapped(size=5000, created=5000, released=1000),
+            None,
+            "1000 of its 5000 instances were let begin, the others follow.",
+        ),
+        (
+            Mapped(size=5, created=5),
+            Intent.CANCEL,
+            "It was cancelled by alice: its instances end without success.",
+        ),
+    ],
+)
+def test_a_mapped_task_says_how_far_it_is(mapped: Mapped, intent: Intent | None, sentence: str):
+    """In its slices."""
+    told = why(TaskState.MAPPED, task={"mapped": mapped, "intent": intent, "detail": "cancelled by alice"})
+    assert told.sentences[0] == sentence
+
+
+def test_an_instance_waits_for_the_others_to_be_made():
+    """None begins before."""
+    node = msgspec.structs.replace(TASK, mapped=Mapped(size=5000, created=2000))
+    told = why(TaskState.WAITING, task={"map_index": 7}, node=node)
+    assert (told.reason, text(told)) == (
+        "mapped",
+        "It begins when all 5000 instances of its task are made: 2000 are.",
+    )
+
+
+def test_a_mapped_task_that_failed_names_who_did():
+    """And how many of how many."""
+    task = {"mapped": MAPPED, "reason": EndReason.INSTANCES, "detail": "7 of its 12 instances did not succeed"}
+    told = why(TaskState.FAILED, task=task, instances={TaskState.FAILED: 1}, shown={"load[3]": TaskState.FAILED})
+    assert told.sentences[:2] == ("7 of its 12 instances did not succeed.", "Without success ended load[3].")
+    assert told.sentences[2] == f"It ended at {show_time(EARLIER)}."

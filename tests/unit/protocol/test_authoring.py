@@ -8,9 +8,9 @@ from typing import get_type_hints
 
 import pytest
 
-from headway import DAG, argv, python, shell
+from headway import DAG, argv, group, item, python, shell
 from headway.protocol.authoring import DAGS_MADE, DagKeywords, Place, TaskKeywords
-from headway.protocol.dag import Argv, Code, OutputRef, Python, Shell, output_refs
+from headway.protocol.dag import Argv, Code, ItemRef, OutputRef, Python, Shell, output_refs
 from headway.protocol.errors import InvalidDag
 from headway.protocol.keywords import DAG_KEYWORDS, TASK_KEYWORDS
 
@@ -64,6 +64,40 @@ def test_arrows_take_tasks_and_lists_on_either_side():
         f << [e] << d
         d >> (f,)
     assert upstream(dag) == {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c"), "e": ("d",), "f": ("e", "d")}
+
+
+def test_a_group_stands_for_its_first_and_last_tasks():
+    """Its name is put before their ids; groups may be nested, and whatever a list holds."""
+    with DAG("d") as dag:
+        start, end = shell("start", "x"), shell("end", "x")
+        with group("g") as g:
+            a, b = shell("a", "x"), shell("b", "x")
+            with group("inner") as inner:
+                c = shell("c", "x")
+            a >> b >> inner
+        [start] >> g >> [end]
+    assert upstream(dag) == {
+        "start": (),
+        "end": ("g.inner.c",),
+        "g.a": ("start",),
+        "g.b": ("g.a",),
+        "g.inner.c": ("g.b",),
+    }
+    assert (c.task_id, g.name, inner.name) == ("g.inner.c", "g", "g.inner")
+
+
+def test_a_teardown_is_not_waited_for_with_its_group():
+    """As in Airflow: what comes next need not wait until it is cleared up; a group of nothing else is waited for."""
+    with DAG("d") as dag:
+        with group("g") as g:
+            made, work = shell("make", "x", setup=True), shell("work", "x")
+            gone = shell("gone", "x", teardown=True)
+            made >> work >> gone
+            made >> gone
+        with group("h") as h:
+            shell("gone", "x", teardown=True)
+        g >> shell("next", "x") << h
+    assert upstream(dag)["next"] == ("g.work", "h.gone")
 
 
 def test_a_dependency_said_twice_counts_once():
@@ -137,6 +171,12 @@ def cross_dags():
     a >> b
 
 
+def within_itself():
+    """An arrow to a group that is not closed yet."""
+    with DAG("d"), group("g") as g:
+        shell("a", "x") >> g
+
+
 def in_text():
     """Put an output into a text."""
     return f"{shell('a', 'x', dag=DAG('d')).output['rows']}"
@@ -164,8 +204,13 @@ def in_text():
         (lambda: DAG("d", defaults={"retrys": 1}), "defaults: there is no keyword 'retrys'"),
         (lambda: DAG("d", defaults={"retries": "1"}), "defaults: retries: expected a whole number"),
         (lambda: DAG(1), "DAG 1: dag_id: expected text"),
-        (lambda: shell("a", "x", dag=DAG("d")) >> "b", "only tasks and lists of tasks can be dependencies, and 'b'"),
-        (lambda: [1] >> shell("a", "x", dag=DAG("d")), "and 1 is neither"),
+        (lambda: shell("a", "x", dag=DAG("d")) >> "b", "only tasks, groups and lists of them can be.*'b' is"),
+        (lambda: shell("a", "x", dag=DAG("d"), trigger_rule="any"), "trigger_rule: 'any' is none of 'all_success'"),
+        (lambda: group("g"), "group 'g' is in no DAG"),
+        (lambda: group("a b", dag=DAG("d")), "group 'a b': its name is no part of a task id"),
+        (lambda: shell("a", "x", dag=DAG("d")) >> group("g", dag=DAG("d")), "group 'g' is not written yet: draw its"),
+        (within_itself, "group 'g' is not written yet"),
+        (lambda: [1] >> shell("a", "x", dag=DAG("d")), "and 1 is none of them"),
         (cross_dags, "task 'b' is in DAG 'two' and cannot wait for 'a', which is in DAG 'one'"),
         (in_text, r"the output of task 'a' is not known yet and cannot be part of a text: give it to argv\(\)"),
     ],
@@ -230,6 +275,41 @@ def test_a_function_becomes_a_call_of_its_code():
     assert (v.code, v.command.function) == (Code(kind="file", ref="../jobs.py"), "report")
 
 
+def test_a_task_is_mapped_over_a_list_or_an_output():
+    """It waits for whose output that is; a range is a list, too."""
+    with DAG("d") as dag:
+        a = shell("a", "x")
+        argv("b", ["x", item["name"][0]], over=a.output["parts"])
+        shell("c", "x", over=range(2))
+        shell("e", "x", over=("x", {"y": None}))
+    b, c, e = (built(dag)[name] for name in "bce")
+    assert (b.over, b.upstream) == (OutputRef(task_id="a", path=("parts",)), ("a",))
+    assert b.command.args == ("x", ItemRef(path=("name", 0)))
+    assert (c.over, c.upstream, e.over) == ((0, 1), (), ("x", {"y": None}))
+
+
+def test_an_item_is_no_text_and_no_list():
+    """It is known only when its instance runs."""
+    with pytest.raises(InvalidDag, match=r"the item of a mapped task is not known yet .* or use \$HEADWAY_ITEM"):
+        f"{item}"
+    with pytest.raises(TypeError):
+        list(item)
+
+
+@pytest.mark.parametrize(
+    ("over", "why"),
+    [
+        ([object()], "task 't': over: its item <object .*> is no JSON but object"),
+        ([{"x": float("nan")}], "task 't': over: its item nan cannot be said in JSON"),
+        (7, "task 't': over: expected an output or a list or nothing, got a whole number"),
+    ],
+)
+def test_what_nothing_can_be_mapped_over_is_refused(over, why):
+    """A list of JSON, or an output."""
+    with pytest.raises(InvalidDag, match=why), DAG("d"):
+        shell("t", "x", over=over)
+
+
 def test_a_function_of_a_file_that_was_run_is_named_by_the_file(monkeypatch):
     """As DAG files are."""
     module = ModuleType("run_by_hand")
@@ -280,7 +360,7 @@ def nested(depth):
         (
             "m:f",
             {"args": [{"kind": "output", "task_id": 1, "path": []}]},
-            "an output among its arguments: task_id: exp",
+            "a reference among its arguments: task_id: exp",
         ),
     ],
 )

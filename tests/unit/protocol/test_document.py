@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from headway import DAG, argv, python, shell
+from headway import DAG, argv, item, python, shell
 from headway.protocol.document import read_document, to_document
 from headway.protocol.validation import validate
 
@@ -46,6 +46,32 @@ def test_a_document_says_what_python_says():
     assert document.lines == {"extract": 7, "load": 9}
     assert document.faults == ()
     assert validate(document.dag) == ()
+
+
+MAPPED = b"""\
+{
+  "dag_id": "d",
+  "tasks": [
+    {"task_id": "a", "shell": "x"},
+    {"task_id": "b", "argv": ["x", {"item": []}, {"item": ["name"]}], "over": {"output": "a", "path": ["parts"]},
+     "upstream": ["a"]},
+    {"task_id": "c", "python": "jobs.py:f", "args": [{"rows": {"item": ["rows"]}, "item": 1}, {"item": 2}],
+     "over": [1, {"rows": null}], "upstream": ["b"]}
+  ]
+}
+"""
+
+
+def test_a_mapped_task_is_written_the_same_way():
+    """Over a list or an output; its item stands among the arguments."""
+    with DAG("d") as dag:
+        a = shell("a", "x")
+        b = argv("b", ["x", item, item["name"]], over=a.output["parts"])
+        b >> python("c", "jobs.py:f", args=[{"rows": item["rows"], "item": 1}, {"item": 2}], over=[1, {"rows": None}])
+    document = read_document(MAPPED)
+    assert document.dag == dag.build()[0]
+    assert validate(document.dag) == ()
+    assert read_document(to_document(document.dag)).dag == document.dag
 
 
 def test_a_document_reads_back():

@@ -7,8 +7,8 @@ import pytest
 
 from golden import FOLDER, PROTOCOL, examples_in
 from golden.messages_v1 import MESSAGES
+from headway.protocol.kinds import ROLE_OF_KIND, kind_of
 from headway.protocol.limits import MESSAGE_BYTES_MAX, OUTPUT_BYTES_MAX, TAIL_BYTES_MAX
-from headway.protocol.messages import ROLE_OF_KIND, kind_of
 from headway.protocol.names import partition_label, partition_of
 from headway.protocol.placeholders import CONTEXT_NAMES
 from headway.protocol.topology import EXCHANGES, LOG_QUEUE, control_queue, event_queue, task_queue
@@ -61,13 +61,14 @@ def test_placeholders_and_limits_stand_there():
 def test_what_may_be_left_out_is_what_has_a_default():
     """The sentence about it lists these fields and no others."""
     said = {
-        "task": {"env", "cwd", "timeout_seconds", "on_partition", "inputs", "code", "secrets"},
+        "task": {"env", "cwd", "timeout_seconds", "on_partition", "inputs", "item", "code", "secrets"}
+        | {"poll", "success_codes"},
         "finished": _fields_after("seq", "finished"),
         "trigger": {"params"},
         "cancel": {"task_id"},
         "capacity": {"to", "room", "detail"},
         "continue": {"task_id"},
-        "log_chunk": {"eof"},
+        "log_chunk": {"eof", "poll"},
     }
     for name, message in MESSAGES.items():
         optional = {field.encode_name for field in msgspec.structs.fields(message) if not field.required}

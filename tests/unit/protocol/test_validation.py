@@ -5,8 +5,13 @@ import time
 import msgspec
 import pytest
 
-from headway.protocol.dag import Argv, Dag, OutputRef, Python, Shell, Task
-from headway.protocol.limits import COMMAND_BYTES_MAX, DAG_BYTES_MAX, TASKS_PER_DAG_MAX
+from headway.protocol.dag import Argv, Dag, ItemRef, OutputRef, Python, Shell, Task
+from headway.protocol.limits import (
+    COMMAND_BYTES_MAX,
+    DAG_BYTES_MAX,
+    ITEM_BYTES_MAX,
+    TASKS_PER_DAG_MAX,
+)
 from headway.protocol.validation import PROBLEMS_MAX, Problem, validate
 
 
@@ -34,6 +39,8 @@ LEGAL = dag_of(
     task("a", env={"PGHOST": "db"}, cwd="/srv", timeout=0.5, queued_timeout=60.0, retries=1_000, priority=-1_000),
     task("b", "a", command=Argv(args=("x", "{{ ds }} {{params.region}}", OutputRef(task_id="a", path=("rows", 0))))),
     task("c", "b", inputs=("a",), retry_delay=3600.0, retry_backoff=2.0),
+    task("m", "a", over=OutputRef(task_id="a", path=("parts",)), command=Argv(args=("x", "{{ item }}", ItemRef()))),
+    task("n", "m", over=OutputRef(task_id="m", path=(0, "x"))),
     params={"region": "EU", "rate": 0.5, "limit": 2**63 - 1, "note": None, "full": True},
 )
 
@@ -68,6 +75,42 @@ def test_a_legal_dag_has_no_problem():
             "3 tasks wait for each other, 'b' -> 'c' -> 'a' -> 'b': remove one of these dependencies",
         ),
         (dag_of(task("a", inputs=("a",))), "task 'a': it takes its own output"),
+        (dag_of(task("a", over=OutputRef(task_id="a"))), "task 'a': it takes its own output"),
+        (
+            dag_of(task("extract"), task("b", over=OutputRef(task_id="extrac"))),
+            "task 'b': it takes the output of 'extrac', which is no task of this DAG (did you mean 'extract'?)",
+        ),
+        (
+            dag_of(task("a"), task("b", over=OutputRef(task_id="a"))),
+            "task 'b': it takes the output of 'a', which is not upstream: let it wait for 'a'",
+        ),
+        (
+            dag_of(task("a"), task("b", "a", over=OutputRef(task_id="a", path=(-1,)))),
+            "task 'b': the path [-1] into the output of 'a' counts from the end: count from 0",
+        ),
+        (
+            dag_of(task("a", over=(1,)), task("b", "a", over=OutputRef(task_id="a", path=("x",)))),
+            "task 'b': the path ['x'] into the output of 'a' has no index: that task is mapped, and its output is a",
+        ),
+        (
+            dag_of(task("a", over=(1,), command=Argv(args=("x", ItemRef(path=(-1,)))))),
+            "task 'a': the path [-1] into its item counts from the end: count from 0",
+        ),
+        (dag_of(task("a"), argv("x", ItemRef())), "task 't': it takes an item, and only a task with `over` has one"),
+        (dag_of(task("a"), argv("x", "{{ item }}")), "task 't': there is no placeholder 'item'"),
+        (dag_of(task("a", over=(1,), branch=True)), "task 'a': it is a branch and mapped: let one task choose"),
+        (dag_of(task("a", over=())), "task 'a': it is mapped over a list of 0 items, and may be over 1 to 10000"),
+        (dag_of(task("a", over=(0,) * 10_001)), "task 'a': it is mapped over a list of 10001 items"),
+        (
+            dag_of(task("a", over=("x" * ITEM_BYTES_MAX,))),
+            f"task 'a': item 0 of `over` takes {ITEM_BYTES_MAX + 2} bytes, and may take {ITEM_BYTES_MAX}: put the",
+        ),
+        (
+            dag_of(task("a", over=("x" * (ITEM_BYTES_MAX - 2),) * 17)),
+            f"task 'a': the list that it is mapped over takes {17 * ITEM_BYTES_MAX} bytes, and may",
+        ),
+        (dag_of(task("a", over=(1, "x\0"))), "task 'a': item 1 of `over` holds a NUL character"),
+        (dag_of(task("a", over=("\ud800",))), "task 'a': item 0 of `over` holds half a character"),
         (
             dag_of(task("extract"), task("b", "extract", inputs=("extrac",))),
             "task 'b': it takes the output of 'extrac', which is no task of this DAG (did you mean 'extract'?)",
@@ -131,6 +174,26 @@ def test_a_legal_dag_has_no_problem():
         (dag_of(task(retry_delay_max=1e12)), "task 'a': retry_delay_max is 1e+12, and may be from 0ms to 366d"),
         (dag_of(task(timeout=0.0)), "task 'a': timeout is 0, and may be from 1ms to 366d"),
         (dag_of(task(queued_timeout=0.0)), "task 'a': queued_timeout is 0, and may be from 1ms to 366d"),
+        (dag_of(task(retry_timeout=0.0)), "task 'a': retry_timeout is 0, and may be from 1ms to 366d"),
+        (dag_of(task(poll_every=0.01)), "task 'a': poll_every is 0.01, and may be from 100ms to 366d"),
+        (dag_of(task(poll_every=1.0, poll_timeout=0.0)), "task 'a': poll_timeout is 0, and may be from 1ms to 366d"),
+        (dag_of(task(poll_timeout=9.0)), "task 'a': it says poll_timeout without poll_every, how often to ask"),
+        (
+            dag_of(task(exit_codes={3: "poll", 4: "fail"})),
+            "task 'a': its exit code 3 means 'poll', and poll_every does not say how often to ask",
+        ),
+        (
+            dag_of(task(poll_every=1.0, exit_codes={75: "fail"})),
+            "task 'a': it says poll_every, and no exit code means 'poll': its exit_codes give 75 another meaning",
+        ),
+        (dag_of(task(setup=True, teardown=True)), "task 'a': it is a setup and a teardown: make two tasks"),
+        (dag_of(task(setup=True, branch=True)), "task 'a': it is a branch and a setup: make two tasks"),
+        (dag_of(task(teardown=True, branch=True)), "task 'a': it is a branch and a teardown: make two tasks"),
+        (
+            dag_of(task(teardown=True, trigger_rule="all_done")),
+            "task 'a': its trigger_rule is 'all_done', and that of a teardown is always 'all_done_setup_success'",
+        ),
+        (dag_of(task(on_failure_fail_dagrun=True)), "task 'a': on_failure_fail_dagrun is for a teardown: any other"),
         (
             dag_of(task(retry_delay=7200.0)),
             "task 'a': retry_delay 2h is above retry_delay_max 1h: raise retry_delay_max",

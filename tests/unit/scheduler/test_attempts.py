@@ -35,6 +35,15 @@ def test_the_first_who_asks_is_granted():
     assert (world.orders[-1].worker, last_order(world).boot, last_order(world).token) == (*BOOT, attempt.token)
 
 
+def test_a_grant_says_which_heartbeat_was_heard_last():
+    """By that the worker knows whether we know of its present lease; so does each repetition."""
+    world = running("a")
+    for seq in (7, 12):
+        world.tell(world.heartbeat(BOOT, "a", seq=seq))
+        world.tell(world.started("a", seq=seq + 1))
+        assert last_order(world).heard == seq
+
+
 def test_the_holder_is_granted_again_as_often_as_it_asks():
     """A lost grant is mended by asking again, and that changes nothing."""
     world = running("a")

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from headway.protocol.dag import Argv, OutputRef
-from headway.protocol.messages import ROLE_OF_KIND, Event, kind_of
+from headway.protocol.kinds import ROLE_OF_KIND, Event, kind_of
 from headway.protocol.names import TaskId, Token
 from headway.protocol.states import (
     ATTEMPT_TRANSITIONS,
@@ -40,6 +40,13 @@ def with_an_upstream_that_failed() -> World:
     return world
 
 
+def with_an_upstream_that_went_well() -> World:
+    """The task was to mend what failed."""
+    world = running("a >> b", b={"trigger_rule": "one_failed"})
+    world.play("a")
+    return world
+
+
 def held(**fields: Any) -> World:
     """The queue has no room."""
     world = running("a", a=fields)
@@ -59,6 +66,16 @@ def impatient() -> World:
     """Nobody takes it in time."""
     world = running("a", a={"queued_timeout": 1.0, "on_queued_timeout": "fail"})
     world.ring("a", "queued_timeout")
+    return world
+
+
+def moved_back(name: str) -> World:
+    """It gives its turn to others, from its queue or from the line before it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headway.scheduler.core.admission.WINDOW_MIN", 1)
+        patch.setattr("headway.scheduler.core.admission.WINDOW_PER_SLOT", 1)
+        world = running("a, b", each={"queued_timeout": 1.0})
+        world.ring(name, "queued_timeout")
     return world
 
 
@@ -137,36 +154,103 @@ def cancelled_between_tries() -> World:
     return world
 
 
+def mapped(*codes: int, over: Any = (1, 2)) -> World:
+    """A task is mapped over a list, and its instances end with these codes."""
+    world = running("a >> b", a={"over": over})
+    for index, code in enumerate(codes):
+        world.play(f"a[{index}]", exit_code=code)
+    return world
+
+
+def over_nothing() -> World:
+    """What it is mapped over is empty."""
+    world = running("a >> b", b={"over": OutputRef(task_id=TaskId("a"))})
+    world.start("a")
+    world.tell(world.finished("a", output=msgspec.Raw(b"[]")))
+    return world
+
+
+def mapped_and_cancelled() -> World:
+    """All instances of a mapped task are cancelled before they begin."""
+    world = mapped()
+    world.tell(world.cancel("a"))
+    return world
+
+
+def polled(*events: str, **fields: Any) -> World:
+    """It says "not yet", and these things happen before it is asked again."""
+    world = running("a", a={"poll_every": 60.0} | fields)
+    world.play("a", exit_code=75)
+    for event in events:
+        world.tell(getattr(world, event)("a"))
+    return world
+
+
+def polled_for_too_long() -> World:
+    """It says "not yet" until nobody asks any more."""
+    world = polled(poll_timeout=300.0)
+    world.ring("a", "poll_timeout")
+    return world
+
+
+def polled_again() -> World:
+    """It says "not yet", and is asked again."""
+    world = polled()
+    world.ring("a", "poll")
+    return world
+
+
 STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "waiting", "release", "scheduled"): played,
     ("task", "waiting", "inherit_failure", "upstream_failed"): with_an_upstream_that_failed,
+    ("task", "waiting", "skip", "skipped"): with_an_upstream_that_went_well,
     ("task", "waiting", "cancel", "cancelled"): cancelled_before_its_turn,
+    ("task", "waiting", "expand", "mapped"): mapped,
+    ("task", "mapped", "succeed", "success"): lambda: mapped(0, 0),
+    ("task", "mapped", "fail", "failed"): lambda: mapped(0, 1),
+    ("task", "mapped", "skip", "skipped"): over_nothing,
+    ("task", "mapped", "cancel", "cancelled"): mapped_and_cancelled,
     ("task", "scheduled", "admit", "queued"): played,
+    ("task", "scheduled", "requeue", "scheduled"): lambda: moved_back("b"),
     ("task", "scheduled", "succeed", "success"): lambda: reported_late(held=True),
+    ("task", "scheduled", "skip", "skipped"): lambda: reported_late(99, held=True),
     ("task", "scheduled", "retry", "up_for_retry"): lambda: reported_late(1, held=True, retries=1),
     ("task", "scheduled", "fail", "failed"): lambda: held(queued_timeout=1.0, on_queued_timeout="fail"),
     ("task", "scheduled", "cancel", "cancelled"): held,
     ("task", "queued", "grant", "running"): played,
     ("task", "queued", "rerun", "scheduled"): refused,
+    ("task", "queued", "requeue", "scheduled"): lambda: moved_back("a"),
     ("task", "queued", "succeed", "success"): reported_late,
+    ("task", "queued", "skip", "skipped"): lambda: reported_late(99),
     ("task", "queued", "retry", "up_for_retry"): lambda: reported_late(1, retries=1),
     ("task", "queued", "fail", "failed"): impatient,
     ("task", "queued", "cancel", "cancelled"): cancelled_in_its_queue,
     ("task", "running", "succeed", "success"): played,
+    ("task", "running", "skip", "skipped"): lambda: played(99),
+    ("task", "running", "poll", "up_for_reschedule"): polled,
     ("task", "running", "fail", "failed"): lambda: played(1),
     ("task", "running", "retry", "up_for_retry"): retried,
     ("task", "running", "rerun", "scheduled"): lost,
     ("task", "running", "cancel", "cancelled"): stopped,
     ("task", "up_for_retry", "wake", "scheduled"): retried,
     ("task", "up_for_retry", "cancel", "cancelled"): cancelled_between_tries,
+    ("task", "up_for_reschedule", "wake", "scheduled"): polled_again,
+    ("task", "up_for_reschedule", "fail", "failed"): polled_for_too_long,
+    ("task", "up_for_reschedule", "cancel", "cancelled"): lambda: polled("cancel"),
     ("attempt", "queued", "grant", "running"): played,
     ("attempt", "queued", "withdraw", "withdrawn"): cancelled_in_its_queue,
     ("attempt", "queued", "refuse", "refused"): refused,
     ("attempt", "running", "succeed", "success"): played,
+    ("attempt", "running", "skip", "skipped"): lambda: played(99),
+    ("attempt", "running", "poll", "polling"): polled,
+    ("attempt", "polling", "admit", "queued"): polled_again,
+    ("attempt", "polling", "fail", "failed"): polled_for_too_long,
+    ("attempt", "polling", "cancel", "cancelled"): lambda: polled("cancel"),
     ("attempt", "running", "fail", "failed"): lambda: played(1),
     ("attempt", "running", "lose", "lost"): lost,
     ("attempt", "running", "cancel", "cancelled"): stopped,
     ("attempt", "lost", "succeed", "success"): reported_late,
+    ("attempt", "lost", "skip", "skipped"): lambda: reported_late(99),
     ("attempt", "lost", "fail", "failed"): lambda: reported_late(1),
     ("run", "queued", "start", "running"): played,
     ("run", "running", "succeed", "success"): played,
@@ -218,6 +302,18 @@ def making() -> World:
     return world
 
 
+def expanding() -> World:
+    """Some instances of a mapped task are made."""
+    with pytest.MonkeyPatch.context() as patch:
+        cut_slices(patch, 2)
+        world = World(dag("a >> b", a={"over": tuple(range(5))}), settling=False, rounds_max=0)
+        world.tell(world.online())
+        world.tell(world.trigger())
+        while not any(key.map_index >= 0 for key in world.db.tasks):
+            world.tell(world.owed.pop(0))
+    return world
+
+
 def started_with(*events: str) -> World:
     """A task runs while these things have happened."""
     world = running("a >> b")
@@ -240,6 +336,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "retried": retried,
     "success": played,
     "failed": with_an_upstream_that_failed,
+    "skipped": with_an_upstream_that_went_well,
     "cancelled": cancelled_before_its_turn,
     "stopped": stopped,
     "lost": lost,
@@ -249,6 +346,12 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "withdrawn": cancelled_in_its_queue,
     "impatient": impatient,
     "bad input": bad_input,
+    "expanding": expanding,
+    "mapped": mapped,
+    "mapped, one ended": lambda: mapped(0),
+    "skipped by its own word": lambda: played(99),
+    "polling": lambda: polled(poll_timeout=300.0),
+    "polled again": polled_again,
 }
 
 
@@ -261,11 +364,12 @@ def events_about(world: World) -> list[Event]:
         "due": world.now,
         "listening_since": world.now,
     }
-    base |= {"queue": "default", "instances": [["a"], ["b"], ["z"]], "digest": "x", "file": "f", "task_count": 1}
+    base |= {"queue": "default", "instances": [["a"], ["b"], ["z"], ["a", 0]]}
+    base |= {"digest": "x", "file": "f", "task_count": 1}
     base |= {"host": "h", "pid": 1, "queues": ["default"], "slots": 1, "lease_seconds": 9.0, "heartbeat_seconds": 1.0}
     base |= {"headway_version": "0", "logical_date": world.now, "exit_code": 0, "seq": 10**6, **BOOT._asdict()}
     base |= {"publication": 1}
-    timers = ["retry", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
+    timers = ["retry", "poll", "poll_timeout", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
     varied: list[dict[str, Any]] = [
         {"task_id": name, "try": number, "token": _token(world, name, number)} for name in "abz" for number in (1, 2)
     ]
@@ -276,6 +380,13 @@ def events_about(world: World) -> list[Event]:
         for name in "az"
         for step in ("create", "release", "cancel", "downstream")
         for cursor in (0, 1, 5)
+    ]
+    varied += [{**fields, "map_index": index} for fields in varied for index in (0, 1)]
+    varied += [
+        {"task_id": name, "step": step, "cursor": cursor}
+        for name in "abz"
+        for step in ("expand", "expand_release", "expand_cancel")
+        for cursor in (0, 1, 2, 5)
     ]
     varied += [{"due": timer.due, "timer": timer.timer, "task_id": timer.task_id} for timer in world.db.timers.values()]
     varied += [{"due": boot.lease_due} for boot in world.db.workers.values()]

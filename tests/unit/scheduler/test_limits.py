@@ -24,6 +24,7 @@ from world.world import Shelf
 
 DB = {"pool": "db"}
 ONE = {"max_active": 1}
+CODES = {"end": 0, "fail": 1, "poll": 75}
 
 
 def limited(*chains: str, most: int | None = None, **fields: Any) -> Dag:
@@ -102,6 +103,11 @@ CASES: dict[str, tuple[list[Dag], dict[str, int], list[tuple[str, str]]]] = {
             ("end b", "a queued, b success"),
         ],
     ),
+    "nor has one a task that polls, between its polls": (
+        [dag("a, b", each=DB, a={"poll_every": 5.0})],
+        {"db": 1},
+        [("go etl", "a queued, b pool"), ("poll a", "a up_for_reschedule, b queued")],
+    ),
     "a cancelled task leaves its line, and those behind it go on": (
         [dag("a, b, c", each=DB, b={"pool_slots": 2})],
         {"db": 2},
@@ -171,6 +177,11 @@ CASES: dict[str, tuple[list[Dag], dict[str, int], list[tuple[str, str]]]] = {
         [dag("a", a={"max_active_per_run": 1})],
         {},
         [("go etl", "a queued"), ("go etl 2", "a queued, a2 queued")],
+    ),
+    "such as the instances of a mapped task": (
+        [dag("a", a={"over": (1, 2, 3), "max_active_per_run": 2})],
+        {},
+        [("go etl", "a mapped, a queued, a queued, a task_limit")],
     ),
     "who lacks its DAG's limit takes no slot of a pool": (
         [limited("a, b", most=1, b=DB), dag("c", dag_id="other", c=DB)],
@@ -261,7 +272,7 @@ class Shop(World):
         if self.db.tasks[key].state is TaskState.QUEUED:
             assert self.tell(self.started(name, run_id=key.run_id)).applied
         if what != "start":
-            assert self.tell(self.finished(name, int(what == "fail"), run_id=key.run_id)).applied
+            assert self.tell(self.finished(name, CODES[what], run_id=key.run_id)).applied
 
     def places(self) -> str:
         """Say where every task is."""

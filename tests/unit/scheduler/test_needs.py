@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from headway.protocol.dag import Argv, OutputRef
-from headway.protocol.messages import Event
+from headway.protocol.kinds import Event
 from headway.protocol.names import BootId, RunId, TaskId
 from headway.scheduler.core.changes import TIMER_STATES
 from headway.scheduler.core.needs import Needs, needs_of

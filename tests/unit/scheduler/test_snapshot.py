@@ -130,6 +130,8 @@ def test_looking_at_what_was_not_asked_for_is_a_mistake():
             look(A)
     with pytest.raises(KeyError):
         draft.run(RunId("run-1"))
+    with pytest.raises(KeyError):
+        draft.outputs_of(A, 2)
 
 
 def test_a_decision_sees_its_own_changes():

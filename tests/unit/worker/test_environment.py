@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headway.protocol.dag import Argv, OutputRef, Python, Shell
+from headway.protocol.dag import Argv, ItemRef, OutputRef, Python, Shell
 from headway.protocol.messages import RunContext
 from headway.protocol.placeholders import CONTEXT_NAMES
 from headway.worker.environment import BadInput, call_of, command_of, environment_of
@@ -47,6 +47,7 @@ def test_the_environment_is_exactly_the_contract():
         "HEADWAY_MAP_INDEX": "-1",
         "HEADWAY_TRY": "1",
         "HEADWAY_FENCE": "1",
+        "HEADWAY_POLL": "1",
         "HEADWAY_DS": "2026-02-28",
         "HEADWAY_LOGICAL_DATE": "2026-02-28T23:30:00Z",
         "HEADWAY_DATA_INTERVAL_START": "2026-02-28T00:00:00Z",
@@ -58,6 +59,29 @@ def test_the_environment_is_exactly_the_contract():
         "HEADWAY_PARAM_none": "",
         "HEADWAY_OUTPUT": "/tasks/t1.output",
     }
+
+
+MAPPED = {"map_index": 2, "item": msgspec.Raw(b'{"name": "x", "rows": [1, null]}')}
+
+
+@pytest.mark.parametrize(
+    ("item", "text"), [(b'"a b"', "a b"), (b"null", ""), (b"1.5", "1.5"), (b'{"x": [1, "y"]}', '{"x":[1,"y"]}')]
+)
+def test_an_instance_has_its_item(item, text):
+    """A text as it is, nothing for null, the rest as JSON; a task that is not mapped has none."""
+    made = task(map_index=2, item=msgspec.Raw(item), command=Argv(args=("x", placeholder("item"), ItemRef())))
+    found = environment_of(made, {}, output=OUTPUT, inputs=None)
+    assert (found["HEADWAY_ITEM"], found["HEADWAY_MAP_INDEX"]) == (text, "2")
+    assert command_of(made, made.command) == ["x", text, text]
+
+
+def test_a_part_of_an_item_is_an_argument():
+    """Of a program as text, of a function as it is; one that is not there is a bad input."""
+    assert argv("x", ItemRef(path=("name",)), ItemRef(path=("rows", 0)), **MAPPED) == ["x", "x", "1"]
+    assert argv("x", ItemRef(path=("no",)), **MAPPED) == BadInput("its item has no part ['no']")
+    command = Python(function="f", args=({"kind": "map_item", "path": ["rows"]}, {"kind": "map_item"}))
+    called = msgspec.json.decode(call_of(task(**MAPPED), command))
+    assert called["args"] == [[1, None], {"kind": "map_item"}]
 
 
 def test_nobody_overrides_what_is_headways():

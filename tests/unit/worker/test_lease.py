@@ -12,9 +12,9 @@ from shopfloor import Floor
 def test_a_lease_counts_from_sending():
     """What was sent before an alarm and confirmed after it is as old as it is."""
     clock = Lease(300.0)
-    clock.sent("h1", 1000.0)
+    clock.sent("h1", 1000.0, seq=1)
     assert not clock.holds(1000.0)
-    assert clock.confirmed("h1")
+    assert clock.confirmed("h1", 1000.0)
     assert (clock.term_at, clock.kill_at) == (1285.0, 1295.0)
     assert clock.holds(1284.9)
     assert not clock.holds(1285.0)
@@ -23,21 +23,21 @@ def test_a_lease_counts_from_sending():
 def test_an_older_heartbeat_does_not_shorten_a_lease():
     """Confirms may come in any order; an unknown or lost one counts for nothing."""
     clock = Lease(300.0)
-    clock.sent("h1", 1000.0)
-    clock.sent("h2", 1005.0)
-    clock.sent("h3", 1010.0)
-    assert clock.confirmed("h2")
-    assert not clock.confirmed("h1")
+    clock.sent("h1", 1000.0, seq=1)
+    clock.sent("h2", 1005.0, seq=2)
+    clock.sent("h3", 1010.0, seq=3)
+    assert clock.confirmed("h2", 1020.0)
+    assert not clock.confirmed("h1", 1020.0)
     clock.unconfirmed("h3")
-    assert not clock.confirmed("h3")
+    assert not clock.confirmed("h3", 1020.0)
     assert clock.term_at == 1290.0
 
 
 def test_a_short_lease_has_short_margins():
     """Half of it is left to work in."""
     clock = Lease(10.0)
-    clock.sent("h1", 0.0)
-    clock.confirmed("h1")
+    clock.sent("h1", 0.0, seq=1)
+    clock.confirmed("h1", 0.0)
     assert (clock.term_at, clock.kill_at) == (5.0, 8.0)
 
 
@@ -46,9 +46,18 @@ def test_heartbeats_of_unknown_fate_are_bounded(monkeypatch):
     monkeypatch.setattr(lease, "_SENT_MAX", 2)
     clock = Lease(300.0)
     for number in range(3):
-        clock.sent(f"h{number}", number)
-    assert not clock.confirmed("h0")
-    assert clock.confirmed("h1")
+        clock.sent(f"h{number}", number, seq=number)
+    assert not clock.confirmed("h0", 3.0)
+    assert clock.confirmed("h1", 3.0)
+
+
+def test_a_lease_that_is_renewed_in_time_goes_on_and_one_that_was_over_begins():
+    """`began` is what tells a grant of this lease from one of the lease before."""
+    clock = Lease(10.0)
+    for seq, sent, confirmed, began in ((2, 0.0, 0.1, 2), (3, 4.0, 4.1, 2), (4, 9.1, 9.2, 4), (5, 9.3, 11.0, 4)):
+        clock.sent(f"h{seq}", sent, seq=seq)
+        assert clock.confirmed(f"h{seq}", confirmed)
+        assert clock.began == began
 
 
 def test_children_are_dead_by_the_end_of_the_lease():
@@ -149,6 +158,23 @@ def test_what_is_asked_for_without_a_lease_is_asked_again_with_the_next():
     del floor.in_flight[heartbeat]
     floor.do(Confirmed(heartbeat))
     assert [type(effect).__name__ for effect in floor.new] == ["ExtendLease", "Publish"]
+
+
+def test_a_grant_of_an_earlier_lease_is_not_obeyed():
+    """It may be about to be taken away for the silence between the two; one decided since is obeyed."""
+    floor = Floor(lease_seconds=60.0).connect()
+    floor.deliver()
+    before = floor.said(Heartbeat)[-1].seq
+    floor.disconnect()
+    floor.wait(100)
+    floor.connect_only()
+    floor.confirm()
+    since = floor.said(Heartbeat)[-1].seq
+    floor.order(Grant, heard=before)
+    assert floor.children == {}
+    assert "before this worker's present lease was known" in floor.all(Remark)[-1].text
+    floor.order(Grant, heard=since)
+    assert floor.children.keys() == {"t1"}
 
 
 def test_a_child_that_is_to_be_kept_outlives_the_lease():

@@ -129,7 +129,7 @@ def _create_runs() -> None:
         _time("started_at", nullable=True),
         _time("finished_at", nullable=True),
         _number("unfinished", "task instances that are not final"),
-        _count("failed_leaves", "tasks without downstreams that ended in anything but success"),
+        _count("failed_leaves", "tasks that decide the run and ended in neither success nor skipped"),
         _count("created", "cursor: task instances made so far"),
         _count("released", "cursor: tasks without upstreams made ready so far"),
         _count("cancelled", "cursor: tasks looked at for a cancel so far"),
@@ -145,8 +145,8 @@ def _create_runs() -> None:
 
 def _create_task_instances() -> None:
     states = (
-        "'waiting', 'scheduled', 'queued', 'running', 'up_for_retry', 'success', 'failed', 'upstream_failed', "
-        "'cancelled'"
+        "'waiting', 'scheduled', 'queued', 'running', 'mapped', 'up_for_retry', 'up_for_reschedule', 'success', "
+        "'failed', 'skipped', 'upstream_failed', 'cancelled'"
     )
     op.create_table(
         "task_instances",
@@ -161,11 +161,17 @@ def _create_task_instances() -> None:
         _number("priority"),
         _count("try_number", "the current attempt; 0 before the first"),
         _count("granted_try", "the newest attempt that was granted; 0 before the first"),
+        _time("begun_at", "when its first attempt was first granted", nullable=True),
         _count("retries_used", "of the author's retries"),
         _count("infra_used", "of infra_retries: granted attempts lost through no fault of the task"),
         _count("up_success", "upstream tasks that ended in success"),
         _count("up_failed", "upstream tasks that failed or were cancelled"),
         _count("up_upstream_failed"),
+        _count("up_skipped"),
+        _count("up_unchosen", "upstream branches that go another way"),
+        _count("setup_success", "of the setups that it depends on"),
+        _count("setup_failed"),
+        _count("setup_skipped"),
         _count("propagated", "cursor: downstream tasks that have heard of its end"),
         _maybe_text("hold", "why it is scheduled and not queued"),
         _text("room", "where it waits while it is scheduled", default=""),
@@ -173,7 +179,11 @@ def _create_task_instances() -> None:
         _maybe_text("intent", "what shall become of it when its child has ended"),
         _maybe_text("reason"),
         _text("detail", default=""),
+        _maybe_text("mapped", "of a mapped task that was expanded: what is counted of its instances"),
         sa.CheckConstraint(f"state IN ({states})", name=op.f("ck_task_instances_state")),
+        sa.CheckConstraint(
+            "state <> 'mapped' OR (mapped IS NOT NULL AND map_index = -1)", name=op.f("ck_task_instances_mapped")
+        ),
         sa.CheckConstraint("(state = 'scheduled') = (hold IS NOT NULL)", name=op.f("ck_task_instances_hold")),
         sa.PrimaryKeyConstraint("run_id", "task_id", "map_index", name=op.f("pk_task_instances")),
         postgresql_with={"fillfactor": "70"},
@@ -181,13 +191,15 @@ def _create_task_instances() -> None:
     op.create_index(
         "ix_task_instances_ready",
         "task_instances",
-        ["room", sa.text("priority DESC"), "turn", "since", "run_id", "position"],
+        ["room", sa.text("priority DESC"), "turn", "since", "run_id", "position", "map_index"],
         **_where("state = 'scheduled'"),
     )
 
 
 def _create_attempts() -> None:
-    states = "'queued', 'running', 'success', 'failed', 'lost', 'withdrawn', 'refused', 'cancelled'"
+    states = (
+        "'queued', 'running', 'polling', 'success', 'failed', 'skipped', 'lost', 'withdrawn', 'refused', 'cancelled'"
+    )
     op.create_table(
         "attempts",
         _text("run_id"),
@@ -199,11 +211,18 @@ def _create_attempts() -> None:
         _text("state"),
         _text("queue"),
         _number("publications", "how often its message was published"),
+        sa.Column(
+            "polls",
+            sa.Integer(),
+            server_default="1",
+            nullable=False,
+            comment="the newest; the row tells of that one",
+        ),
         _time("queued_at"),
         _time("published_at", "the last time"),
         _count("returns", "how often in a row its message came back for the same reason"),
         _text("refused_by", "boot and sequence number of each worker's last refusal"),
-        _maybe_text("worker", "who was granted it: set once, never changed"),
+        _maybe_text("worker", "who was granted it: set once for each poll"),
         _maybe_text("boot"),
         sa.Column(
             "granted_seq",
@@ -233,7 +252,8 @@ def _create_attempts() -> None:
         postgresql_with={"fillfactor": "70"},
     )
     columns = ["run_id", "task_id", "map_index"]
-    op.create_index("ix_attempts_open", "attempts", columns, unique=True, **_where("state IN ('queued', 'running')"))
+    is_open = _where("state IN ('queued', 'running', 'polling')")
+    op.create_index("ix_attempts_open", "attempts", columns, unique=True, **is_open)
     op.create_index("ix_attempts_published_at", "attempts", ["published_at"], **_where("state = 'queued'"))
     op.create_index("ix_attempts_held", "attempts", ["worker", "boot"], **_where("state = 'running'"))
 
