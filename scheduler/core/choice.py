@@ -182,7 +182,8 @@ def _choose_from_lines(choice: _Choice, looks: set[Room]) -> None:
         return
     snapshot = choice.snapshot
     limits = {part for line in looks for part in parts_of(line)}
-    decided = {room for room, delta in snapshot.changes.rooms.items() if delta.lacks in limits}
+    known = snapshot.changes.rooms.keys() & snapshot.rooms.keys()
+    decided = {room for room in known if snapshot.room(room).lacks in limits}
     lines = looks | decided | set(choice.source.lacking(sorted(limits)))
     choice.fill(Needs(rooms=lines | {part for line in lines for part in parts_of(line)}))
     heads = {line: _heads(choice, line) for line in sorted(lines) if snapshot.room(line).waiting}

@@ -47,10 +47,10 @@ class RoomDelta(msgspec.Struct):
 
 
 def room_after(row: RoomRow, delta: RoomDelta | None) -> RoomRow:
-    """Return a room as it is after a batch."""
+    """Return a room as it is after a batch; one that says nothing any more has no row, and forgets what it lacked."""
     if delta is None:
         return row
-    return RoomRow(
+    after = RoomRow(
         room=row.room,
         slots=row.slots if delta.slots is None else delta.slots,
         used=row.used + delta.used,
@@ -58,3 +58,4 @@ def room_after(row: RoomRow, delta: RoomDelta | None) -> RoomRow:
         turn=row.turn + delta.turn,
         lacks=delta.lacks or row.lacks,
     )
+    return RoomRow(room=row.room) if after.is_idle else after

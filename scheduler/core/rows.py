@@ -282,6 +282,11 @@ class RoomRow(Row, frozen=True, kw_only=True):
         """How many places are left; a pool whose slots were lowered may have less than none."""
         return (self.slots or 0) - self.used
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it says nothing; a pool stays to be seen."""
+        return not (self.used or self.waiting or self.turn or self.room.startswith("pool/"))
+
 
 class Worker(Row, frozen=True, kw_only=True):
     """One boot of a worker."""

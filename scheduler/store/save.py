@@ -48,7 +48,7 @@ _KEYS: Final = {
 
 
 _IDLE: Final = "used = 0 AND waiting = 0 AND turn = 0 AND substr(room, 1, 5) <> 'pool/'"
-"""Of rooms that say nothing any more; a pool stays to be seen."""
+"""RoomRow.is_idle, for the database."""
 
 
 class Guard(msgspec.Struct, frozen=True):
@@ -192,9 +192,7 @@ class Saver:
         rows = [{"room": room, **msgspec.structs.asdict(delta)} for room, delta in moved.items()]
         self._write("rooms/make", self._build_make_rooms, encode_rows(rows))
         self._write("rooms/add", self._build_add_to_rooms, encode_rows(rows), expected=len(rows))
-        gone = [{"room": room} for room, delta in moved.items() if delta.used < 0 or delta.waiting < 0]
-        if gone:
-            self._write("rooms/delete", self._build_forget_rooms, encode_rows(gone))
+        self._write("rooms/delete", self._build_forget_rooms, encode_rows(rows))
 
     def _insert(self, table: Table, rows: Iterable[object], *, skip: tuple[str, ...] = ()) -> None:
         self._write(f"{table.name}/insert", lambda: self._build_insert(table, skip), encode_rows(rows))

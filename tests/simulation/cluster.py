@@ -120,7 +120,8 @@ class SchedulerLife(Life):
 
     def run(self) -> None:
         """Serve, as cli/composing.py makes it, without a scanner of DAG files."""
-        store = Store(self._cluster.disk.engine(), self._cluster.plan.limits)
+        plan = self._cluster.plan
+        store = Store(self._cluster.disk.engine(), plan.limits, pools=plan.pools)
         store._selects, store._writes = SELECTS, WRITES  # noqa: SLF001 - as `machine` in disk.py spares compiling
         self._service = Scheduler(store, self._connect)
         self._service.run()

@@ -17,7 +17,7 @@ from headway.protocol.states import FINAL_RUN_STATES, OPEN_ATTEMPT_STATES, Attem
 from headway.protocol.topology import EVENTS
 from headway.scheduler.audit import audit_runs
 from headway.scheduler.core.replay import Subject, subject_of
-from headway.scheduler.core.rows import Attempt, Output, QueueRow, Run, TaskInstance, Timer, VersionKey, Worker
+from headway.scheduler.core.rows import Attempt, Output, QueueRow, RoomRow, Run, TaskInstance, Timer, VersionKey, Worker
 from headway.scheduler.core.snapshot import Transition
 from headway.scheduler.store import tables
 from headway.scheduler.store.columns import JsonText
@@ -36,8 +36,12 @@ KINDS: Final[dict[str, tuple[str, Any]]] = {
     "timers": ("timers", Timer),
     "workers": ("workers", Worker),
     "queues": ("queues", QueueRow),
+    "rooms": ("rooms", RoomRow),
     "outputs": ("outputs", Output),
 }
+KEYS: Final = {"runs": 1, "queues": 1, "rooms": 1, "workers": 2, "task_instances": 3, "outputs": 3}
+"""How many columns make up the key of a table, where it is not four."""
+
 JSON_COLUMNS: Final = frozenset(
     column.name for table in tables.metadata.tables.values() for column in table.c if isinstance(column.type, JsonText)
 )
@@ -139,7 +143,9 @@ class Judge:
         return changed
 
     def _key(self, table: str, row: tuple[Any, ...]) -> Any:
-        return row[: {"runs": 1, "queues": 1, "workers": 2, "task_instances": 3, "outputs": 3}.get(table, 4)]
+        return row[
+            : {"runs": 1, "queues": 1, "rooms": 1, "workers": 2, "task_instances": 3, "outputs": 3}.get(table, 4)
+        ]
 
     def _struct(self, kind: Any, columns: list[str], row: tuple[Any, ...]) -> tuple[Any, Any]:
         fields = dict(zip(columns, row, strict=True))
@@ -151,6 +157,8 @@ class Judge:
             return made.run_id, made
         if isinstance(made, QueueRow):
             return made.queue, made.limited(self._cluster.plan.limits)
+        if isinstance(made, RoomRow):
+            return made.room, made
         if isinstance(made, Output):
             return (made.run_id, made.task_id, made.map_index), made
         return made.key, made

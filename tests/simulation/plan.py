@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from headway.protocol.dag import Dag, Shell, Task
 from headway.protocol.names import DagId, QueueName, TaskId
@@ -38,6 +39,9 @@ KINDS: Final = (
     "forge",
 )
 
+POOLS: Final = {"small": 2, "large": 5}
+"""Pools that tasks of both DAGs may need."""
+
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happens at a time; `kind` is one of KINDS."""
@@ -56,6 +60,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     schedulers: int
     slots: int
     limits: dict[QueueName, QueueLimits]
+    pools: dict[str, int]
     lease_seconds: float
     heartbeat_seconds: float
     drain_seconds: float | None
@@ -83,6 +88,8 @@ def plan_of(seed: int) -> Plan:
         for _ in range(count)
     ]
     dags = tuple(_dag(random, DagId(f"dag{number}")) for number in range(random.choice([1, 1, 2])))
+    others = Random(f"limits of {seed}")  # of their own, so that a seed is otherwise what it was before there were any
+    dags = tuple(_limited(others, dag) for dag in dags)
     runs = [(random.uniform(0, 10), f"run{n}", random.choice(dags).dag_id) for n in range(random.choice([1, 1, 2]))]
     limits = QueueLimits(ttl_seconds=random.choice([8.0, 15.0]), window=random.choice([None, None, 1, 3]))
     return Plan(
@@ -92,6 +99,7 @@ def plan_of(seed: int) -> Plan:
         schedulers=random.choice([1, 1, 2]),
         slots=random.choice([1, 2, 4]),
         limits={QueueName("q"): limits, QueueName("r"): limits},
+        pools=POOLS,
         lease_seconds=random.choice([12.0, 20.0]),
         heartbeat_seconds=4.0,
         drain_seconds=random.choice([None, 3.0]),
@@ -113,6 +121,20 @@ def _dag(random: Random, dag_id: DagId) -> Dag:
         upstream = tuple(random.sample(names[:place], min(place, random.choice([0, 1, 1, 2, 3]))))
         tasks.append(Task(task_id=name, command=Shell(script="true"), upstream=upstream, **_keywords(random, upstream)))
     return Dag(dag_id=dag_id, tasks=tuple(tasks))
+
+
+def _limited(random: Random, dag: Dag) -> Dag:
+    """Let some tasks need a pool, be one at a time, or be few of a run."""
+    tasks = (
+        replace(
+            task,
+            pool=(pool := random.choice([None, None, *POOLS])),
+            pool_slots=random.randint(1, 2) if pool else 1,
+            max_active=random.choice([None, None, None, 1]),
+        )
+        for task in dag.tasks
+    )
+    return replace(dag, tasks=tuple(tasks), max_active_tasks=random.choice([None, None, 1, 3]))
 
 
 def _keywords(random: Random, upstream: tuple[TaskId, ...]) -> dict[str, Any]:

@@ -129,6 +129,8 @@ class Database:
             assert min(after.used, after.waiting) >= 0, after
             assert room_delta.used <= 0 or after.slots is None or after.free >= 0, f"{after} is overrun"
             self.rooms[room] = after
+            if after.is_idle:
+                del self.rooms[room]
 
     def _save_rows(self, name: str, changed: dict[Any, Any], loaded: Loaded[Any, Any]) -> None:
         table = getattr(self, name)

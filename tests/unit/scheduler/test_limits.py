@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from headway.protocol.dag import Dag
+from headway.protocol.dag import Argv, Dag, OutputRef
 from headway.protocol.errors import Corrupt
 from headway.protocol.messages import Capacity
-from headway.protocol.names import DagId, QueueName, RunId
+from headway.protocol.names import DagId, QueueName, RunId, TaskId
 from headway.protocol.states import TaskState
 from headway.scheduler.core.choice import choose, looks_left
 from headway.scheduler.core.deltas import QueueDelta
@@ -384,6 +384,16 @@ def test_a_line_longer_than_one_look_goes_on(monkeypatch: pytest.MonkeyPatch):
     shop = Shop([dag("a, b, c, d, e", each=DB)], {"db": 9})
     shop.do("go", "etl")
     assert set(shop.states().values()) == {"queued"}
+
+
+def test_a_place_that_a_failing_task_leaves_goes_to_the_next():
+    """Although that one has just been told that there is none."""
+    takes = {"command": Argv(args=("load", OutputRef(task_id=TaskId("x")))), "priority": 5}
+    shop = Shop([limited("a", "x >> b, c", most=1, b=DB | takes)], {"db": 1})
+    shop.do("go", "etl")
+    shop.do("end", "a")
+    shop.do("end", "x")
+    assert shop.places() == "a success, x success, b failed, c queued"
 
 
 @pytest.mark.usefixtures("narrow")
