@@ -12,6 +12,7 @@ to. `DAG.build` turns the objects into the value of `dag.py`; `validation.py` th
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
+from datetime import date
 from types import FrameType, TracebackType
 from typing import Any, Final, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
 
@@ -56,6 +57,12 @@ class DagKeywords(TypedDict, total=False):
     owner: str
     tags: Sequence[str]
     params: Mapping[str, Scalar]
+    schedule: str | None
+    timezone: str
+    start_date: str | date | None
+    end_date: str | date | None
+    catchup: bool
+    max_active_runs: int
     defaults: TaskKeywords
 
 

@@ -5,11 +5,13 @@ already applied and durations in seconds. `validation.py` says what makes a valu
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
 
 from .names import DagId, QueueName, TaskId
+from .schedule import DEFAULT_TIMEZONE, Schedule
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,7 +93,10 @@ class Task(Value, frozen=True, kw_only=True):
 
 
 class Dag(Value, frozen=True, kw_only=True):
-    """Tasks and dependencies, as data. Versions are numbered by the scheduler, not here."""
+    """Tasks and dependencies, as data. Versions are numbered by the scheduler, not here.
+
+    Times are aware UTC: what an author writes without an offset is of the DAG's `timezone`.
+    """
 
     dag_id: DagId
     tasks: tuple[Task, ...]
@@ -99,6 +104,25 @@ class Dag(Value, frozen=True, kw_only=True):
     owner: str = ""
     tags: tuple[str, ...] = ()
     params: dict[str, str | int | float | bool | None] = {}
+    schedule: str | None = None
+    timezone: str = DEFAULT_TIMEZONE
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    catchup: bool = False
+    max_active_runs: int = 16
+
+    @property
+    def plan(self) -> Schedule | None:
+        """When the DAG is due, if it ever is by itself."""
+        if self.schedule is None:
+            return None
+        return Schedule(
+            text=self.schedule,
+            timezone=self.timezone,
+            start=self.start_date,
+            end=self.end_date,
+            catchup=self.catchup,
+        )
 
 
 _REF_KEYS: Final = frozenset({"kind", *OutputRef.__struct_fields__})

@@ -22,7 +22,16 @@ from .calls import read_call
 from .dag import Argv, Dag, OutputRef, Python, Shell, Task, fill_in_outputs
 from .durations import format_duration, parse_duration
 from .errors import InvalidDag
-from .keywords import DAG_KEYWORDS, DURATIONS, TASK_KEYWORDS, check_defaults, make_dag, make_task, refuse_unknown
+from .keywords import (
+    DAG_KEYWORDS,
+    DURATIONS,
+    INSTANTS,
+    TASK_KEYWORDS,
+    check_defaults,
+    make_dag,
+    make_task,
+    refuse_unknown,
+)
 from .names import DagId, TaskId
 
 _COMMAND_WORDS: Final = ("shell", "argv", "python")
@@ -261,7 +270,7 @@ def _differences(value: Dag | Task, default: Dag | Task, names: tuple[str, ...])
     """Return what an author must say for the value to be other than it is by default."""
     fields = {name: getattr(value, name) for name in names if name in value.__struct_fields__}
     return {
-        name: _plain_duration(field) if name in DURATIONS else field
+        name: _plain_duration(field) if name in DURATIONS else field.isoformat() if name in INSTANTS else field
         for name, field in fields.items()
         if field != getattr(default, name)
     }

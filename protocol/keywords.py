@@ -15,12 +15,14 @@ from .calls import refuse_no_json
 from .dag import Dag, Task, output_refs
 from .durations import parse_duration
 from .errors import InvalidDag, InvalidDuration
+from .schedule import DEFAULT_TIMEZONE, parse_instant
 
 TASK_KEYWORDS: Final = tuple(
     name for name in Task.__struct_fields__ if name not in {"task_id", "command", "code", "upstream"}
 )
 DAG_KEYWORDS: Final = (*(name for name in Dag.__struct_fields__ if name not in {"dag_id", "tasks"}), "defaults")
 DURATIONS: Final = frozenset({"retry_delay", "retry_delay_max", "queued_timeout", "timeout"})
+INSTANTS: Final = ("start_date", "end_date")
 
 _T = TypeVar("_T", Task, Dag)
 _PLACE: Final = re.compile(r"\$\.(\w+)[^$]*$")
@@ -69,7 +71,8 @@ def check_defaults(keywords: Mapping[str, object]) -> None:
 def make_dag(dag_id: object, keywords: Mapping[str, object]) -> Dag:
     """Return the DAG, without tasks; `defaults` are the caller's to apply. Raises InvalidDag."""
     where = f"DAG {dag_id!r}"
-    return _convert({"dag_id": dag_id, "tasks": (), **_read(keywords, DAG_KEYWORDS, where)}, Dag, where)
+    fields = _read_instants(_read(keywords, DAG_KEYWORDS, where), where)
+    return _convert({"dag_id": dag_id, "tasks": (), **fields}, Dag, where)
 
 
 def refuse_unknown(words: Iterable[str], legal: Iterable[str], where: str) -> None:
@@ -100,6 +103,19 @@ def _read(keywords: Mapping[str, object], legal: tuple[str, ...], where: str) ->
             except InvalidDuration as error:
                 raise InvalidDag(detail=f"{where}: {name}: {error}", word=name) from error
     return fields
+
+
+def _read_instants(fields: Mapping[str, object], where: str) -> dict[str, object]:
+    """Return the keywords with times in UTC: one without an offset is of the DAG's time zone."""
+    read, zone = dict(fields), fields.get("timezone", DEFAULT_TIMEZONE)
+    for name in INSTANTS:
+        if read.get(name) is not None and isinstance(zone, str):
+            try:
+                read[name] = parse_instant(read[name], zone)
+            except InvalidDag as error:
+                place = "" if error.fields.get("word") else f"{name}: "
+                raise InvalidDag(detail=f"{where}: {place}{error}", word=error.fields.get("word", name)) from error
+    return read
 
 
 def _convert(fields: Mapping[str, object], to: type[_T], where: str) -> _T:

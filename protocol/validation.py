@@ -17,6 +17,7 @@ from .limits import DAG_BYTES_MAX, TASKS_PER_DAG_MAX
 from .names import TaskId
 from .placeholders import CONTEXT_NAMES, PARAM_PREFIX
 from .task_rules import NO_SUCH_TASK, TASK_CHECKS, Known, json_size, name_fault, suggest
+from .time_rules import time_faults
 
 PROBLEMS_MAX: Final = 100
 """Problems that are worth reading at a time; what is found beyond is one more sentence."""
@@ -113,6 +114,12 @@ def _check_params(view: _View) -> Iterator[Problem]:
             yield Problem(f"parameter {name!r} holds a NUL character, which no environment variable can")
 
 
+def _check_time(view: _View) -> Iterator[Problem]:
+    dag = view.dag
+    for fault in time_faults(dag):
+        yield Problem(f"DAG {dag.dag_id!r}: {fault}")
+
+
 def _check_duplicates(view: _View) -> Iterator[Problem]:
     seen: set[TaskId] = set()
     for task in view.dag.tasks:
@@ -152,6 +159,7 @@ DAG_CHECKS: Final[tuple[DagCheck, ...]] = (
     _check_size,
     _check_texts,
     _check_params,
+    _check_time,
     _check_duplicates,
     _check_cycles,
     _check_sources,

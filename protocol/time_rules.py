@@ -1,0 +1,38 @@
+"""What makes the times of a DAG legal: its schedule, time zone, dates and limits. `validation.py` reports it."""
+
+from collections.abc import Iterator
+
+from .dag import Dag
+from .errors import InvalidDag
+from .limits import ACTIVE_RUNS_MAX
+from .schedule import CONTINUOUS, first_date, schedule_fault, zone_of
+
+
+def time_faults(dag: Dag) -> Iterator[str]:
+    """Yield what is wrong with when the DAG is due, without its id."""
+    fault = _zone_fault(dag.timezone) or (schedule_fault(dag.schedule) if dag.schedule is not None else None)
+    if fault is not None:
+        yield fault
+    if dag.start_date is not None and dag.end_date is not None and dag.end_date < dag.start_date:
+        yield f"end_date {dag.end_date.isoformat()} is before start_date {dag.start_date.isoformat()}: swap them"
+    elif fault is None and dag.plan is not None and dag.start_date is not None and _never_comes(dag):
+        yield f"no date of {dag.schedule!r} lies between start_date and end_date"
+    if dag.catchup and dag.schedule is None:
+        yield "catchup is set without a schedule: give it one, or leave catchup out"
+    if not 1 <= dag.max_active_runs <= ACTIVE_RUNS_MAX:
+        yield f"max_active_runs is {dag.max_active_runs}, and may be from 1 to {ACTIVE_RUNS_MAX}"
+    if dag.schedule == CONTINUOUS and dag.max_active_runs != 1:
+        yield f"{CONTINUOUS!r} begins a run when the one before it has ended: write max_active_runs=1"
+
+
+def _zone_fault(name: str) -> str | None:
+    try:
+        zone_of(name)
+    except InvalidDag as error:
+        return str(error)
+    return None
+
+
+def _never_comes(dag: Dag) -> bool:
+    plan, start = dag.plan, dag.start_date
+    return plan is not None and start is not None and first_date(plan, start) is None
