@@ -19,7 +19,8 @@ from headway.broker.connecting import connect
 from headway.broker.port import Connected, Delivered, Delivery, Outgoing, Signal
 from headway.protocol.codec import decode_event, encode
 from headway.protocol.dag import Argv
-from headway.protocol.messages import Event, Finished, Grant, RunContext, Started, Task, kind_of
+from headway.protocol.kinds import Event, kind_of
+from headway.protocol.messages import Finished, Grant, RunContext, Started, Task
 from headway.protocol.names import DagId, QueueName, RunId, TaskId, Token, partition_of, task_key
 from headway.protocol.topology import TASKS, control_queue_name, event_queue
 
@@ -135,7 +136,7 @@ class BareLoop:
             fence=1,
             queue=QUEUE,
             command=Argv(args=("true",)),
-            context=RunContext(logical_date=now, data_interval_start=now, data_interval_end=now),
+            context=RunContext(ds=f"{now:%Y-%m-%d}", logical_date=now, data_interval_start=now, data_interval_end=now),
         )
 
 

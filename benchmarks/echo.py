@@ -14,7 +14,8 @@ import uuid
 from headway.broker.connecting import connect
 from headway.broker.port import Connected, Delivered, Delivery, Outcome, Outgoing, Signal
 from headway.protocol.codec import decode_order, decode_task, encode
-from headway.protocol.messages import Finished, Grant, Heartbeat, Message, Offline, Online, Started, Task, kind_of
+from headway.protocol.kinds import kind_of
+from headway.protocol.messages import Finished, Grant, Heartbeat, Message, Offline, Online, Started, Task
 from headway.protocol.names import WORKERS_PARTITION, BootId, QueueName, WorkerName, event_key, partition_of
 from headway.protocol.topology import EVENTS, control_queue, task_queue
 

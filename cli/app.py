@@ -80,6 +80,8 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "dags": Entry("dags", "dags", "List DAGs, show one, read the DAG files anew."),
         "trigger": Entry("trigger", "trigger", "Start a run of a DAG."),
         "cancel": Entry("cancel", "cancel", "End a run, or one task of it, without success."),
+        "pause": Entry("pausing", "pause", "Let a DAG rest."),
+        "unpause": Entry("pausing", "unpause", "Let a paused DAG go on."),
         "import": Entry("import_", "import_", "Make DAG files of workflows in other formats."),
     },
     "What is going on": {

@@ -16,6 +16,7 @@ from headway.protocol.states import (
     EndReason,
     HoldReason,
     Intent,
+    RunHold,
     RunState,
     TaskState,
 )
@@ -48,6 +49,9 @@ def explain(evidence: Evidence, now: datetime) -> Explanation:
     """Say why, as of `now`."""
     if evidence.task is None:
         run = evidence.run
+        if run.hold is RunHold.MAX_ACTIVE_RUNS:
+            waits = f"Run {run.run_id} has not begun: as many runs of DAG {run.dag_id} go on as may (max_active_runs)."
+            return Explanation(state=TaskState.WAITING, reason=run.hold, sentences=(waits,))
         made = f"Run {run.run_id} is being created: {run.created} of {run.unfinished} of its tasks are there."
         return Explanation(state=TaskState.WAITING, reason="upstream", sentences=(made,))
     reason, sentences = _TELLERS[evidence.task.state](evidence, evidence.task, now)

@@ -10,9 +10,10 @@ import msgspec
 
 from .dag import Dag
 from .errors import MalformedMessage
+from .kinds import Event
 from .limits import DAG_BYTES_MAX, MESSAGE_BYTES_MAX
 from .log_chunk import LogChunk
-from .messages import AttemptMessage, Event, Message, Task, TaskAddress, WorkerOrder
+from .messages import AttemptMessage, Message, Task, TaskAddress, WorkerOrder
 
 M = TypeVar("M", bound=Message)
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from .limits import ACTIVE_RUNS_DEFAULT
 from .names import DagId, QueueName, TaskId
 from .schedule import DEFAULT_TIMEZONE, Schedule
 
@@ -109,7 +110,7 @@ class Dag(Value, frozen=True, kw_only=True):
     start_date: datetime | None = None
     end_date: datetime | None = None
     catchup: bool = False
-    max_active_runs: int = 16
+    max_active_runs: int = ACTIVE_RUNS_DEFAULT
 
     @property
     def plan(self) -> Schedule | None:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import msgspec
 
 from .dag import Code, Command
+from .limits import ACTIVE_RUNS_DEFAULT
 from .names import UNMAPPED, BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
+from .schedule import Schedule
 from .states import EndReason
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -46,8 +48,12 @@ class AttemptMessage(Message, frozen=True, kw_only=True):
 
 
 class RunContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What a task may know about its run; becomes environment variables and placeholders."""
+    """What a task may know about its run; becomes environment variables and placeholders.
 
+    `ds` is the day of the logical date in the DAG's time zone.
+    """
+
+    ds: str
     logical_date: Instant
     data_interval_start: Instant
     data_interval_end: Instant
@@ -225,6 +231,13 @@ class LeaseTimer(Message, frozen=True, kw_only=True, tag="lease_timer"):
     listening_since: Instant
 
 
+class ScheduleTimer(Message, frozen=True, kw_only=True, tag="schedule_timer"):
+    """A DAG is due by its schedule. Applied only if `due` is the date that is stored."""
+
+    dag_id: DagId
+    due: Instant
+
+
 # --- events of the scheduler: consequences for another partition or for later -----------------------------------------
 
 
@@ -266,6 +279,23 @@ class Capacity(Message, frozen=True, kw_only=True, tag="capacity"):
     instances: tuple[Instance, ...]
 
 
+class RunDue(Message, frozen=True, kw_only=True, tag="run_due"):
+    """A run of the DAG's newest version is due, by its schedule, for the data interval up to its date."""
+
+    dag_id: DagId
+    run_id: RunId
+    logical_date: Instant
+    data_interval_start: Instant
+    data_interval_end: Instant
+
+
+class RunCapacity(Message, frozen=True, kw_only=True, tag="run_capacity"):
+    """The DAG may have one more run at a time: this one, which waited for that, begins."""
+
+    dag_id: DagId
+    run_id: RunId
+
+
 class Continue(Message, frozen=True, kw_only=True, tag="continue"):
     """The next slice of something that touches more rows than one decision may (P6).
 
@@ -301,37 +331,30 @@ class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
     task_id: TaskId | None = None
 
 
+class Pause(Message, frozen=True, kw_only=True, tag="pause"):
+    """The DAG is not due by its schedule any more, and none of its tasks begins, until it is unpaused."""
+
+    dag_id: DagId
+
+
+class Unpause(Message, frozen=True, kw_only=True, tag="unpause"):
+    """The DAG goes on."""
+
+    dag_id: DagId
+
+
 class DagVersion(Message, frozen=True, kw_only=True, tag="dag_version"):
-    """A DAG file holds this DAG now; the value itself is stored under its digest."""
+    """A DAG file holds this DAG now; the value itself is stored under its digest.
+
+    `schedule` is when it is due by itself, and no more than `max_active_runs` of its runs go on at a time.
+    """
 
     dag_id: DagId
     digest: str
     file: str
     task_count: int
-
-
-Event = (
-    Started
-    | Finished
-    | Refused
-    | Online
-    | Heartbeat
-    | Offline
-    | Expired
-    | Rejected
-    | DeliveryLimit
-    | Unroutable
-    | TaskTimer
-    | LeaseTimer
-    | WorkerLost
-    | NotHeld
-    | Missing
-    | Capacity
-    | Continue
-    | Trigger
-    | Cancel
-    | DagVersion
-)
+    schedule: Schedule | None = None
+    max_active_runs: int = ACTIVE_RUNS_DEFAULT
 
 
 # --- orders to a worker -----------------------------------------------------------------------------------------------
@@ -358,35 +381,3 @@ class Stop(AttemptMessage, frozen=True, kw_only=True, tag="stop"):
 
 
 WorkerOrder = Grant | Drop | Stop
-
-
-Role = Literal["worker", "operator", "clock", "scheduler", "broker"]
-
-ROLE_OF_KIND: dict[type[Message], Role] = {
-    Started: "worker",
-    Finished: "worker",
-    Refused: "worker",
-    Online: "worker",
-    Heartbeat: "worker",
-    Offline: "worker",
-    Expired: "broker",
-    Rejected: "broker",
-    DeliveryLimit: "broker",
-    Unroutable: "broker",
-    TaskTimer: "clock",
-    LeaseTimer: "clock",
-    WorkerLost: "scheduler",
-    NotHeld: "scheduler",
-    Missing: "scheduler",
-    Capacity: "scheduler",
-    Continue: "scheduler",
-    Trigger: "operator",
-    Cancel: "operator",
-    DagVersion: "operator",
-}
-"""Who may send which kind. The broker's topic permissions enforce it, by the user's name and the kind in the key."""
-
-
-def kind_of(message: Message | type[Message]) -> str:
-    """Return the word that names a message's kind on the wire."""
-    return str(message.__struct_config__.tag)

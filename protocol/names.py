@@ -6,6 +6,7 @@ character that means something there.
 
 import re
 import zlib
+from datetime import datetime
 from typing import Final, NewType
 
 from .errors import InvalidName
@@ -59,6 +60,14 @@ def check_name(what: str, value: object) -> str:
 def name_pattern(what: str) -> str:
     """Return the regular expression that a whole name of this kind matches, for those who check names elsewhere."""
     return f"^{_FORMS[what][0].pattern}$"
+
+
+def scheduled_run_id(dag_id: DagId, date: datetime) -> RunId:
+    """Return the id of the run of a DAG for a nominal date, aware UTC: the same each time it is asked for."""
+    suffix = f"__{date.isoformat().removesuffix('+00:00')}Z"
+    if len(dag_id) + len(suffix) > ID_LENGTH_MAX:
+        suffix = f".{zlib.crc32(dag_id.encode()):08x}{suffix}"
+    return RunId(f"{dag_id[: ID_LENGTH_MAX - len(suffix)]}{suffix}")
 
 
 def partition_of(dag_id: str) -> int:

@@ -80,6 +80,11 @@ def zone_of(name: str) -> ZoneInfo:
         raise InvalidDag(detail=text, word="timezone") from error
 
 
+def day_of(moment: datetime, timezone: str) -> str:
+    """Return the day that a calendar in a time zone shows: `2026-01-31`."""
+    return moment.astimezone(zone_of(timezone)).date().isoformat()
+
+
 def schedule_fault(text: str) -> str | None:
     """Say what is wrong with the text of a schedule, or None."""
     if text.startswith("@"):
@@ -131,8 +136,15 @@ def last_until(schedule: Schedule, time: datetime) -> datetime | None:
     return None
 
 
-def interval_before(schedule: Schedule | None, date_: datetime) -> tuple[datetime, datetime]:
-    """Return the data interval of a run: of the last nominal date up to its date, or nothing but the date itself."""
+def interval_before(
+    schedule: Schedule | None, date_: datetime, *, last: datetime | None = None
+) -> tuple[datetime, datetime]:
+    """Return the data interval of a run: of the last nominal date up to its date, or nothing but the date itself.
+
+    Of a continuous DAG it begins at the date of its `last` run.
+    """
+    if schedule is not None and schedule.text == CONTINUOUS:
+        return (last or date_, date_)
     end = last_until(schedule, date_) if schedule is not None else None
     start = last_until(schedule, end - _TICK) if schedule is not None and end is not None else None
     return (start, end) if start is not None and end is not None else (date_, date_)
@@ -157,7 +169,9 @@ def first_date(schedule: Schedule, now: datetime, *, last: datetime | None = Non
 
 def date_due(schedule: Schedule, planned: datetime, now: datetime) -> datetime:
     """Return the date that is run now: the planned one, or without `catchup` the last of those missed since."""
-    if schedule.catchup or schedule.text in (ONCE, CONTINUOUS):
+    if schedule.text == CONTINUOUS:
+        return now
+    if schedule.catchup or schedule.text == ONCE:
         return planned
     last = last_until(schedule, now if schedule.end is None else min(now, schedule.end))
     return max(planned, last) if last is not None else planned

@@ -42,11 +42,18 @@ class AttemptState(StrEnum):
 class RunState(StrEnum):
     """Where a DAG run stands."""
 
-    QUEUED = "queued"  # its task instances are being created
+    QUEUED = "queued"  # its task instances are being created, or its hold says what it waits for
     RUNNING = "running"
     SUCCESS = "success"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class RunKind(StrEnum):
+    """What a DAG run was made by."""
+
+    MANUAL = "manual"  # an operator
+    SCHEDULED = "scheduled"  # its DAG's schedule
 
 
 class TaskChange(StrEnum):
@@ -91,6 +98,12 @@ class HoldReason(StrEnum):
     WINDOW = "window"  # as many messages are published to its queue as its window allows
     NO_WORKERS = "no_workers"  # the same, and no worker that is online serves the queue
     BROKER_FULL = "broker_full"  # the same, and the broker refuses more: its queue is full
+
+
+class RunHold(StrEnum):
+    """Why a DAG run is queued, and nothing is made of it yet."""
+
+    MAX_ACTIVE_RUNS = "max_active_runs"  # as many runs of its DAG go on as may
 
 
 class WorkerState(StrEnum):
@@ -176,6 +189,7 @@ ATTEMPT_TRANSITIONS: Final[dict[tuple[AttemptState, AttemptChange], AttemptState
 
 RUN_TRANSITIONS: Final[dict[tuple[RunState, RunChange], RunState]] = {
     (RunState.QUEUED, RunChange.START): RunState.RUNNING,
+    (RunState.QUEUED, RunChange.CANCEL): RunState.CANCELLED,  # as it is held
     (RunState.RUNNING, RunChange.SUCCEED): RunState.SUCCESS,
     (RunState.RUNNING, RunChange.FAIL): RunState.FAILED,
     (RunState.RUNNING, RunChange.CANCEL): RunState.CANCELLED,

@@ -14,17 +14,8 @@ from headway.broker.port import Delivery
 from headway.protocol import topology
 from headway.protocol.codec import address_of, decode_address, decode_event
 from headway.protocol.errors import MalformedMessage
-from headway.protocol.messages import (
-    ROLE_OF_KIND,
-    DeliveryLimit,
-    Event,
-    Expired,
-    Message,
-    Rejected,
-    Role,
-    Unroutable,
-    kind_of,
-)
+from headway.protocol.kinds import ROLE_OF_KIND, Event, Role, kind_of
+from headway.protocol.messages import DeliveryLimit, Expired, Message, Rejected, Unroutable
 from headway.protocol.names import WORKERS_PARTITION, QueueName, event_key, partition_of
 from headway.protocol.topology import task_queue_name
 

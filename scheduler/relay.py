@@ -14,7 +14,7 @@ from typing import Final
 
 from headway.broker.port import Broker, Confirmed, Outgoing, Unconfirmed
 from headway.protocol.codec import encode
-from headway.protocol.messages import Event, kind_of
+from headway.protocol.kinds import Event, kind_of
 from headway.protocol.names import QueueName, event_key
 from headway.protocol.topology import EVENTS, TASKS, control_queue_name
 

@@ -18,7 +18,8 @@ from brokers import Listener
 from headway.broker.connecting import connect
 from headway.broker.port import Confirmed, Delivered, Outcome, Outgoing, QueueDepth
 from headway.protocol.codec import decode_event, encode
-from headway.protocol.messages import Grant, Message, Started, Task, kind_of
+from headway.protocol.kinds import kind_of
+from headway.protocol.messages import Grant, Message, Started, Task
 from headway.protocol.names import task_key
 from headway.protocol.topology import EVENT_QUEUES, TASKS, control_queue_name, task_queue, task_queue_name
 from shopfloor import task as make_task

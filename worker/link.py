@@ -29,7 +29,8 @@ from headway.broker.port import (
 )
 from headway.protocol.codec import decode_order, decode_task, encode
 from headway.protocol.errors import InvalidName, MalformedMessage, QueueMismatch
-from headway.protocol.messages import AttemptMessage, Message, Task, kind_of
+from headway.protocol.kinds import kind_of
+from headway.protocol.messages import AttemptMessage, Message, Task
 from headway.protocol.names import WORKERS_PARTITION, QueueName, WorkerName, check_name, event_key, partition_of
 from headway.protocol.topology import ANY_QUEUE, EVENTS, QueueLimits, control_queue, task_queue, task_queue_name
 

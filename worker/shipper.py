@@ -37,8 +37,9 @@ from headway.broker.port import (
     Unconfirmed,
 )
 from headway.protocol.codec import encode
+from headway.protocol.kinds import kind_of
 from headway.protocol.log_chunk import LogChunk
-from headway.protocol.messages import AttemptMessage, kind_of
+from headway.protocol.messages import AttemptMessage
 from headway.protocol.names import Token, log_key
 from headway.protocol.topology import LOGS
 

@@ -101,6 +101,10 @@ def _print(run: "RunDetail", now: datetime) -> None:
     click.echo(f"Run {run.run_id} of DAG {run.dag_id}, version {run.version}: {run.state}")
     took = between(run.started_at, run.finished_at or now)
     click.echo(f"Logical date {show_time(run.logical_date)}, started {show_time(run.started_at)}, took {took}")
+    if run.data_interval_start != run.data_interval_end:
+        click.echo(f"Data interval {show_time(run.data_interval_start)} to {show_time(run.data_interval_end)}")
+    if run.hold is not None:
+        click.echo(f"It waits until fewer runs of the DAG go on ({run.hold}).")
     for name, value in run.params.items():
         click.echo(f"Parameter {name}: {plain(str(value))}")
     counts: dict[str, int] = {}

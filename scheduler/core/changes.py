@@ -16,6 +16,7 @@ from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Continue, TimerKind
 from headway.protocol.names import Token
 from headway.protocol.states import (
+    FINAL_RUN_STATES,
     FINAL_TASK_STATES,
     AttemptChange,
     EndReason,
@@ -95,7 +96,18 @@ def move_run(draft: Draft, run: Run, change: RunChange, **fields: object) -> Run
     moved = _replace(run, state=after, **fields)
     draft.changes.runs[run.run_id] = moved
     draft.transitions.append(Transition("run", "", 0, 0, run.state, after, change, ""))
+    if after in FINAL_RUN_STATES:
+        count_run(draft, run, -1)
     return moved
+
+
+def count_run(draft: Draft, run: Run, sign: int) -> None:
+    """Count a run among those of its DAG that go on or, while it is held, that wait."""
+    dag = draft.dag(run.dag_id)
+    if dag is None:
+        return
+    name = "active_runs" if run.hold is None else "waiting_runs"
+    draft.changes.dags[dag.dag_id] = _replace(dag, **{name: getattr(dag, name) + sign})
 
 
 def change_run(draft: Draft, run: Run, **fields: object) -> Run:

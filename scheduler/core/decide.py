@@ -24,20 +24,25 @@ from headway.protocol.messages import (
     NotHeld,
     Offline,
     Online,
+    Pause,
     Refused,
     Rejected,
+    RunCapacity,
+    RunDue,
+    ScheduleTimer,
     Started,
     TaskTimer,
     Trigger,
+    Unpause,
     Unroutable,
     WorkerLost,
 )
 
-from . import admission, attempts, returns, runs, workers
+from . import admission, attempts, returns, runs, schedules, starting, workers
 from .changes import NoSuchChange
 from .snapshot import Decision, Draft, Envelope, Snapshot
 
-DECIDE_VERSION: Final = 3
+DECIDE_VERSION: Final = 4
 """Rises with every change of a rule: an audit decides again only what the running version decided."""
 
 Rule = Callable[[Draft, Any], Decision]
@@ -54,11 +59,16 @@ RULES: Final[dict[type[Message], Rule]] = {
     NotHeld: attempts.decide_loss,
     Missing: returns.decide_missing,
     Capacity: admission.decide_capacity,
-    Trigger: runs.decide_trigger,
+    RunCapacity: starting.decide_run_capacity,
+    Trigger: starting.decide_trigger,
+    RunDue: starting.decide_run_due,
     Cancel: runs.decide_cancel,
     Continue: runs.decide_continue,
     TaskTimer: runs.decide_task_timer,
-    DagVersion: runs.decide_dag_version,
+    DagVersion: schedules.decide_dag_version,
+    Pause: schedules.decide_pause,
+    Unpause: schedules.decide_pause,
+    ScheduleTimer: schedules.decide_schedule_timer,
     Online: workers.decide_online,
     Heartbeat: workers.decide_heartbeat,
     Offline: workers.decide_offline,

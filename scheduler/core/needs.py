@@ -9,6 +9,7 @@ from typing import assert_never
 import msgspec
 
 from headway.protocol.dag import output_sources
+from headway.protocol.kinds import Event
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import (
     AttemptMessage,
@@ -18,18 +19,22 @@ from headway.protocol.messages import (
     Continue,
     DagVersion,
     DeliveryLimit,
-    Event,
     Expired,
     Finished,
     LeaseTimer,
     Missing,
     NotHeld,
     Offline,
+    Pause,
     Refused,
     Rejected,
+    RunCapacity,
+    RunDue,
+    ScheduleTimer,
     Started,
     TaskTimer,
     Trigger,
+    Unpause,
     Unroutable,
     WorkerLost,
 )
@@ -40,7 +45,7 @@ from .graph import Graph
 from .rows import AttemptKey, BootKey, Run, TaskKey, TimerKey, VersionKey
 from .snapshot import Envelope, Snapshot
 
-RunEvent = AttemptMessage | TaskTimer | Capacity | Continue | Cancel
+RunEvent = AttemptMessage | TaskTimer | Capacity | RunCapacity | Continue | Cancel
 """What is about a run that exists already."""
 
 
@@ -82,7 +87,9 @@ def _add(wanted: Needs, snapshot: Snapshot, event: Event) -> None:
         case DagVersion():
             wanted.dags.add(event.dag_id)
             wanted.digests.add(event.digest)
-        case Trigger():
+        case Pause() | Unpause() | ScheduleTimer():
+            wanted.dags.add(event.dag_id)
+        case Trigger() | RunDue():
             _add_trigger(wanted, snapshot, event)
         case _:
             _add_of_run(wanted, snapshot, event)
@@ -97,7 +104,7 @@ def _add_worker(wanted: Needs, snapshot: Snapshot, worker: WorkerName) -> None:
             wanted.held.add(key)
 
 
-def _add_trigger(wanted: Needs, snapshot: Snapshot, event: Trigger) -> None:
+def _add_trigger(wanted: Needs, snapshot: Snapshot, event: Trigger | RunDue) -> None:
     wanted.runs.add(event.run_id)
     wanted.dags.add(event.dag_id)
     dag = snapshot.dags.rows.get(event.dag_id)
@@ -111,6 +118,7 @@ def _add_of_run(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
     run = snapshot.runs.rows.get(event.run_id)
     if run is None:
         return
+    wanted.dags.add(run.dag_id)  # should the run end, or begin, its DAG counts it
     version = VersionKey(run.dag_id, run.version)
     wanted.versions.add(version)
     graph = snapshot.graphs.get(version)
@@ -159,7 +167,7 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
             _add_downstream(wanted, run, graph, event.task_id, 0)
         case TaskTimer(timer="queued_timeout" | "unkillable"):
             _add_downstream(wanted, run, graph, event.task_id, 0)
-        case AttemptMessage() | TaskTimer():
+        case AttemptMessage() | TaskTimer() | RunCapacity():
             pass
         case Capacity():
             _add_admitted(wanted, run, graph, event)

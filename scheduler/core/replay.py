@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from headway.protocol.codec import decode_event
-from headway.protocol.messages import Role
+from headway.protocol.kinds import Role
 
 from .decide import decide
 from .graph import Graph

@@ -9,9 +9,21 @@ from typing import NamedTuple
 
 import msgspec
 
+from headway.protocol.limits import ACTIVE_RUNS_DEFAULT
 from headway.protocol.messages import TimerKind
 from headway.protocol.names import UNMAPPED, BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
-from headway.protocol.states import AttemptState, EndReason, HoldReason, Intent, RunState, TaskState, WorkerState
+from headway.protocol.schedule import Schedule
+from headway.protocol.states import (
+    AttemptState,
+    EndReason,
+    HoldReason,
+    Intent,
+    RunHold,
+    RunKind,
+    RunState,
+    TaskState,
+    WorkerState,
+)
 from headway.protocol.topology import QueueLimits
 
 Params = dict[str, str | int | float | bool | None]
@@ -62,7 +74,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DagRow(Row, frozen=True, kw_only=True):
-    """A DAG and its newest version; `digest` is that of its value."""
+    """A DAG and its newest version; `digest` is that of its value.
+
+    `next_date` is the date that it is due next, unless it is paused, and `last_date` the last one that it was due.
+    `active_runs` counts its runs that are neither final nor held, `waiting_runs` those that are held until
+    one more may go on.
+    """
 
     dag_id: DagId
     version: int
@@ -70,20 +87,32 @@ class DagRow(Row, frozen=True, kw_only=True):
     file: str
     task_count: int
     updated_at: datetime
+    schedule: Schedule | None = None
+    max_active_runs: int = ACTIVE_RUNS_DEFAULT
+    paused: bool = False
+    active_runs: int = 0
+    waiting_runs: int = 0
+    next_date: datetime | None = None
+    last_date: datetime | None = None
 
 
 class Run(Row, frozen=True, kw_only=True):
     """A DAG run. `created`, `released` and `cancelled` are cursors over the DAG's tasks in their fixed order.
 
     `unfinished` counts its task instances that are not final, `failed_leaves` those without downstreams that ended
-    in anything but success: the run succeeds when the first is zero and so is the second.
+    in anything but success: the run succeeds when the first is zero and so is the second. While it has a `hold`, none
+    of its task instances is made.
     """
 
     run_id: RunId
     dag_id: DagId
     version: int
+    kind: RunKind = RunKind.MANUAL
     state: RunState
+    hold: RunHold | None = None
     logical_date: datetime
+    data_interval_start: datetime
+    data_interval_end: datetime
     params: Params
     created_at: datetime
     started_at: datetime | None = None

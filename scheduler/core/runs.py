@@ -1,4 +1,6 @@
-"""Rules for runs as a whole: what operators ask for, timers of task instances, and slices of long work.
+"""Rules for runs that are there: what operators ask for, timers of task instances, and slices of long work.
+
+How a run begins stands in starting.py.
 
 A run of any size is made, released, cancelled and cascaded in slices of at most 1,000 rows (P6). Each slice is an
 event with a cursor, applied only where the stored cursor is the same, so that one that comes twice does nothing. No
@@ -9,10 +11,9 @@ from datetime import UTC
 from typing import Final, Literal, assert_never
 
 from headway.protocol.codec import address_of
-from headway.protocol.errors import Corrupt, InvalidName
+from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Cancel, Continue, DagVersion, Stop, TaskTimer, TimerKind, Trigger
-from headway.protocol.names import DagId, check_name
+from headway.protocol.messages import Cancel, Continue, Stop, TaskTimer, TimerKind
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
@@ -43,8 +44,8 @@ from .changes import (
 )
 from .graph import Graph
 from .returns import miss_deadline
-from .rows import DagRow, Run, TaskInstance, TaskKey, TimerKey, VersionKey
-from .snapshot import Decision, Draft, FollowUp, SendOrder, Transition
+from .rows import Run, TaskInstance, TaskKey, TimerKey
+from .snapshot import Decision, Draft, FollowUp, SendOrder
 
 STOP_REPEAT_SECONDS: Final = 15.0
 """Until the order to end a child is repeated: longer than a worker takes to TERM and KILL one."""
@@ -52,57 +53,6 @@ STOP_REPEAT_SECONDS: Final = 15.0
 UNKILLABLE_SECONDS: Final = 300.0
 """From the first order to end a child until nobody waits for its end any more: as long as a usual lease, and far longer
 than it takes to TERM and KILL any process that a kernel lets go."""
-
-
-def decide_dag_version(draft: Draft, event: DagVersion) -> Decision:
-    """A DAG file changed: number the new version. Runs stay on theirs."""
-    known = draft.snapshot.dags.rows[event.dag_id]
-    if known is not None and known.digest == event.digest and known.file == event.file:
-        return draft.ignored(f"this is version {known.version} already")
-    if not draft.snapshot.digests.get(event.digest, False):
-        return draft.ignored("the value is not stored under its digest")
-    same = known is not None and known.digest == event.digest
-    version = (known.version if known is not None else 0) + (not same)
-    draft.changes.dags[event.dag_id] = DagRow(
-        dag_id=event.dag_id,
-        version=version,
-        digest=event.digest,
-        file=event.file,
-        task_count=event.task_count,
-        updated_at=draft.now,
-    )
-    return draft.applied(f"version {version}")
-
-
-def decide_trigger(draft: Draft, event: Trigger) -> Decision:
-    """Start a run on the DAG's newest version."""
-    if draft.run(event.run_id) is not None:
-        return draft.ignored(f"a run {event.run_id} exists already")
-    try:
-        check_name("run id", event.run_id)
-    except InvalidName as error:
-        return draft.ignored(str(error))
-    version = draft.fact("version", lambda: _newest_version(draft, event.dag_id))
-    if not isinstance(version, int):
-        return draft.ignored(f"DAG {event.dag_id} is not known")
-    graph = draft.snapshot.graphs[VersionKey(event.dag_id, version)]
-    unknown = sorted(event.params.keys() - graph.dag.params.keys())
-    if unknown:
-        return draft.ignored(f"DAG {event.dag_id} has no parameter {unknown[0]!r}")
-    run = Run(
-        run_id=event.run_id,
-        dag_id=event.dag_id,
-        version=version,
-        state=RunState.QUEUED,
-        logical_date=event.logical_date.astimezone(UTC),
-        params=event.params,
-        created_at=draft.now,
-        unfinished=len(graph.tasks),
-    )
-    draft.changes.runs[run.run_id] = run
-    draft.transitions.append(Transition("run", "", 0, 0, "", RunState.QUEUED, "trigger", ""))
-    _create_slice(draft, run, graph)
-    return draft.applied()
 
 
 def decide_cancel(draft: Draft, event: Cancel) -> Decision:
@@ -116,6 +66,9 @@ def decide_cancel(draft: Draft, event: Cancel) -> Decision:
         return _cancel_one(draft, run, event)
     if run.intent is Intent.CANCEL:
         return draft.ignored("the run is being cancelled already")
+    if run.hold is not None:
+        move_run(draft, run, RunChange.CANCEL, hold=None, unfinished=0, finished_at=draft.now)
+        return draft.applied()
     run = change_run(draft, run, intent=Intent.CANCEL)
     if run.state is RunState.RUNNING:
         _cancel_slice(draft, run, draft.graph(run))
@@ -130,7 +83,7 @@ def decide_continue(draft: Draft, event: Continue) -> Decision:
     graph = draft.graph(run)
     match event.step:
         case "create" if run.state is RunState.QUEUED and event.cursor == run.created:
-            _create_slice(draft, run, graph)
+            create_slice(draft, run, graph)
         case "release" if run.state is RunState.RUNNING and event.cursor == run.released:
             _release_slice(draft, run, graph)
         case "cancel" if run.state is RunState.RUNNING and event.cursor == run.cancelled:
@@ -188,12 +141,8 @@ def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
             assert_never(timer)
 
 
-def _newest_version(draft: Draft, dag_id: DagId) -> int | None:
-    dag = draft.snapshot.dags.rows[dag_id]
-    return None if dag is None else dag.version
-
-
-def _create_slice(draft: Draft, run: Run, graph: Graph) -> None:
+def create_slice(draft: Draft, run: Run, graph: Graph) -> None:
+    """Make the next task instances of a run, and begin it once all are there."""
     begin, end = run.created, min(run.created + ROWS_PER_DECISION_MAX, len(graph.tasks))
     for position in range(begin, end):
         spec = graph.tasks[position]

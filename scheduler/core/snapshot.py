@@ -14,7 +14,8 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from headway.protocol.errors import Corrupt
-from headway.protocol.messages import Drop, Event, Grant, Role, Stop, Task
+from headway.protocol.kinds import Event, Role
+from headway.protocol.messages import Drop, Grant, Stop, Task
 from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.states import FINAL_RUN_STATES, FINAL_TASK_STATES, OPEN_ATTEMPT_STATES, AttemptState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
@@ -313,6 +314,10 @@ class Draft:
         value = compute() if replayed is None else replayed.get(name)
         self.facts[name] = value
         return value
+
+    def dag(self, dag_id: DagId) -> DagRow | None:
+        """Return a DAG, or None where there is none: an audit of a run knows of none."""
+        return self.changes.dags.get(dag_id) or self.snapshot.dags.rows[dag_id]
 
     def run(self, run_id: RunId) -> Run | None:
         """Return a run, or None where there is none."""

@@ -11,7 +11,7 @@ from sqlalchemy import Column, Connection, ScalarSelect, Select, Table, and_, se
 from headway.protocol.codec import decode_dag
 from headway.protocol.dag import Dag
 from headway.protocol.errors import Corrupt
-from headway.protocol.names import QueueName
+from headway.protocol.names import DagId, QueueName
 
 from ..core.graph import Graph, compile_graph
 from ..core.needs import Needs
@@ -91,6 +91,13 @@ class Loader:
             .limit(limit)
         )
         return [to_struct(TaskInstance, row) for row in self._connection.execute(statement)]
+
+    def held_runs(self, dag_id: DagId, limit: int) -> list[Run]:
+        """Return the next runs of a DAG that wait until fewer of its runs go on."""
+        c = t.runs.c
+        order = (c.created_at, c.logical_date, c.run_id)
+        held = select(t.runs).where(c.dag_id == dag_id, c.hold.is_not(None)).order_by(*order).limit(limit)
+        return [to_struct(Run, row) for row in self._connection.execute(held)]
 
     def _graph(self, snapshot: Snapshot, version: VersionKey) -> Graph:
         decided = snapshot.changes.dags.get(version.dag_id)

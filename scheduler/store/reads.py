@@ -33,12 +33,16 @@ class DagSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     dag_id: str
     version: int
-    schedule: str | None = None
-    paused: bool = False
+    schedule: str | None
+    paused: bool
     file: str
     task_count: int
     updated_at: datetime
     digest: str
+    next_date: datetime | None
+    max_active_runs: int
+    active_runs: int
+    waiting_runs: int
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +56,10 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     created_at: datetime
     version: int
+    kind: str
+    hold: str | None
+    data_interval_start: datetime
+    data_interval_end: datetime
 
 
 class AttemptDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +102,10 @@ class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     version: int
+    kind: str
+    hold: str | None
+    data_interval_start: datetime
+    data_interval_end: datetime
     params: dict[str, Any]
     tasks: list[TaskDetail]
 
@@ -156,7 +168,7 @@ def list_dags(engine: Engine) -> list[DagSummary]:
     """Return every DAG by its id."""
     with translated(engine), engine.connect() as connection:
         rows = connection.execute(select(t.dags).order_by(t.dags.c.dag_id))
-        return [to(DagSummary, row) for row in rows]
+        return [_dag(row) for row in rows]
 
 
 def known_dags(engine: Engine) -> dict[DagId, tuple[str, str]]:
@@ -173,7 +185,7 @@ def find_dag(engine: Engine, dag_id: str) -> tuple[DagSummary, Dag]:
         row = connection.execute(statement.where(t.dags.c.dag_id == dag_id)).one_or_none()
     if row is None:
         raise UnknownDag(dag_id=dag_id)
-    return to(DagSummary, row), decode_dag(unpack_value(row.value))
+    return _dag(row), decode_dag(unpack_value(row.value))
 
 
 def list_runs(engine: Engine, *, dag_id: str | None, state: str | None, limit: int) -> list[RunSummary]:
@@ -323,6 +335,10 @@ def _task(row: Any, attempts: list[AttemptDetail], holds: Mapping[str, HoldReaso
     )
 
 
+def _dag(row: Any) -> DagSummary:  # noqa: ANN401 - SQLAlchemy's Row
+    return to(DagSummary, row, schedule=row.schedule["text"] if row.schedule else None)
+
+
 def _queue_line(row: QueueRow, free: int) -> QueueLine:
     return QueueLine(
         queue=row.queue,
@@ -340,4 +356,4 @@ def to(kind: type[S], row: Any, **more: Any) -> S:  # noqa: ANN401 - SQLAlchemy'
     """Return a row as the Struct whose fields are its columns."""
     fields: Sequence[str] = kind.__struct_fields__
     mapping = row._mapping  # noqa: SLF001 - the documented accessor
-    return kind(**{name: mapping[name] for name in fields if name in mapping}, **more)
+    return kind(**{name: mapping[name] for name in fields if name in mapping} | more)

@@ -19,18 +19,21 @@ from sqlalchemy import Connection, Engine, Text, and_, cast, exists, func, inser
 
 from headway.protocol.codec import address_of
 from headway.protocol.errors import Corrupt
-from headway.protocol.messages import LeaseTimer, Missing, TaskTimer
-from headway.protocol.names import QueueName
+from headway.protocol.messages import LeaseTimer, Missing, ScheduleTimer, TaskTimer
+from headway.protocol.names import DagId, QueueName
 from headway.protocol.states import AttemptState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 
 from ..core.needs import Needs
-from ..core.rows import Attempt, TaskInstance, Timer, TimerKey
+from ..core.rows import Attempt, Run, TaskInstance, Timer, TimerKey
 from ..core.snapshot import Snapshot
 from . import tables as t
 from .engine import WRITES, translated
 from .load import Loader, pack_value, to_struct
 from .save import OutboxRow, Record, Saver, dialect_insert
+
+TimerEvent = TaskTimer | LeaseTimer | ScheduleTimer
+"""What the clock says."""
 
 CENSUS_MAX: Final = 2_000
 """Queued attempts that one look of the census reads: windows are smaller, and the next look finds the rest."""
@@ -105,6 +108,10 @@ class Batch:
     def waiting(self, queue: QueueName, limit: int) -> list[TaskInstance]:
         """Return the next task instances that wait for room in a queue."""
         return self._loader.waiting(queue, limit)
+
+    def held_runs(self, dag_id: DagId, limit: int) -> list[Run]:
+        """Return the next runs of a DAG that wait until fewer of its runs go on."""
+        return self._loader.held_runs(dag_id, limit)
 
     def save(self, records: Sequence[Record], outbox: Sequence[OutboxRow]) -> None:
         """Write what was decided; raise StaleDecision."""
@@ -216,15 +223,16 @@ class Store:
             return _now(connection)
 
     def due_timers(
-        self, now: datetime, *, listening_since: datetime
-    ) -> tuple[list[TaskTimer | LeaseTimer], datetime | None]:
-        """Return timer events that are due at `now`, and when the next one will be."""
+        self, now: datetime, *, listening_since: datetime, schedules: bool = True
+    ) -> tuple[list[TimerEvent], datetime | None]:
+        """Return timer events that are due at `now`, and when the next one will be; schedules of DAGs if wanted."""
         with translated(self._reads), self._reads.connect() as connection:
-            events: list[TaskTimer | LeaseTimer] = [
+            events: list[TimerEvent] = [
                 *_due_tasks(connection, now),
                 *_due_leases(connection, now, listening_since),
+                *(_due_schedules(connection, now) if schedules else ()),
             ]
-            return events, _next_due(connection, now)
+            return events, _next_due(connection, now, schedules=schedules)
 
     def add_dag_value(self, digest: str, encoded: bytes) -> None:
         """Store a DAG value under its digest; it is never changed, so doing it twice is harmless."""
@@ -284,9 +292,20 @@ def _due_leases(connection: Connection, now: datetime, listening_since: datetime
     ]
 
 
-def _next_due(connection: Connection, now: datetime) -> datetime | None:
+def _due_schedules(connection: Connection, now: datetime) -> list[ScheduleTimer]:
+    c = t.dags.c
+    due = and_(text(t.MAY_BE_DUE), c.next_date <= now)
+    found = connection.execute(select(c.dag_id, c.next_date).where(due).order_by(c.next_date).limit(TIMERS_MAX))
+    return [ScheduleTimer(dag_id=dag_id, due=date) for dag_id, date in found]
+
+
+def _next_due(connection: Connection, now: datetime, *, schedules: bool) -> datetime | None:
     timer = connection.execute(select(func.min(t.timers.c.due)).where(t.timers.c.due > now)).scalar()
     lease = connection.execute(
         select(func.min(t.workers.c.lease_due)).where(t.workers.c.state == "online", t.workers.c.lease_due > now)
     ).scalar()
-    return min((due for due in (timer, lease) if due is not None), default=None)
+    date = None
+    if schedules:
+        c = t.dags.c
+        date = connection.execute(select(func.min(c.next_date)).where(text(t.MAY_BE_DUE), c.next_date > now)).scalar()
+    return min((due for due in (timer, lease, date) if due is not None), default=None)

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-from headway.protocol.states import AttemptState, RunState, TaskState, WorkerState
+from headway.protocol.states import AttemptState, RunKind, RunState, TaskState, WorkerState
 
 from .columns import JsonText, UtcTime, count_column, one_of, text_column
 
@@ -31,6 +31,10 @@ metadata: Final = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+MAY_BE_DUE: Final = "NOT paused AND active_runs < max_active_runs"
+"""Of a DAG: its schedule counts now. At its limit of runs it is due as soon as one of them ends."""
 
 
 partitions: Final = Table(
@@ -64,6 +68,15 @@ dags: Final = Table(
     text_column("file"),
     Column("task_count", Integer, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
+    Column("schedule", JsonText, comment="when it is due by itself"),
+    Column("max_active_runs", Integer, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    count_column("active_runs", "runs that are neither final nor held"),
+    count_column("waiting_runs", "runs that are held until one more may go on"),
+    Column("next_date", UtcTime, comment="the date that it is due next, unless it is paused"),
+    Column("last_date", UtcTime, comment="the last date that it was due"),
+    CheckConstraint("active_runs >= 0 AND waiting_runs >= 0", name="runs"),
+    Index("ix_dags_next_date", "next_date", postgresql_where=text(MAY_BE_DUE), sqlite_where=text(MAY_BE_DUE)),
 )
 
 dag_values: Final = Table(
@@ -88,8 +101,12 @@ runs: Final = Table(
     Column("run_id", Text, primary_key=True),
     text_column("dag_id"),
     Column("version", Integer, nullable=False),
+    text_column("kind", "what it was made by"),
     text_column("state"),
+    Column("hold", Text, comment="what it waits for before its task instances are made"),
     Column("logical_date", UtcTime, nullable=False),
+    Column("data_interval_start", UtcTime, nullable=False),
+    Column("data_interval_end", UtcTime, nullable=False),
     Column("params", JsonText, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),
@@ -101,8 +118,19 @@ runs: Final = Table(
     count_column("cancelled", "cursor: tasks looked at for a cancel so far"),
     Column("intent", Text, comment="what shall become of the run when its running tasks have ended"),
     one_of("state", RunState),
+    one_of("kind", RunKind),
     CheckConstraint("unfinished >= 0", name="unfinished"),
+    CheckConstraint("hold IS NULL OR state = 'queued'", name="hold"),
     Index("ix_runs_dag_id_created_at", "dag_id", "created_at"),
+    Index(
+        "ix_runs_held",
+        "dag_id",
+        "created_at",
+        "logical_date",
+        "run_id",
+        postgresql_where=text("hold IS NOT NULL"),
+        sqlite_where=text("hold IS NOT NULL"),
+    ),
 )
 
 task_instances: Final = Table(

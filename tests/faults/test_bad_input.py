@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from headway.protocol.codec import encode
-from headway.protocol.messages import Finished, Message, Started, TaskTimer, kind_of
+from headway.protocol.kinds import kind_of
+from headway.protocol.messages import Finished, Message, Started, TaskTimer
 from headway.protocol.names import BootId, Token, WorkerName, event_key, partition_label, partition_of, task_key
 from headway.protocol.topology import DEAD, EVENTS, TASKS
 from servers import RabbitMQ

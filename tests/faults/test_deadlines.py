@@ -25,7 +25,8 @@ from cluster import Cluster
 from headway.broker.connecting import connect
 from headway.broker.port import ConsumerGone, Delivered, Delivery, Outcome, Outgoing, Signal
 from headway.protocol.codec import address_of, decode_order, decode_task, encode
-from headway.protocol.messages import AttemptMessage, Finished, Grant, Message, Online, Started, kind_of
+from headway.protocol.kinds import kind_of
+from headway.protocol.messages import AttemptMessage, Finished, Grant, Message, Online, Started
 from headway.protocol.names import WORKERS_PARTITION, BootId, QueueName, Token, WorkerName, event_key, partition_of
 from headway.protocol.topology import EVENTS, QueueLimits, control_queue, task_queue
 from headway.scheduler.store import tables as t

@@ -14,7 +14,7 @@ from headway.broker.connecting import connect
 from headway.broker.port import Broker, Delivered, Delivery, Outgoing
 from headway.protocol.codec import encode
 from headway.protocol.errors import DatabaseUnavailable
-from headway.protocol.messages import Event, kind_of
+from headway.protocol.kinds import Event, kind_of
 from headway.protocol.names import event_key
 from headway.protocol.topology import EVENT_QUEUES, EVENTS, Queue, task_queue
 from headway.scheduler.intake import partition_of_event

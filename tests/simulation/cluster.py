@@ -17,7 +17,8 @@ import msgspec
 
 from headway.broker.port import Outgoing, Signal, Unconfirmed
 from headway.protocol.codec import encode
-from headway.protocol.messages import DagVersion, Event, Trigger
+from headway.protocol.kinds import Event
+from headway.protocol.messages import DagVersion, Trigger
 from headway.protocol.names import DagId, RunId
 from headway.protocol.states import FINAL_RUN_STATES
 from headway.protocol.topology import EVENTS

@@ -12,7 +12,7 @@ import msgspec
 
 from headway.broker.port import Outgoing
 from headway.protocol.codec import decode_dag, decode_event, decode_order
-from headway.protocol.messages import ROLE_OF_KIND, Event
+from headway.protocol.kinds import ROLE_OF_KIND, Event
 from headway.protocol.states import FINAL_RUN_STATES, OPEN_ATTEMPT_STATES, AttemptState, EndReason
 from headway.protocol.topology import EVENTS
 from headway.scheduler.audit import audit_runs

@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 
 from headway.protocol.codec import address_of
-from headway.protocol.messages import ROLE_OF_KIND, Drop, Event, Expired, Finished, Grant, Held, Started
+from headway.protocol.kinds import ROLE_OF_KIND, Event
+from headway.protocol.messages import Drop, Expired, Finished, Grant, Held, Started
 from headway.protocol.names import BootId, WorkerName
 from headway.protocol.states import FINAL_RUN_STATES, EndReason
 from headway.scheduler.core.rows import BootKey

@@ -90,6 +90,10 @@ class Database:
         ready = [row for row in self.tasks.values() if row.queue == queue and row.state is TaskState.SCHEDULED]
         return sorted(ready, key=lambda row: (-row.priority, row.since, row.run_id, row.position))[:limit]
 
+    def held_runs(self, dag_id: DagId) -> list[Run]:
+        """Return the runs of a DAG that wait until fewer of its runs go on."""
+        return [row for row in self.runs.values() if row.dag_id == dag_id and row.hold is not None]
+
     def save(self, snapshot: Snapshot) -> None:
         """Take over what a batch changed."""
         changes = snapshot.changes

@@ -132,11 +132,21 @@ def _counters_of_runs_are_true(world: World, _: Before) -> None:
         graph = _graph(world, run)
         tasks = _tasks(world, run)
         assert len(tasks) == run.created
+        if run.state is RunState.CANCELLED and not tasks:
+            continue  # it was held
         final = [task for task in tasks if task.state in FINAL_TASK_STATES]
         assert run.unfinished == len(graph.tasks) - len(final)
         leaves = [task for task in final if not graph.downstream_of(task.task_id)]
         assert run.failed_leaves == sum(task.state is not TaskState.SUCCESS for task in leaves)
         assert (run.state in FINAL_RUN_STATES) == (run.unfinished == 0)
+
+
+def _counters_of_dags_are_true(world: World, _: Before) -> None:
+    for dag in world.db.dags.values():
+        live = [run for run in world.db.runs.values() if run.dag_id == dag.dag_id and run.state not in FINAL_RUN_STATES]
+        assert dag.waiting_runs == sum(run.hold is not None for run in live)
+        assert dag.active_runs == len(live) - dag.waiting_runs
+        assert not (dag.waiting_runs and dag.active_runs < dag.max_active_runs), "a run waits for nothing"
 
 
 def _counters_of_queues_are_true(world: World, _: Before) -> None:
@@ -154,7 +164,7 @@ def _counters_of_queues_are_true(world: World, _: Before) -> None:
 def _nothing_stands_still_without_a_reason(world: World, _: Before) -> None:
     for run in world.db.runs.values():
         graph = _graph(world, run)
-        assert run.state is not RunState.QUEUED or _is_owed(world, run, "create", run.created)
+        assert run.state is not RunState.QUEUED or run.hold is not None or _is_owed(world, run, "create", run.created)
         for task in _tasks(world, run):
             if task.state not in FINAL_TASK_STATES:
                 assert REASONS[task.state](world, run, graph, task), f"{task.task_id} is {task.state} for ever"
@@ -176,6 +186,7 @@ CHECKS: Final[tuple[Callable[[World, Before], None], ...]] = (
     _open_attempts_are_current_and_single,
     _counters_of_upstreams_are_true,
     _counters_of_runs_are_true,
+    _counters_of_dags_are_true,
     _counters_of_queues_are_true,
     _nothing_stands_still_without_a_reason,
     _timers_mean_something,

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
+from headway.protocol.kinds import Event
 from headway.protocol.messages import (
     AttemptMessage,
     DeliveryLimit,
     Drop,
-    Event,
     Expired,
     Finished,
     Grant,

@@ -164,7 +164,14 @@ class Speech:
         """A file holds this DAG; the value is stored already."""
         digest = digest_of(value)
         self.db.values[digest] = value
-        return DagVersion(dag_id=value.dag_id, digest=digest, file=file, task_count=len(value.tasks))
+        return DagVersion(
+            dag_id=value.dag_id,
+            digest=digest,
+            file=file,
+            task_count=len(value.tasks),
+            schedule=value.plan,
+            max_active_runs=value.max_active_runs,
+        )
 
     def trigger(self, run_id: str = RUN, dag_id: str = "etl", **params: Any) -> Trigger:
         """Start a run."""

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from headway.protocol.dag import Dag
-from headway.protocol.messages import ROLE_OF_KIND, AttemptMessage, Event, Role, TimerKind
-from headway.protocol.names import QueueName, RunId
+from headway.protocol.kinds import ROLE_OF_KIND, Event, Role
+from headway.protocol.messages import AttemptMessage, DagVersion, ScheduleTimer, TimerKind
+from headway.protocol.names import DagId, QueueName, RunId
 from headway.protocol.states import RunState, TaskState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 from headway.scheduler.core.admission import admit, free_in_window, touched_queues
@@ -27,6 +28,7 @@ from headway.scheduler.core.snapshot import (
     SendOrder,
     Snapshot,
 )
+from headway.scheduler.core.starting import admit_runs, free_runs
 
 from . import invariants
 from .dags import dag
@@ -106,6 +108,13 @@ class World(Speech):
         for name in names:
             self.start(name)
             assert self.tell(self.finished(name, exit_code)).applied
+
+    def ring_schedule(self, dag_id: str = "etl") -> Decision:
+        """Wait until a DAG is due by its schedule, and tell it."""
+        due = self.db.dags[DagId(dag_id)].next_date
+        assert due is not None, f"DAG {dag_id} is not due any more"
+        self.now = max(self.now, due)
+        return self.tell(ScheduleTimer(dag_id=DagId(dag_id), due=due))
 
     def restart(self) -> None:
         """Remember nothing but the database, as after a crash."""
@@ -187,7 +196,7 @@ class World(Speech):
 
     def _decide_next(self, snapshot: Snapshot, envelopes: Sequence[Envelope], place: int) -> Decision:
         decision = self._decide(snapshot, envelopes[place])
-        if decision.changes.dags:
+        if isinstance(envelopes[place].event, DagVersion):
             self._load(snapshot, list(envelopes))
         return decision
 
@@ -227,6 +236,11 @@ class World(Speech):
         queues = touched_queues(snapshot)
         self.db.load_queues(snapshot, queues)
         chosen: list[Event] = []
+        for row in [row for row in snapshot.changes.dags.values() if free_runs(row)]:
+            held = self.db.held_runs(row.dag_id)
+            for run in held:
+                snapshot.runs.fill(run.run_id, run)
+            chosen += admit_runs(snapshot, row, held)
         for queue in queues:
             free = free_in_window(snapshot.queues[queue], snapshot.changes.queues.get(queue, QueueDelta()))
             if free:

@@ -7,7 +7,8 @@ long sleep must not start what the scheduler has given to another worker meanwhi
 from collections.abc import Callable
 from typing import Any, Final
 
-from headway.protocol.messages import Drop, Grant, Stop, WorkerOrder, kind_of
+from headway.protocol.kinds import kind_of
+from headway.protocol.messages import Drop, Grant, Stop, WorkerOrder
 from headway.protocol.states import EndReason
 
 from .bench import Bench, Past

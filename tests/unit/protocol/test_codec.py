@@ -19,9 +19,10 @@ from headway.protocol.codec import (
 from headway.protocol.dag import Dag, Shell
 from headway.protocol.dag import Task as TaskSpec
 from headway.protocol.errors import MalformedMessage
+from headway.protocol.kinds import Event, kind_of
 from headway.protocol.limits import DAG_BYTES_MAX, MESSAGE_BYTES_MAX
 from headway.protocol.log_chunk import LogChunk
-from headway.protocol.messages import Event, Task, WorkerOrder, kind_of
+from headway.protocol.messages import Task, WorkerOrder
 
 READERS = {
     **dict.fromkeys(get_args(Event), decode_event),

@@ -2,7 +2,8 @@
 
 from typing import get_args
 
-from headway.protocol.messages import ROLE_OF_KIND, Event, Role, Task, WorkerOrder, kind_of
+from headway.protocol.kinds import ROLE_OF_KIND, Event, Role, kind_of
+from headway.protocol.messages import Task, WorkerOrder
 
 
 def test_every_kind_of_event_has_a_role_that_may_send_it():

@@ -7,8 +7,8 @@ import pytest
 
 from golden import FOLDER, PROTOCOL, examples_in
 from golden.messages_v1 import MESSAGES
+from headway.protocol.kinds import ROLE_OF_KIND, kind_of
 from headway.protocol.limits import MESSAGE_BYTES_MAX, OUTPUT_BYTES_MAX, TAIL_BYTES_MAX
-from headway.protocol.messages import ROLE_OF_KIND, kind_of
 from headway.protocol.names import partition_label, partition_of
 from headway.protocol.placeholders import CONTEXT_NAMES
 from headway.protocol.topology import EXCHANGES, LOG_QUEUE, control_queue, event_queue, task_queue
@@ -66,6 +66,7 @@ def test_what_may_be_left_out_is_what_has_a_default():
         "trigger": {"params"},
         "cancel": {"task_id"},
         "continue": {"task_id"},
+        "dag_version": {"schedule", "max_active_runs"},
         "log_chunk": {"eof"},
     }
     for name, message in MESSAGES.items():

@@ -10,7 +10,7 @@ import pytest
 
 from headway.broker.port import ConsumerId, Delivery
 from headway.protocol.codec import encode
-from headway.protocol.messages import Event, kind_of
+from headway.protocol.kinds import Event, kind_of
 from headway.protocol.names import BootId, WorkerName, event_key
 from headway.scheduler.core.rows import BootKey
 from headway.scheduler.intake import Arrival, Unreadable, partition_of_event, read

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from headway.protocol.dag import Argv, OutputRef
-from headway.protocol.messages import ROLE_OF_KIND, Event, kind_of
+from headway.protocol.kinds import ROLE_OF_KIND, Event, kind_of
 from headway.protocol.names import TaskId, Token
 from headway.protocol.states import (
     ATTEMPT_TRANSITIONS,
@@ -137,6 +137,30 @@ def cancelled_between_tries() -> World:
     return world
 
 
+def crowded() -> World:
+    """As many runs go on as may, and one waits."""
+    world = World(msgspec.structs.replace(dag("a >> b"), max_active_runs=1))
+    world.tell(world.online())
+    world.tell(world.trigger("run-0"))
+    world.tell(world.trigger())
+    return world
+
+
+def cancelled_while_it_is_held() -> World:
+    """It is cancelled before anything is made of it."""
+    world = crowded()
+    world.tell(world.cancel())
+    return world
+
+
+def scheduled() -> World:
+    """A DAG has a schedule, and a date of it has come."""
+    world = World(msgspec.structs.replace(dag("a >> b"), schedule="@hourly"))
+    world.tell(world.online())
+    world.ring_schedule()
+    return world
+
+
 STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "waiting", "release", "scheduled"): played,
     ("task", "waiting", "inherit_failure", "upstream_failed"): with_an_upstream_that_failed,
@@ -169,6 +193,7 @@ STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("attempt", "lost", "succeed", "success"): reported_late,
     ("attempt", "lost", "fail", "failed"): lambda: reported_late(1),
     ("run", "queued", "start", "running"): played,
+    ("run", "queued", "cancel", "cancelled"): cancelled_while_it_is_held,
     ("run", "running", "succeed", "success"): played,
     ("run", "running", "fail", "failed"): lambda: played(1),
     ("run", "running", "cancel", "cancelled"): stopped,
@@ -249,6 +274,8 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "withdrawn": cancelled_in_its_queue,
     "impatient": impatient,
     "bad input": bad_input,
+    "crowded": crowded,
+    "scheduled": scheduled,
 }
 
 
@@ -264,6 +291,7 @@ def events_about(world: World) -> list[Event]:
     base |= {"queue": "default", "instances": [["a"], ["b"], ["z"]], "digest": "x", "file": "f", "task_count": 1}
     base |= {"host": "h", "pid": 1, "queues": ["default"], "slots": 1, "lease_seconds": 9.0, "heartbeat_seconds": 1.0}
     base |= {"headway_version": "0", "logical_date": world.now, "exit_code": 0, "seq": 10**6, **BOOT._asdict()}
+    base |= {"data_interval_start": world.now, "data_interval_end": world.now}
     base |= {"publication": 1}
     timers = ["retry", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
     varied: list[dict[str, Any]] = [
@@ -278,6 +306,7 @@ def events_about(world: World) -> list[Event]:
         for cursor in (0, 1, 5)
     ]
     varied += [{"due": timer.due, "timer": timer.timer, "task_id": timer.task_id} for timer in world.db.timers.values()]
+    varied += [{"due": dag.next_date} for dag in world.db.dags.values() if dag.next_date is not None]
     varied += [{"due": boot.lease_due} for boot in world.db.workers.values()]
     events: dict[bytes, Event] = {}
     for kind in RULES:

@@ -7,16 +7,8 @@ import pytest
 
 from headway.broker.port import ConsumerId, Delivery
 from headway.protocol.codec import encode
-from headway.protocol.messages import (
-    ROLE_OF_KIND,
-    DeliveryLimit,
-    Expired,
-    Finished,
-    Heartbeat,
-    Rejected,
-    Unroutable,
-    kind_of,
-)
+from headway.protocol.kinds import ROLE_OF_KIND, kind_of
+from headway.protocol.messages import DeliveryLimit, Expired, Finished, Heartbeat, Rejected, Unroutable
 from headway.protocol.names import WORKERS_PARTITION, event_key, partition_of
 from headway.scheduler.core.decide import RULES
 from headway.scheduler.core.snapshot import PublishTask

@@ -91,7 +91,18 @@ def _create_dags() -> None:
         _text("file"),
         _number("task_count"),
         _time("updated_at"),
+        _maybe_text("schedule", "when it is due by itself"),
+        _number("max_active_runs"),
+        sa.Column("paused", sa.Boolean(), nullable=False),
+        _count("active_runs", "runs that are neither final nor held"),
+        _count("waiting_runs", "runs that are held until one more may go on"),
+        _time("next_date", "the date that it is due next, unless it is paused", nullable=True),
+        _time("last_date", "the last date that it was due", nullable=True),
+        sa.CheckConstraint("active_runs >= 0 AND waiting_runs >= 0", name=op.f("ck_dags_runs")),
         sa.PrimaryKeyConstraint("dag_id", name=op.f("pk_dags")),
+    )
+    op.create_index(
+        "ix_dags_next_date", "dags", ["next_date"], **_where("NOT paused AND active_runs < max_active_runs")
     )
     op.create_table(
         "dag_values",
@@ -114,8 +125,12 @@ def _create_runs() -> None:
         _text("run_id"),
         _text("dag_id"),
         _number("version"),
+        _text("kind", "what it was made by"),
         _text("state"),
+        _maybe_text("hold", "what it waits for before its task instances are made"),
         _time("logical_date"),
+        _time("data_interval_start"),
+        _time("data_interval_end"),
         _text("params"),
         _time("created_at"),
         _time("started_at", nullable=True),
@@ -129,10 +144,14 @@ def _create_runs() -> None:
         sa.CheckConstraint(
             "state IN ('queued', 'running', 'success', 'failed', 'cancelled')", name=op.f("ck_runs_state")
         ),
+        sa.CheckConstraint("kind IN ('manual', 'scheduled')", name=op.f("ck_runs_kind")),
         sa.CheckConstraint("unfinished >= 0", name=op.f("ck_runs_unfinished")),
+        sa.CheckConstraint("hold IS NULL OR state = 'queued'", name=op.f("ck_runs_hold")),
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_runs")),
     )
     op.create_index("ix_runs_dag_id_created_at", "runs", ["dag_id", "created_at"])
+    held = ["dag_id", "created_at", "logical_date", "run_id"]
+    op.create_index("ix_runs_held", "runs", held, **_where("hold IS NOT NULL"))
 
 
 def _create_task_instances() -> None:

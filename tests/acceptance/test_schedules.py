@@ -1,0 +1,54 @@
+"""DAGs that are due by themselves, in a real scheduler: with intervals of seconds, so that nobody waits for minutes."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster import Cluster
+
+NOTE = 'echo "$HEADWAY_RUN_ID $HEADWAY_DS $HEADWAY_DATA_INTERVAL_START $HEADWAY_DATA_INTERVAL_END" >> "$NOTES"'
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Give a standalone Headway for all tests here."""
+    with Cluster(tmp_path_factory.mktemp("schedules"), HEADWAY_DAGS_SCAN="1") as cluster:
+        cluster.start_standalone()
+        yield cluster
+
+
+def sync(home: Cluster, dag_id: str, **keywords: Any) -> Path:
+    """Let the scheduler know a DAG of one task that notes what it is told of its run; return where."""
+    notes = home.home / f"{dag_id}.notes"
+    task = {"task_id": "a", "shell": NOTE, "env": {"NOTES": str(notes)}}
+    home.sync((f"{dag_id}.dag.json", json.dumps({"dag_id": dag_id, "tasks": [task], **keywords})))
+    return notes
+
+
+def runs(home: Cluster, dag_id: str) -> list[dict[str, Any]]:
+    """Return the runs of a DAG, the oldest first."""
+    return list(reversed(home.json("runs", "list", "--dag", dag_id)))
+
+
+def test_a_dag_runs_every_second(home: Cluster) -> None:
+    """Each date once, with the interval that ends there; paused, no more."""
+    notes = sync(home, "often", schedule="1s")
+    home.wait_for(lambda: notes.exists() and len(notes.read_text().splitlines()) >= 3)
+    home.headway("pause", "often")
+    home.wait_for(lambda: all(run["state"] == "success" for run in runs(home, "often")))
+    found = runs(home, "often")
+    dates = [datetime.fromisoformat(run["logical_date"]) for run in found]
+    assert all(date.microsecond == 0 for date in dates)
+    assert sorted(set(dates)) == dates
+    for run, line, date in zip(found, notes.read_text().splitlines(), dates, strict=True):
+        stamp = date.strftime("%Y-%m-%dT%H:%M:%S")
+        before = (date - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%S")
+        assert (run["run_id"], run["kind"]) == (f"often__{stamp}Z", "scheduled")
+        assert line.split() == [run["run_id"], f"{date:%Y-%m-%d}", f"{before}Z", f"{stamp}Z"]
+    (dag,) = [dag for dag in home.json("dags") if dag["dag_id"] == "often"]
+    assert (dag["schedule"], dag["paused"], dag["active_runs"]) == ("1s", True, 0)
+    assert home.headway("audit")

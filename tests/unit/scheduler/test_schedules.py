@@ -1,0 +1,351 @@
+"""Time: when a DAG is due, and which run is made of it, one row a case. Airflow's meaning: docs/concepts/time.md."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from headway.protocol.errors import InvalidDag
+from headway.protocol.keywords import make_dag
+from headway.protocol.messages import Pause, RunCapacity, ScheduleTimer, Unpause
+from headway.protocol.names import DagId, RunId, scheduled_run_id
+from headway.protocol.schedule import Schedule, interval_before, last_until, next_after, schedule_fault
+from world import World, dag
+from world.audit import audit
+
+AMSTERDAM, NEW_YORK = "Europe/Amsterdam", "America/New_York"
+
+
+def at(text: str) -> datetime:
+    """Read a time in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+# --- nominal dates ----------------------------------------------------------------------------------------------------
+
+DATES = {
+    # (schedule, time zone): after, then the next dates, all in UTC
+    ("0 2 * * *", "UTC"): "2026-01-01 02:00 | 2026-01-02 02:00, 2026-01-03 02:00",
+    ("0 2 * * *", AMSTERDAM): "2026-01-01 02:00 | 2026-01-02 01:00, 2026-01-03 01:00",
+    ("*/20 * * * *", "UTC"): "2026-01-01 02:05 | 2026-01-01 02:20, 2026-01-01 02:40, 2026-01-01 03:00",
+    ("0 0 13 * 5", "UTC"): "2026-02-01 00:00 | 2026-02-06 00:00, 2026-02-13 00:00, 2026-02-20 00:00",  # either day
+    ("0 0 */2 * 5", "UTC"): "2026-02-01 00:00 | 2026-02-13 00:00, 2026-02-27 00:00",  # with a star both, as in Debian
+    ("0 0 29 2 *", "UTC"): "2026-01-01 00:00 | 2028-02-29 00:00, 2032-02-29 00:00",
+    ("0 0 * * MON#1", "UTC"): "2026-01-01 00:00 | 2026-01-05 00:00, 2026-02-02 00:00",
+    ("@daily", AMSTERDAM): "2026-01-01 00:00 | 2026-01-01 23:00, 2026-01-02 23:00",
+    ("@weekly", "UTC"): "2026-01-01 00:00 | 2026-01-04 00:00, 2026-01-11 00:00",
+    ("@monthly", "UTC"): "2026-01-01 00:00 | 2026-02-01 00:00, 2026-03-01 00:00",
+    ("@quarterly", "UTC"): "2026-01-01 00:00 | 2026-04-01 00:00, 2026-07-01 00:00",
+    ("@yearly", "UTC"): "2026-01-01 00:00 | 2027-01-01 00:00",
+    ("90m", "UTC"): "2026-01-01 00:00 | 2026-01-01 01:30, 2026-01-01 03:00",
+    ("1d", AMSTERDAM): "2026-03-28 12:00 | 2026-03-29 00:00, 2026-03-30 00:00",  # 24 hours, whatever the clock does
+    # The gap: at 02:00 of 29 March the clock shows 03:00 (01:00 UTC).
+    ("30 2 * * *", AMSTERDAM): "2026-03-28 01:00 | 2026-03-28 01:30, 2026-03-29 01:00, 2026-03-30 00:30",
+    ("10,50 2 * * *", AMSTERDAM): "2026-03-28 01:50 | 2026-03-29 01:00, 2026-03-30 00:10",  # both at once: one run
+    ("30 * * * *", AMSTERDAM): "2026-03-29 00:00 | 2026-03-29 00:30, 2026-03-29 01:30",
+    ("*/30 2 * * *", AMSTERDAM): "2026-03-29 00:00 | 2026-03-30 00:00, 2026-03-30 00:30",  # the wall never shows 2
+    # The fold: at 03:00 of 25 October the clock shows 02:00 again (01:00 UTC).
+    ("30 2 * * *", "Europe/Paris"): "2026-10-24 12:00 | 2026-10-25 00:30, 2026-10-26 01:30",
+    ("0 3 * * *", AMSTERDAM): "2026-10-24 12:00 | 2026-10-25 02:00, 2026-10-26 02:00",
+    ("30 * * * *", "Europe/Paris"): "2026-10-25 00:00 | 2026-10-25 00:30, 2026-10-25 01:30, 2026-10-25 02:30",
+    ("30 1 * * *", NEW_YORK): "2026-11-01 00:00 | 2026-11-01 05:30, 2026-11-02 06:30",
+}
+
+
+@pytest.mark.parametrize("case", DATES, ids=" ".join)
+def test_the_dates_of_a_schedule(case: tuple[str, str]):
+    """Each comes once; backwards there are the same ones."""
+    schedule = Schedule(text=case[0], timezone=case[1])
+    after, _, dates = DATES[case].partition(" | ")
+    moment = at(after)
+    for date in map(at, dates.split(", ")):
+        assert next_after(schedule, moment) == date
+        assert last_until(schedule, date) == date
+        moment = date
+
+
+INTERVALS = {
+    # (schedule, date of a run by hand): the data interval
+    ("0 2 * * *", "2026-01-02 02:00"): "2026-01-01 02:00 | 2026-01-02 02:00",
+    ("0 2 * * *", "2026-01-02 17:23"): "2026-01-01 02:00 | 2026-01-02 02:00",
+    ("90m", "2026-01-01 04:00"): "2026-01-01 01:30 | 2026-01-01 03:00",
+    ("@monthly", "2026-03-31 00:00"): "2026-02-01 00:00 | 2026-03-01 00:00",
+    ("@once", "2026-03-31 00:00"): "2026-03-31 00:00 | 2026-03-31 00:00",
+    ("", "2026-03-31 00:00"): "2026-03-31 00:00 | 2026-03-31 00:00",
+}
+
+
+@pytest.mark.parametrize("case", INTERVALS, ids=" at ".join)
+def test_the_data_interval_ends_at_the_last_date(case: tuple[str, str]):
+    """A run by hand gets the one that a run of the schedule would have had; without dates it is a moment."""
+    schedule = Schedule(text=case[0]) if case[0] else None
+    start, _, end = INTERVALS[case].partition(" | ")
+    assert interval_before(schedule, at(case[1])) == (at(start), at(end))
+
+
+# --- which runs are made ----------------------------------------------------------------------------------------------
+
+HOURLY = {"schedule": "@hourly"}
+SINCE_NINE = {"schedule": "@hourly", "start_date": "2026-01-01T09:00"}
+
+RUNS: dict[str, tuple[dict[str, Any], str, str]] = {
+    # what is said of the DAG, the moments at which somebody looks (it is known from 10:30 on), the runs that are made
+    "each date": (HOURLY, "10:45 11:00 11:30 12:00", "11:00 12:00"),
+    "nothing of before": (SINCE_NINE, "10:45 11:00", "11:00"),
+    "the last of those missed": (HOURLY, "14:10 15:00", "14:00 15:00"),
+    "catchup: all since the start": (SINCE_NINE | {"catchup": True}, "10:45 11:00", "09:00 10:00 11:00"),
+    "catchup: all that were missed": (HOURLY | {"catchup": True}, "13:10", "11:00 12:00 13:00"),
+    "not before the start": (HOURLY | {"start_date": "2026-01-01T12:30"}, "12:00 13:00", "13:00"),
+    "the start itself": (HOURLY | {"start_date": "2026-01-01T12:00"}, "11:00 12:00", "12:00"),
+    "not after the end": (HOURLY | {"end_date": "2026-01-01T12:00"}, "11:00 12:00 13:00", "11:00 12:00"),
+    "missed until the end": (HOURLY | {"end_date": "2026-01-01T12:30"}, "16:00", "12:00"),
+    "an interval from its start": (
+        {"schedule": "45m", "start_date": "2026-01-01T10:10"},
+        "11:00 12:00 12:30",
+        "10:55 11:40 12:25",
+    ),
+    "once, at once": ({"schedule": "@once"}, "10:45 11:00", "10:30"),
+    "once, at its start": ({"schedule": "@once", "start_date": "2026-01-01T12:15"}, "11:00 12:15 13:00", "12:15"),
+    "once, long ago": ({"schedule": "@once", "start_date": "2026-01-01T08:00"}, "10:45", "08:00"),
+    "never": ({}, "10:45 11:00", ""),
+}
+
+
+def learn(world: World, keywords: dict[str, Any]) -> None:
+    """Let the scheduler know a DAG of one task of which this is said."""
+    said = make_dag("etl", keywords)
+    value = msgspec.structs.replace(said, tasks=dag("a").tasks)
+    assert world.tell(world.version(value)).applied
+
+
+def known(**keywords: Any) -> World:
+    """Return a world with a worker, that knows a DAG since 10:30."""
+    world = World()
+    world.now = at("2026-01-01 10:30")
+    world.tell(world.online())
+    learn(world, keywords)
+    return world
+
+
+def look(world: World, clock: str, *, end: bool = True) -> None:
+    """Let a scheduler look at the clock, as often as there is something to do, and the runs end at once."""
+    world.now = at(f"2026-01-01 {clock}")
+    while _is_due(world):
+        world.ring_schedule()
+        if end:
+            finish(world)
+
+
+def _is_due(world: World) -> bool:
+    row = world.db.dags[DagId("etl")]
+    has_room = not row.paused and row.active_runs < row.max_active_runs
+    return has_room and row.next_date is not None and row.next_date <= world.now
+
+
+def finish(world: World) -> None:
+    """Let every run succeed that goes on."""
+    for run_id in [run.run_id for run in world.db.runs.values() if run.state == "running"]:
+        world.tell(world.started("a", run_id=run_id))
+        world.tell(world.finished("a", run_id=run_id))
+
+
+def dates(world: World) -> str:
+    """Return the logical dates of all runs, in the order of being made."""
+    return " ".join(f"{run.logical_date:%H:%M}" for run in world.db.runs.values())
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_the_runs_that_a_schedule_makes(case: str):
+    """Each has the id of its date, and its record says the same again."""
+    keywords, clocks, made = RUNS[case]
+    world = known(**keywords)
+    for clock in clocks.split():
+        look(world, clock)
+    assert dates(world) == made
+    for run in world.db.runs.values():
+        assert (run.kind, run.state) == ("scheduled", "success")
+        assert run.run_id == scheduled_run_id(run.dag_id, run.logical_date)
+        assert audit(world, run.run_id) == []
+
+
+def test_a_run_has_the_interval_that_ends_at_its_date():
+    """With the first one, too."""
+    world = known(**HOURLY)
+    look(world, "11:00")
+    (run,) = world.db.runs.values()
+    assert (run.data_interval_start, run.data_interval_end) == (at("2026-01-01 10:00"), at("2026-01-01 11:00"))
+    message = world.published[0].message
+    assert (message.context.ds, message.context.data_interval_start) == ("2026-01-01", at("2026-01-01 10:00"))
+
+
+def test_the_day_is_that_of_the_dags_calendar():
+    """Midnight in Amsterdam is 23:00 of the day before in UTC."""
+    world = known(schedule="@daily", timezone=AMSTERDAM)
+    world.ring_schedule()
+    assert world.published[0].message.context.ds == "2026-01-02"
+    assert world.published[0].message.context.logical_date == at("2026-01-01 23:00")
+
+
+# --- pauses, limits and changes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("catchup", "made"), [(False, "11:00 14:00"), (True, "11:00 12:00 13:00 14:00")])
+def test_a_paused_dag_is_not_due(catchup: bool, made: str):  # noqa: FBT001 - of the table
+    """When it goes on, the dates that went by count as missed."""
+    world = known(**HOURLY, catchup=catchup)
+    look(world, "11:00")
+    assert world.tell(Pause(dag_id=DagId("etl"))).applied
+    look(world, "13:30")
+    due = world.db.dags[DagId("etl")].next_date
+    assert world.tell(ScheduleTimer(dag_id=DagId("etl"), due=due)).reason == "the DAG is paused"
+    assert world.tell(Pause(dag_id=DagId("etl"))).reason == "the DAG is paused"
+    assert world.tell(Unpause(dag_id=DagId("etl"))).applied
+    assert world.tell(Unpause(dag_id=DagId("etl"))).reason == "the DAG is not paused"
+    look(world, "14:00")
+    assert dates(world) == made
+
+
+def test_nobody_pauses_what_is_not_known():
+    """The operator reads why."""
+    assert World().tell(Pause(dag_id=DagId("etl"))).reason == "DAG etl is not known"
+
+
+@pytest.mark.parametrize(("catchup", "made"), [(False, "11:00 13:00"), (True, "11:00 12:00")])
+def test_a_dag_with_all_the_runs_it_may_have_is_not_due(catchup: bool, made: str):  # noqa: FBT001 - of the table
+    """When one ends, it goes on as after any absence."""
+    world = known(**HOURLY, catchup=catchup, max_active_runs=1)
+    for clock in ("11:00", "12:00", "13:00"):
+        look(world, clock, end=False)
+    due = world.db.dags[DagId("etl")].next_date
+    assert world.tell(ScheduleTimer(dag_id=DagId("etl"), due=due)).reason == "1 runs go on, as many as may"
+    finish(world)
+    look(world, "13:10", end=False)
+    assert dates(world) == made
+
+
+def test_runs_by_hand_wait_for_their_turn():
+    """In the order of coming; a date of the schedule comes behind them."""
+    world = known(**HOURLY, max_active_runs=1)
+    for run_id in ("r1", "r2", "r3"):
+        world.tell(world.trigger(run_id))
+    assert [(run.state, run.hold) for run in world.db.runs.values()] == [
+        ("running", None),
+        ("queued", "max_active_runs"),
+        ("queued", "max_active_runs"),
+    ]
+    assert world.states("r2") == {}
+    assert world.tell(world.cancel(run_id="r2")).applied
+    look(world, "11:00")
+    finish(world)
+    assert [run.state for run in world.db.runs.values()] == ["success", "cancelled", "running"]
+    look(world, "11:10")
+    finish(world)
+    look(world, "11:10")
+    assert list(world.db.runs) == ["r1", "r2", "r3", "etl__2026-01-01T11:00:00Z"]
+    for run_id in world.db.runs:
+        assert audit(world, run_id) == []
+
+
+def test_a_higher_limit_lets_runs_begin():
+    """As the new version is known; one that has its turn already is not begun twice."""
+    world = known(max_active_runs=1)
+    for run_id in ("r1", "r2", "r3"):
+        world.tell(world.trigger(run_id))
+    learn(world, {"max_active_runs": 2})
+    assert [run.state for run in world.db.runs.values()] == ["running", "running", "queued"]
+    late = RunCapacity(dag_id=DagId("etl"), run_id=RunId("r2"))
+    assert world.tell(late).reason == "the run does not wait for its turn any more"
+    assert world.run("r2").version == 1
+
+
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    # what was said of the DAG, what is said from 12:30 on; the runs until 14:00
+    "another cron": (HOURLY, {"schedule": "15 * * * *"}, "11:00 12:00 13:15"),
+    "another cron, all of it": (HOURLY, {"schedule": "15 * * * *", "catchup": True}, "11:00 12:00 12:15 13:15"),
+    "no schedule": (HOURLY, {}, "11:00 12:00"),
+    "a schedule at last": ({}, HOURLY, "13:00 14:00"),
+    "another description": (HOURLY, HOURLY | {"description": "x"}, "11:00 12:00 13:00 14:00"),
+    "once": (HOURLY, {"schedule": "@once"}, "11:00 12:00 12:30"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_new_version_may_have_another_schedule(case: str):
+    """It counts from the moment that it is known; with catchup from the last date of the one before."""
+    before, after, made = CHANGES[case]
+    world = known(**before)
+    look(world, "11:00")
+    look(world, "12:00")
+    world.now = at("2026-01-01 12:30")
+    learn(world, after)
+    for clock in ("12:30", "13:00", "13:15", "14:00"):
+        look(world, clock)
+    assert dates(world) == made
+
+
+def test_a_continuous_dag_begins_again_when_it_has_ended():
+    """Its interval begins where the one before it ended."""
+    world = known(schedule="@continuous", max_active_runs=1)
+    look(world, "10:30", end=False)
+    look(world, "10:40", end=False)
+    finish(world)
+    look(world, "10:50", end=False)
+    first, second = world.db.runs.values()
+    assert first.logical_date == at("2026-01-01 10:30")
+    assert (second.data_interval_start, second.data_interval_end) == (first.logical_date, second.logical_date)
+
+
+def test_a_date_comes_once():
+    """Told twice, late or early, it makes no second run; a run that is there already is left alone."""
+    world = known(**HOURLY)
+    due = world.db.dags[DagId("etl")].next_date
+    event = ScheduleTimer(dag_id=DagId("etl"), due=due)
+    assert world.tell(event).reason == "no such date is due"
+    world.now = due
+    assert world.tell(event).reason == "run etl__2026-01-01T11:00:00Z"
+    assert world.tell(event).reason == "no such date is due"
+    world.tell(world.trigger("etl__2026-01-01T12:00:00Z"))
+    look(world, "12:00")
+    assert len(world.db.runs) == 2
+    assert "a run etl__2026-01-01T12:00:00Z exists already" in [decision.reason for _, decision in world.records]
+
+
+def test_the_id_of_a_run_fits_whatever_the_dags_id():
+    """Two long ids that begin alike have runs of their own."""
+    one, two = (scheduled_run_id(DagId("d" * 190 + end), at("2026-01-01 00:00")) for end in "ab")
+    assert (len(one), len(two)) == (200, 200)
+    assert one != two
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+FAULTS = {
+    "61 * * * *": "'61 * * * *' is not cron: bad minute",
+    "0 0 30 2 *": "'0 0 30 2 *' is not cron: bad day-of-month",
+    "0 0 * *": "'0 0 * *' is neither cron like '0 2 * * *', nor a duration like '90m', nor a word like '@daily'",
+    "@dayly": "there is no schedule '@dayly'; the words are @hourly, @daily,",
+    "500ms": "'500ms' is too short an interval: runs are due once a second at most",
+}
+
+
+@pytest.mark.parametrize("text", FAULTS)
+def test_what_is_no_schedule_is_said_so(text: str):
+    """In one sentence, with what was written."""
+    assert (schedule_fault(text) or "").startswith(FAULTS[text])
+
+
+@pytest.mark.parametrize(
+    ("keywords", "why"),
+    [
+        ({"start_date": "soon"}, "DAG 'etl': start_date: 'soon' is not a date: write it like 2026-01-31"),
+        ({"end_date": 5}, "DAG 'etl': end_date: 5 is not a date"),
+        ({"start_date": "9999-01-01"}, "'9999-01-01' is not a date"),
+        ({"start_date": "2026-01-01", "timezone": "Mars"}, "DAG 'etl': timezone: 'Mars' is not a known time zone"),
+        ({"schedule": 5}, "DAG 'etl': schedule: expected text or nothing, got a whole number"),
+    ],
+)
+def test_what_is_no_date_is_refused_at_once(keywords: dict[str, Any], why: str):
+    """While it is read."""
+    with pytest.raises(InvalidDag, match=why):
+        make_dag("etl", keywords)
