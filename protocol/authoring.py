@@ -56,7 +56,7 @@ class DagKeywords(TypedDict, total=False):
     description: str
     owner: str
     tags: Sequence[str]
-    params: Mapping[str, Scalar]
+    params: Mapping[str, Scalar | Mapping[str, object]]
     schedule: str | None
     timezone: str
     start_date: str | date | None

@@ -12,6 +12,7 @@ import msgspec
 
 from .limits import ACTIVE_RUNS_DEFAULT
 from .names import DagId, QueueName, TaskId
+from .params import Param
 from .schedule import DEFAULT_TIMEZONE, Schedule
 
 
@@ -104,7 +105,7 @@ class Dag(Value, frozen=True, kw_only=True):
     description: str = ""
     owner: str = ""
     tags: tuple[str, ...] = ()
-    params: dict[str, str | int | float | bool | None] = {}
+    params: dict[str, str | int | float | bool | Param | None] = {}
     schedule: str | None = None
     timezone: str = DEFAULT_TIMEZONE
     start_date: datetime | None = None

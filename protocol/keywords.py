@@ -136,7 +136,7 @@ def _explain(text: str, fields: Mapping[str, object], to: type[_T]) -> str:
     """Say what msgspec said (`what - at place`) in the author's words."""
     what, _, place = text.rpartition(" - at ")
     path = place.rpartition("`$")[2].strip("`.").removeprefix("command.").removesuffix("[...]")
-    if what.startswith("Invalid enum value"):
+    if what.startswith("Invalid enum value") and path in to.__annotations__:
         legal = ", ".join(repr(value) for value in get_args(to.__annotations__[path]))
         return f"{path}: {fields[path]!r} is none of {legal}"
     for word, ours in {**_WORDS, "object": "an output" if path.startswith("args[") else "a mapping"}.items():

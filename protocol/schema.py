@@ -115,6 +115,7 @@ def build_schema() -> Schema:
                 "dependentRequired": {"args": ["python"], "kwargs": ["python"]},
             },
             "defaults": _object(keywords, required=[]),
+            "Param": types["Param"] | {"description": "What is true of every value of a parameter."},
         },
     }
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from .dag import Dag
 from .errors import InvalidDag
 from .limits import ACTIVE_RUNS_MAX
+from .params import given_faults
 from .schedule import CONTINUOUS, first_date, schedule_fault, zone_of
 
 
@@ -17,6 +18,8 @@ def time_faults(dag: Dag) -> Iterator[str]:
         yield f"end_date {dag.end_date.isoformat()} is before start_date {dag.start_date.isoformat()}: swap them"
     elif fault is None and dag.plan is not None and dag.start_date is not None and _never_comes(dag):
         yield f"no date of {dag.schedule!r} lies between start_date and end_date"
+    if dag.schedule is not None:
+        yield from (f"{fault}, for a schedule gives none" for fault in given_faults(dag.params, {}))
     if dag.catchup and dag.schedule is None:
         yield "catchup is set without a schedule: give it one, or leave catchup out"
     if not 1 <= dag.max_active_runs <= ACTIVE_RUNS_MAX:

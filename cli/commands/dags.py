@@ -79,6 +79,7 @@ def show(dag_id: str, *, as_json: bool) -> None:
 
     Its parameters with their defaults, and its tasks with their queues and what they wait for.
     """
+    from headway.protocol.params import param_of, say_param
     from headway.scheduler.store.reads import find_dag
 
     from ..database import open_database
@@ -100,8 +101,8 @@ def show(dag_id: str, *, as_json: bool) -> None:
         click.echo(f"Schedule: {plain(summary.schedule or '')} in {plain(dag.timezone)}, next run: {shown}")
     waiting = f", {summary.waiting_runs} wait" if summary.waiting_runs else ""
     click.echo(f"Runs: {summary.active_runs} of at most {summary.max_active_runs} go on{waiting}")
-    for name, default in dag.params.items():
-        click.echo(f"Parameter {name}: {plain(str(default))} unless --param {name}=... says otherwise")
+    for name, said in dag.params.items():
+        click.echo(f"Parameter {name}: {plain(say_param(param_of(said), name))}")
     print_table(("TASK", "QUEUE", "WAITS FOR"), [(task.task_id, task.queue, task.upstream) for task in dag.tasks])
 
 

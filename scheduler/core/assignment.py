@@ -10,6 +10,7 @@ from headway.protocol.limits import INPUT_BYTES_MAX
 from headway.protocol.messages import RunContext
 from headway.protocol.messages import Task as TaskMessage
 from headway.protocol.names import QueueName, TaskId
+from headway.protocol.params import defaults_of
 from headway.protocol.schedule import day_of
 from headway.protocol.topology import ANY_QUEUE
 
@@ -83,7 +84,7 @@ def _ttl(draft: Draft, queue: QueueName) -> timedelta:
 
 def _context(draft: Draft, run: Run) -> RunContext:
     dag = draft.graph(run).dag
-    params = {**dag.params, **run.params}
+    params = {**defaults_of(dag.params), **run.params}
     return RunContext(
         ds=day_of(run.logical_date, dag.timezone),
         logical_date=run.logical_date,

@@ -10,6 +10,7 @@ from datetime import UTC
 from headway.protocol.errors import InvalidName
 from headway.protocol.messages import RunCapacity, RunDue, Trigger
 from headway.protocol.names import DagId, check_name
+from headway.protocol.params import given_faults
 from headway.protocol.schedule import interval_before
 from headway.protocol.states import RunHold, RunKind, RunState
 
@@ -29,9 +30,9 @@ def decide_trigger(draft: Draft, event: Trigger) -> Decision:
     graph = _graph_for(draft, event)
     if isinstance(graph, str):
         return draft.ignored(graph)
-    unknown = sorted(event.params.keys() - graph.dag.params.keys())
-    if unknown:
-        return draft.ignored(f"DAG {event.dag_id} has no parameter {unknown[0]!r}")
+    fault = next(given_faults(graph.dag.params, event.params), None)
+    if fault is not None:
+        return draft.ignored(fault)
     date = event.logical_date.astimezone(UTC)
     start, end = interval_before(graph.dag.plan, date)
     run = Run(

@@ -349,3 +349,50 @@ def test_what_is_no_date_is_refused_at_once(keywords: dict[str, Any], why: str):
     """While it is read."""
     with pytest.raises(InvalidDag, match=why):
         make_dag("etl", keywords)
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+PARAMS: dict[str, Any] = {
+    "region": "EU",
+    "limit": {"type": "integer", "default": 5, "minimum": 1, "maximum": 9},
+    "mode": {"type": "string", "default": "full", "enum": ["full", "delta"]},
+    "share": {"type": ["number", "null"], "default": None},
+    "name": {"type": "string", "minLength": 2, "maxLength": 4},
+}
+
+GIVEN = {
+    # what is given: what is wrong with it
+    "{}": "parameter 'name' has no default: give it a value",
+    '{"name": "ab"}': "",
+    '{"name": "ab", "region": "US", "limit": 9, "mode": "delta", "share": 1}': "",
+    '{"name": "ab", "share": 0.5}': "",
+    '{"name": "ab", "colour": 1}': "there is no parameter 'colour'; it has region, limit, mode, share, name",
+    '{"name": "ab", "region": 1}': "parameter 'region' is text, and 1 is not",
+    '{"name": "ab", "limit": "many"}': "parameter 'limit' is a whole number, and 'many' is not",
+    '{"name": "ab", "limit": true}': "parameter 'limit' is a whole number, and True is not",
+    '{"name": "ab", "limit": 0}': "parameter 'limit' is at least 1, and 0 is not",
+    '{"name": "ab", "limit": 10}': "parameter 'limit' is at most 9, and 10 is not",
+    '{"name": "ab", "mode": "none"}': "parameter 'mode' is one of 'full', 'delta', and 'none' is not",
+    '{"name": "ab", "share": "half"}': "parameter 'share' is a number or null, and 'half' is not",
+    '{"name": "a"}': "parameter 'name' has at least 2 characters, and 'a' has 1",
+    '{"name": "abcde"}': "parameter 'name' has at most 4 characters, and 'abcde' has 5",
+    '{"name": "a\\u0000"}': "parameter 'name' holds a NUL character, which no environment variable can",
+}
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_a_run_has_the_parameters_that_its_dag_allows(given: str):
+    """Or there is no run."""
+    world = known(params=PARAMS)
+    event = msgspec.structs.replace(world.trigger("r"), params=msgspec.json.decode(given))
+    assert world.tell(event).reason == GIVEN[given]
+    assert bool(world.db.runs) == (not GIVEN[given])
+
+
+def test_what_is_not_given_is_the_default():
+    """The task is told all of them."""
+    world = known(params=PARAMS)
+    world.tell(world.trigger("r", name="ab", limit=7))
+    expected = {"region": "EU", "limit": 7, "mode": "full", "share": None, "name": "ab"}
+    assert world.published[0].message.context.params == expected
