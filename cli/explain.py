@@ -6,6 +6,7 @@ ended, what holds the task, or what it waits for; a detail says it with names, t
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -55,6 +56,7 @@ def explain(evidence: Evidence, now: datetime) -> Explanation:
         made = f"Run {run.run_id} is being created: {run.created} of {run.unfinished} of its tasks are there."
         return Explanation(state=TaskState.WAITING, reason="upstream", sentences=(made,))
     reason, sentences = _TELLERS[evidence.task.state](evidence, evidence.task, now)
+    sentences = chain(sentences, _deadline(evidence, evidence.task, now))
     return Explanation(
         state=evidence.task.state,
         reason=reason,
@@ -241,6 +243,17 @@ _TELLERS: Final[Mapping[TaskState, Callable[[Evidence, TaskInstance, datetime], 
 _SHOWING_OUTPUT: Final = frozenset({TaskState.FAILED, TaskState.UP_FOR_RETRY, TaskState.CANCELLED, TaskState.SUCCESS})
 
 
+def _deadline(evidence: Evidence, task: TaskInstance, now: datetime) -> Iterator[str]:
+    if evidence.spec.deadline is None:
+        return
+    due = evidence.run.deadline_after(evidence.spec.deadline)
+    has_ended = task.state in FINAL_TASK_STATES
+    if (task.since if has_ended else now) > due:
+        yield f"It missed its deadline, which was {show_time(due)}."
+    elif not has_ended:
+        yield f"Its deadline is {show_time(due)}."
+
+
 # --- parts of sentences -----------------------------------------------------------------------------------------------
 
 
@@ -296,6 +309,7 @@ BECAUSE: Final[Mapping[EndReason, str]] = {
     EndReason.BAD_OUTPUT: "because its output could not be used",
     EndReason.BAD_INPUT: "because an output that it takes in is not there",
     EndReason.CANCELLED: "because an operator cancelled it",
+    EndReason.RUN_TIMEOUT: "because its run had gone on for as long as it may",
     EndReason.UNKILLABLE: "while it may run on, because its worker did not say that it ended",
     EndReason.LOST: "because its worker was thought dead",
     EndReason.LEASE: "because its worker was cut off for its lease",

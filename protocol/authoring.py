@@ -44,6 +44,7 @@ class TaskKeywords(TypedDict, total=False):
     queued_timeout: Duration | None
     on_queued_timeout: Literal["requeue", "fail"]
     timeout: Duration | None
+    deadline: Duration | None
     env: Mapping[str, str]
     cwd: str | None
     secrets: Sequence[str]
@@ -63,6 +64,8 @@ class DagKeywords(TypedDict, total=False):
     end_date: str | date | None
     catchup: bool
     max_active_runs: int
+    run_timeout: Duration | None
+    deadline: Duration | None
     defaults: TaskKeywords
 
 

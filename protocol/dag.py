@@ -88,6 +88,7 @@ class Task(Value, frozen=True, kw_only=True):
     queued_timeout: float | None = None
     on_queued_timeout: Literal["requeue", "fail"] = "requeue"
     timeout: float | None = None
+    deadline: float | None = None
     env: dict[str, str] = {}
     cwd: str | None = None
     secrets: tuple[str, ...] = ()
@@ -112,6 +113,8 @@ class Dag(Value, frozen=True, kw_only=True):
     end_date: datetime | None = None
     catchup: bool = False
     max_active_runs: int = ACTIVE_RUNS_DEFAULT
+    run_timeout: float | None = None
+    deadline: float | None = None
 
     @property
     def plan(self) -> Schedule | None:

@@ -21,7 +21,7 @@ TASK_KEYWORDS: Final = tuple(
     name for name in Task.__struct_fields__ if name not in {"task_id", "command", "code", "upstream"}
 )
 DAG_KEYWORDS: Final = (*(name for name in Dag.__struct_fields__ if name not in {"dag_id", "tasks"}), "defaults")
-DURATIONS: Final = frozenset({"retry_delay", "retry_delay_max", "queued_timeout", "timeout"})
+DURATIONS: Final = frozenset({"retry_delay", "retry_delay_max", "queued_timeout", "timeout", "deadline", "run_timeout"})
 INSTANTS: Final = ("start_date", "end_date")
 
 _T = TypeVar("_T", Task, Dag)

@@ -25,6 +25,7 @@ from .messages import (
     Rejected,
     RunCapacity,
     RunDue,
+    RunTimer,
     ScheduleTimer,
     Started,
     TaskTimer,
@@ -46,6 +47,7 @@ Event = (
     | DeliveryLimit
     | Unroutable
     | TaskTimer
+    | RunTimer
     | LeaseTimer
     | ScheduleTimer
     | WorkerLost
@@ -77,6 +79,7 @@ ROLE_OF_KIND: dict[type[Message], Role] = {
     DeliveryLimit: "broker",
     Unroutable: "broker",
     TaskTimer: "clock",
+    RunTimer: "clock",
     LeaseTimer: "clock",
     ScheduleTimer: "clock",
     WorkerLost: "scheduler",

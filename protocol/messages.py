@@ -205,10 +205,14 @@ class Unroutable(AttemptMessage, frozen=True, kw_only=True, tag="unroutable"):
 # --- events of the clock ----------------------------------------------------------------------------------------------
 
 
-TimerKind = Literal["retry", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
+TimerKind = Literal["retry", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable", "deadline"]
 """`retry`: the next attempt is due. `queued_deadline`: the message must have been taken by now, else it is lost.
 `queued_timeout`: the author's own patience. `republish`: a message that came back is tried again. `stop`: the order to
-end a running child is repeated. `unkillable`: it has had no answer for too long."""
+end a running child is repeated. `unkillable`: it has had no answer for too long. `deadline`: the task should have
+ended by now."""
+
+RunTimerKind = Literal["run_timeout", "deadline"]
+"""`run_timeout`: the run has gone on for as long as it may. `deadline`: it should have ended by now."""
 
 
 class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
@@ -219,6 +223,15 @@ class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
     task_id: TaskId
     map_index: int = UNMAPPED
     timer: TimerKind
+    due: Instant
+
+
+class RunTimer(Message, frozen=True, kw_only=True, tag="run_timer"):
+    """A stored timer of a run is due. Applied only if the stored one is the same."""
+
+    dag_id: DagId
+    run_id: RunId
+    timer: RunTimerKind
     due: Instant
 
 

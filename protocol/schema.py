@@ -30,6 +30,8 @@ DESCRIPTIONS: Final = {
     "end_date": "No run is due after it.",
     "catchup": "Whether dates that were missed are all run; otherwise only the last of them.",
     "max_active_runs": "How many runs of the DAG go on at a time; the others wait.",
+    "run_timeout": "How long a run may go on; then it fails, and what it runs is ended.",
+    "deadline": "By when it should have ended, from its run's date or, if that was triggered, from the trigger on.",
     "defaults": "Keywords of every task that does not say otherwise.",
     "tasks": "What is to be done.",
     "task_id": "The task's name, unique within the DAG.",
@@ -59,6 +61,7 @@ DESCRIPTIONS: Final = {
 """One sentence for each word of a document."""
 
 _BOUNDS: Final = {name: (low, high) for name, low, high in RANGES}
+_BOUNDS["run_timeout"] = _BOUNDS["timeout"]
 _TASK_NAMES: Final = {"type": "array", "items": {"$ref": "#/$defs/task_id"}}
 _OUTPUT: Final = {
     "type": "object",

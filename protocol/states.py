@@ -115,9 +115,10 @@ class WorkerState(StrEnum):
 
 
 class Intent(StrEnum):
-    """What shall become of a running task instance once its worker has reported."""
+    """What shall become of a running task instance once its worker has reported, or of a run once all have."""
 
     CANCEL = "cancel"
+    FAIL = "fail"  # of a run whose time is over: its tasks are cancelled
 
 
 class EndReason(StrEnum):
@@ -131,6 +132,7 @@ class EndReason(StrEnum):
     BAD_OUTPUT = "bad_output"  # HEADWAY_OUTPUT over its limit or not JSON
     BAD_INPUT = "bad_input"  # an output it refers to is absent or has no such part
     CANCELLED = "cancelled"  # an operator said so
+    RUN_TIMEOUT = "run_timeout"  # its run went on for longer than its DAG's `run_timeout`
     UNKILLABLE = "unkillable"  # cancelled, and for too long its worker did not say that it ended
     LOST = "lost"  # its worker was declared dead
     LEASE = "lease"  # its worker could not renew its lease and ended it

@@ -7,6 +7,7 @@ from .errors import InvalidDag
 from .limits import ACTIVE_RUNS_MAX
 from .params import given_faults
 from .schedule import CONTINUOUS, first_date, schedule_fault, zone_of
+from .task_rules import TIMEOUT_SECONDS_MIN
 
 
 def time_faults(dag: Dag) -> Iterator[str]:
@@ -24,6 +25,9 @@ def time_faults(dag: Dag) -> Iterator[str]:
         yield "catchup is set without a schedule: give it one, or leave catchup out"
     if not 1 <= dag.max_active_runs <= ACTIVE_RUNS_MAX:
         yield f"max_active_runs is {dag.max_active_runs}, and may be from 1 to {ACTIVE_RUNS_MAX}"
+    for name, seconds in (("run_timeout", dag.run_timeout), ("deadline", dag.deadline)):
+        if seconds is not None and seconds < TIMEOUT_SECONDS_MIN:
+            yield f"{name} is {seconds:g} s, and may be from {TIMEOUT_SECONDS_MIN:g} s on"
     if dag.schedule == CONTINUOUS and dag.max_active_runs != 1:
         yield f"{CONTINUOUS!r} begins a run when the one before it has ended: write max_active_runs=1"
 

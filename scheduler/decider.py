@@ -20,7 +20,7 @@ from headway.broker.port import Delivery
 from headway.protocol.codec import encode
 from headway.protocol.errors import StaleDecision, Unavailable
 from headway.protocol.kinds import Event, kind_of
-from headway.protocol.messages import DagVersion, TaskTimer
+from headway.protocol.messages import DagVersion, RunTimer, TaskTimer
 from headway.protocol.names import event_key, partition_label, task_key
 from headway.protocol.topology import TASKS
 
@@ -119,7 +119,7 @@ class Decider:
             log.exception("event %s is quarantined", kind_of(arrival.event))
             with self._store.batch() as batch:
                 batch.quarantine([_undecided(arrival, error)])
-                if isinstance(arrival.event, TaskTimer):
+                if isinstance(arrival.event, TaskTimer | RunTimer):
                     batch.put_off(arrival.event)
             return Committed()
 

@@ -69,7 +69,14 @@ def _list(*, dag: str | None, state: str | None, limit: int, as_json: bool) -> N
     now = datetime.now(UTC)
     took = [between(run.started_at, run.finished_at or now) for run in found]
     rows = [
-        (run.run_id, run.dag_id, run.state, run.logical_date, run.started_at, long)
+        (
+            run.run_id,
+            run.dag_id,
+            f"{run.state}, late" if run.late else run.state,
+            run.logical_date,
+            run.started_at,
+            long,
+        )
         for run, long in zip(found, took, strict=True)
     ]
     print_table(("RUN", "DAG", "STATE", "LOGICAL DATE", "STARTED", "TOOK"), rows)
@@ -103,6 +110,8 @@ def _print(run: "RunDetail", now: datetime) -> None:
     click.echo(f"Logical date {show_time(run.logical_date)}, started {show_time(run.started_at)}, took {took}")
     if run.data_interval_start != run.data_interval_end:
         click.echo(f"Data interval {show_time(run.data_interval_start)} to {show_time(run.data_interval_end)}")
+    if run.deadline is not None:
+        click.echo(f"Deadline {show_time(run.deadline)}{', missed' if run.late else ''}")
     if run.hold is not None:
         click.echo(f"It waits until fewer runs of the DAG go on ({run.hold}).")
     for name, value in run.params.items():

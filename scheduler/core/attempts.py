@@ -26,7 +26,7 @@ from headway.protocol.states import (
     WorkerState,
 )
 
-from .changes import change_task, current_attempt, end_task, forget_timers, move_attempt, move_task
+from .changes import change_task, current_attempt, end_task, forget_timers, move_attempt, move_task, reason_of_cancel
 from .finding import find, find_reporting, find_running
 from .retry import rerun_or_fail, retry_or_fail
 from .rows import Attempt, BootKey, Output, TaskInstance, TaskKey
@@ -101,7 +101,7 @@ def decide_finished(draft: Draft, event: Finished) -> Decision:
         end_task(draft, task, TaskChange.SUCCEED)
     elif task.intent is Intent.CANCEL:
         _end_attempt(draft, attempt, event, AttemptChange.CANCEL, reason)
-        end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=task.detail)
+        end_task(draft, task, TaskChange.CANCEL, reason=reason_of_cancel(run), detail=task.detail)
     elif reason in INFRASTRUCTURE_REASONS:
         _end_attempt(draft, attempt, event, AttemptChange.FAIL, reason)
         rerun_or_fail(draft, run, task, reason=reason, detail=event.detail)
@@ -135,7 +135,7 @@ def decide_loss(draft: Draft, event: WorkerLost | NotHeld) -> Decision:
         order = Stop(**address_of(event), boot=event.boot, reason=EndReason.LOST)
         draft.effects.append(SendOrder(event.worker, order))
     if task.intent is Intent.CANCEL:
-        end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=task.detail)
+        end_task(draft, task, TaskChange.CANCEL, reason=reason_of_cancel(run), detail=task.detail)
     else:
         rerun_or_fail(draft, run, task, reason=EndReason.LOST, detail=event.detail)
     return draft.applied()

@@ -13,8 +13,8 @@ import msgspec
 
 from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Continue, TimerKind
-from headway.protocol.names import Token
+from headway.protocol.messages import Continue, RunTimerKind, TimerKind
+from headway.protocol.names import UNMAPPED, TaskId, Token
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
@@ -44,8 +44,13 @@ TIMER_STATES: Final[dict[TimerKind, tuple[TaskState, ...]]] = {
     "queued_timeout": (TaskState.SCHEDULED, TaskState.QUEUED),
     "stop": (TaskState.RUNNING,),
     "unkillable": (TaskState.RUNNING,),
+    "deadline": tuple(state for state in TaskState if state not in FINAL_TASK_STATES),
 }
 """The states in which each kind of timer means something; in any other it is dropped."""
+
+
+NO_TASK: Final = TaskId("")
+"""Where a timer is of a run."""
 
 
 class NoSuchChange(Exception):
@@ -98,6 +103,7 @@ def move_run(draft: Draft, run: Run, change: RunChange, **fields: object) -> Run
     draft.transitions.append(Transition("run", "", 0, 0, run.state, after, change, ""))
     if after in FINAL_RUN_STATES:
         count_run(draft, run, -1)
+        clear_run_timers(draft, run)
     return moved
 
 
@@ -130,6 +136,21 @@ def set_timer(draft: Draft, task: TaskInstance, timer: TimerKind, due: datetime)
     draft.changes.timers[key] = Timer(
         run_id=task.run_id, task_id=task.task_id, map_index=task.map_index, timer=timer, dag_id=task.dag_id, due=due
     )
+
+
+def set_run_timer(draft: Draft, run: Run, timer: RunTimerKind, due: datetime) -> None:
+    """Let a run be looked at again at `due`."""
+    key = TimerKey(run.run_id, NO_TASK, UNMAPPED, timer)
+    draft.changes.timers[key] = Timer(run_id=run.run_id, task_id=NO_TASK, timer=timer, dag_id=run.dag_id, due=due)
+
+
+def clear_run_timers(draft: Draft, run: Run) -> None:
+    """Forget the timers of a run that ends; most have none."""
+    dag = draft.graph(run).dag
+    of_dag: dict[RunTimerKind, float | None] = {"run_timeout": dag.run_timeout, "deadline": dag.deadline}
+    for timer, seconds in of_dag.items():
+        if seconds is not None:
+            draft.changes.timers[TimerKey(run.run_id, NO_TASK, UNMAPPED, timer)] = None
 
 
 def clear_timers(draft: Draft, task: TaskInstance, *timers: TimerKind) -> None:
@@ -170,9 +191,9 @@ def token_for(seed: str, task: TaskInstance, try_number: int) -> Token:
 def spread_end(draft: Draft, run: Run, task: TaskInstance, cursor: int = 0) -> None:
     """Tell the downstream tasks, from `cursor` on, how an upstream task ended; a longer rest goes on by `continue`.
 
-    A cancelled run ends all its tasks by itself: nothing is spread there.
+    A run that is to end ends all its tasks by itself: nothing is spread there.
     """
-    if run.intent is Intent.CANCEL:
+    if run.intent is not None:
         return
     graph = draft.graph(run)
     downstream = graph.downstream_of(task.task_id)
@@ -208,6 +229,11 @@ def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object)
     return move_task(draft, task, change, hold=HoldReason.WINDOW, **fields)
 
 
+def reason_of_cancel(run: Run) -> EndReason:
+    """Return why a task of a run is cancelled."""
+    return EndReason.RUN_TIMEOUT if run.intent is Intent.FAIL else EndReason.CANCELLED
+
+
 def end_task(
     draft: Draft, task: TaskInstance, change: TaskChange, *, reason: EndReason | None = None, detail: str = ""
 ) -> None:
@@ -225,7 +251,7 @@ def end_run_if_done(draft: Draft, run: Run) -> None:
     if run.intent is Intent.CANCEL:
         change = RunChange.CANCEL
     else:
-        change = RunChange.FAIL if run.failed_leaves else RunChange.SUCCEED
+        change = RunChange.FAIL if run.failed_leaves or run.intent is Intent.FAIL else RunChange.SUCCEED
     move_run(draft, run, change, finished_at=draft.now)
 
 
@@ -259,7 +285,10 @@ def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:
 
 def _count_in_run(draft: Draft, task: TaskInstance) -> None:
     run = draft.run_of(task)
-    leaf = not draft.graph(run).downstream_of(task.task_id)
+    graph = draft.graph(run)
+    if graph.task(task.task_id).deadline is not None:
+        clear_timers(draft, task, "deadline")
+    leaf = not graph.downstream_of(task.task_id)
     failed = leaf and task.state is not TaskState.SUCCESS
     change_run(draft, run, unfinished=run.unfinished - 1, failed_leaves=run.failed_leaves + failed)
 

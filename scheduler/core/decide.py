@@ -29,6 +29,7 @@ from headway.protocol.messages import (
     Rejected,
     RunCapacity,
     RunDue,
+    RunTimer,
     ScheduleTimer,
     Started,
     TaskTimer,
@@ -38,7 +39,7 @@ from headway.protocol.messages import (
     WorkerLost,
 )
 
-from . import admission, attempts, returns, runs, schedules, starting, workers
+from . import admission, attempts, returns, run_timers, runs, schedules, starting, workers
 from .changes import NoSuchChange
 from .snapshot import Decision, Draft, Envelope, Snapshot
 
@@ -65,6 +66,7 @@ RULES: Final[dict[type[Message], Rule]] = {
     Cancel: runs.decide_cancel,
     Continue: runs.decide_continue,
     TaskTimer: runs.decide_task_timer,
+    RunTimer: run_timers.decide_run_timer,
     DagVersion: schedules.decide_dag_version,
     Pause: schedules.decide_pause,
     Unpause: schedules.decide_pause,

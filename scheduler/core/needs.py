@@ -30,6 +30,7 @@ from headway.protocol.messages import (
     Rejected,
     RunCapacity,
     RunDue,
+    RunTimer,
     ScheduleTimer,
     Started,
     TaskTimer,
@@ -38,14 +39,15 @@ from headway.protocol.messages import (
     Unroutable,
     WorkerLost,
 )
-from headway.protocol.names import DagId, QueueName, RunId, TaskId, WorkerName
+from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.states import WorkerState
 
+from .changes import NO_TASK
 from .graph import Graph
 from .rows import AttemptKey, BootKey, Run, TaskKey, TimerKey, VersionKey
 from .snapshot import Envelope, Snapshot
 
-RunEvent = AttemptMessage | TaskTimer | Capacity | RunCapacity | Continue | Cancel
+RunEvent = AttemptMessage | TaskTimer | RunTimer | Capacity | RunCapacity | Continue | Cancel
 """What is about a run that exists already."""
 
 
@@ -134,6 +136,8 @@ def _add_named(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
             wanted.tasks.add(key)
             wanted.attempts.add(AttemptKey(*key, event.try_number))
             _add_of_kind(wanted, snapshot, event, key)
+        case RunTimer():
+            wanted.timers.add(TimerKey(event.run_id, NO_TASK, UNMAPPED, event.timer))
         case TaskTimer():
             _add_timer(wanted, snapshot, event)
         case Cancel() if event.task_id is not None:
@@ -167,7 +171,9 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
             _add_downstream(wanted, run, graph, event.task_id, 0)
         case TaskTimer(timer="queued_timeout" | "unkillable"):
             _add_downstream(wanted, run, graph, event.task_id, 0)
-        case AttemptMessage() | TaskTimer() | RunCapacity():
+        case RunTimer(timer="run_timeout"):
+            _add_slice_of_all(wanted, snapshot, run, graph)
+        case AttemptMessage() | TaskTimer() | RunTimer() | RunCapacity():
             pass
         case Capacity():
             _add_admitted(wanted, run, graph, event)
@@ -218,9 +224,13 @@ def _add_admitted(wanted: Needs, run: Run, graph: Graph, event: Capacity) -> Non
 
 def _add_cancelled(wanted: Needs, snapshot: Snapshot, event: Cancel, run: Run, graph: Graph) -> None:
     if event.task_id is None:
-        _add_positions(wanted, snapshot, run, graph, range(min(ROWS_PER_DECISION_MAX, len(graph.tasks))))
+        _add_slice_of_all(wanted, snapshot, run, graph)
     else:
         _add_downstream(wanted, run, graph, event.task_id, 0)
+
+
+def _add_slice_of_all(wanted: Needs, snapshot: Snapshot, run: Run, graph: Graph) -> None:
+    _add_positions(wanted, snapshot, run, graph, range(min(ROWS_PER_DECISION_MAX, len(graph.tasks))))
 
 
 def _add_slice(wanted: Needs, snapshot: Snapshot, event: Continue, run: Run, graph: Graph) -> None:

@@ -4,13 +4,13 @@ Field names are column names. Times are aware UTC, durations seconds. A row neve
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
 
 from headway.protocol.limits import ACTIVE_RUNS_DEFAULT
-from headway.protocol.messages import TimerKind
+from headway.protocol.messages import RunTimerKind, TimerKind
 from headway.protocol.names import UNMAPPED, BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from headway.protocol.schedule import Schedule
 from headway.protocol.states import (
@@ -47,12 +47,12 @@ class AttemptKey(NamedTuple):
 
 
 class TimerKey(NamedTuple):
-    """Finds a timer of a task instance; it has at most one of each kind."""
+    """Finds a timer of a task instance or, with an empty `task_id`, of a run: each has at most one of each kind."""
 
     run_id: RunId
     task_id: TaskId
     map_index: int
-    timer: TimerKind
+    timer: TimerKind | RunTimerKind
 
 
 class BootKey(NamedTuple):
@@ -117,12 +117,18 @@ class Run(Row, frozen=True, kw_only=True):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    deadline: datetime | None = None
     unfinished: int
     failed_leaves: int = 0
     created: int = 0
     released: int = 0
     cancelled: int = 0
     intent: Intent | None = None
+
+    def deadline_after(self, seconds: float) -> datetime:
+        """Return when what may take so long should have ended: from the date of a schedule, or the trigger on."""
+        is_scheduled = self.kind is RunKind.SCHEDULED
+        return (self.logical_date if is_scheduled else self.created_at) + timedelta(seconds=seconds)
 
 
 class TaskInstance(Row, frozen=True, kw_only=True):
@@ -218,12 +224,12 @@ class Output(Row, frozen=True, kw_only=True):
 
 
 class Timer(Row, frozen=True, kw_only=True):
-    """A task instance is to be looked at again at `due`."""
+    """A task instance, or a run, is to be looked at again at `due`."""
 
     run_id: RunId
     task_id: TaskId
     map_index: int = UNMAPPED
-    timer: TimerKind
+    timer: TimerKind | RunTimerKind
     dag_id: DagId
     due: datetime
 

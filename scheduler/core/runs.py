@@ -13,7 +13,7 @@ from typing import Final, Literal, assert_never
 from headway.protocol.codec import address_of
 from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Cancel, Continue, Stop, TaskTimer, TimerKind
+from headway.protocol.messages import Cancel, Continue, RunTimer, Stop, TaskTimer, TimerKind
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
@@ -39,6 +39,8 @@ from .changes import (
     hold,
     move_attempt,
     move_run,
+    reason_of_cancel,
+    set_run_timer,
     set_timer,
     spread_end,
 )
@@ -64,14 +66,14 @@ def decide_cancel(draft: Draft, event: Cancel) -> Decision:
         return draft.ignored(f"the run ended as {run.state} before")
     if event.task_id is not None:
         return _cancel_one(draft, run, event)
-    if run.intent is Intent.CANCEL:
-        return draft.ignored("the run is being cancelled already")
+    if run.intent is not None:
+        return draft.ignored(f"the run is being {'cancelled' if run.intent is Intent.CANCEL else 'ended'} already")
     if run.hold is not None:
         move_run(draft, run, RunChange.CANCEL, hold=None, unfinished=0, finished_at=draft.now)
         return draft.applied()
     run = change_run(draft, run, intent=Intent.CANCEL)
     if run.state is RunState.RUNNING:
-        _cancel_slice(draft, run, draft.graph(run))
+        cancel_slice(draft, run, draft.graph(run))
     return draft.applied()
 
 
@@ -87,7 +89,7 @@ def decide_continue(draft: Draft, event: Continue) -> Decision:
         case "release" if run.state is RunState.RUNNING and event.cursor == run.released:
             _release_slice(draft, run, graph)
         case "cancel" if run.state is RunState.RUNNING and event.cursor == run.cancelled:
-            _cancel_slice(draft, run, graph)
+            cancel_slice(draft, run, graph)
         case "downstream" if event.task_id is not None:
             task = draft.task(TaskKey(run.run_id, event.task_id, event.map_index))
             if task is None or task.state not in FINAL_TASK_STATES or event.cursor != task.propagated:
@@ -102,7 +104,8 @@ def decide_continue(draft: Draft, event: Continue) -> Decision:
 def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
     """Retry, publish again, run out of patience, or repeat the order to stop: a stored timer is due."""
     # A fact, since a timer whose event was quarantined is put off without a record.
-    due = draft.fact("due", lambda: _stored_due(draft, event))
+    key = TimerKey(event.run_id, event.task_id, event.map_index, event.timer)
+    due = draft.fact("due", lambda: stored_due(draft, key, event))
     if due != event.due.astimezone(UTC).isoformat() or event.due > draft.now:
         return draft.ignored("no such timer is due")
     run = draft.run(event.run_id)
@@ -115,30 +118,34 @@ def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
     return draft.applied(_ring(draft, run, task, event.timer))
 
 
-def _stored_due(draft: Draft, event: TaskTimer) -> str | None:
-    stored = draft.snapshot.timers.rows[TimerKey(event.run_id, event.task_id, event.map_index, event.timer)]
+def stored_due(draft: Draft, key: TimerKey, event: TaskTimer | RunTimer) -> str | None:
+    """Return when a timer of the event's DAG is due, as it is recorded; None where there is none."""
+    stored = draft.snapshot.timers.rows[key]
     return None if stored is None or stored.dag_id != event.dag_id else stored.due.astimezone(UTC).isoformat()
 
 
 def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
+    said = ""
     match timer:
         case "retry":
             hold(draft, task, TaskChange.WAKE)
-            return ""
         case "queued_deadline":
-            return miss_deadline(draft, run, task, current_attempt(draft, task))
+            said = miss_deadline(draft, run, task, current_attempt(draft, task))
         case "republish":
             publish_again(draft, run, task, current_attempt(draft, task))
-            return "published again"
+            said = "published again"
         case "queued_timeout":
-            return _lose_patience(draft, run, task)
+            said = _lose_patience(draft, run, task)
         case "stop":
             _order_stop(draft, task)
-            return "the order to stop is repeated"
+            said = "the order to stop is repeated"
         case "unkillable":
-            return _give_up(draft, task)
+            said = _give_up(draft, task)
+        case "deadline":
+            said = "it missed its deadline"
         case _:
             assert_never(timer)
+    return said
 
 
 def create_slice(draft: Draft, run: Run, graph: Graph) -> None:
@@ -157,11 +164,15 @@ def create_slice(draft: Draft, run: Run, graph: Graph) -> None:
             priority=spec.priority,
         )
         draft.changes.tasks[task.key] = task
+        if spec.deadline is not None:
+            set_timer(draft, task, "deadline", run.deadline_after(spec.deadline))
     run = change_run(draft, run, created=end)
     if end < len(graph.tasks):
         _go_on(draft, run, "create", end)
         return
     run = move_run(draft, run, RunChange.START, started_at=draft.now)
+    if graph.dag.run_timeout is not None:
+        set_run_timer(draft, run, "run_timeout", after_seconds(draft, graph.dag.run_timeout))
     if run.intent is Intent.CANCEL:
         _go_on(draft, run, "cancel", 0)
     elif begin == 0:  # all tasks are of this decision, so it may look at them
@@ -181,7 +192,8 @@ def _release_slice(draft: Draft, run: Run, graph: Graph) -> None:
         _go_on(draft, run, "release", end)
 
 
-def _cancel_slice(draft: Draft, run: Run, graph: Graph) -> None:
+def cancel_slice(draft: Draft, run: Run, graph: Graph) -> None:
+    """Cancel the next task instances of a run that is to end, and end it once nothing is left."""
     end = min(run.cancelled + ROWS_PER_DECISION_MAX, len(graph.tasks))
     positions = range(run.cancelled, end)
     run = change_run(draft, run, cancelled=end)
@@ -207,7 +219,10 @@ def _cancel_one(draft: Draft, run: Run, event: Cancel) -> Decision:
 
 
 def _cancel_task(draft: Draft, task: TaskInstance) -> None:
-    detail = f"cancelled by {draft.envelope.user_id}"
+    run = draft.run_of(task)
+    reason, detail = reason_of_cancel(run), f"cancelled by {draft.envelope.user_id}"
+    if reason is EndReason.RUN_TIMEOUT:
+        detail = f"cancelled, for its run had gone on for {draft.graph(run).dag.run_timeout:g} s"
     if task.state is TaskState.RUNNING:
         if task.intent is not Intent.CANCEL:
             task = change_task(draft, task, intent=Intent.CANCEL, detail=detail)
@@ -215,8 +230,8 @@ def _cancel_task(draft: Draft, task: TaskInstance) -> None:
         _order_stop(draft, task)
         return
     if task.state is TaskState.QUEUED:
-        _withdraw(draft, task, EndReason.CANCELLED)
-    end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=detail)
+        _withdraw(draft, task, reason)
+    end_task(draft, task, TaskChange.CANCEL, reason=reason, detail=detail)
 
 
 def _withdraw(draft: Draft, task: TaskInstance, reason: EndReason) -> None:

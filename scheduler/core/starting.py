@@ -14,7 +14,7 @@ from headway.protocol.params import given_faults
 from headway.protocol.schedule import interval_before
 from headway.protocol.states import RunHold, RunKind, RunState
 
-from .changes import change_run, count_run
+from .changes import change_run, count_run, set_run_timer
 from .graph import Graph
 from .rows import DagRow, Run, VersionKey
 from .runs import create_slice
@@ -116,6 +116,9 @@ def _begin(draft: Draft, run: Run, graph: Graph) -> Decision:
     """Store the run, and make its task instances unless too many runs go on."""
     if not draft.fact("free", lambda: _has_room(draft, run.dag_id)):
         run = change_run(draft, run, hold=RunHold.MAX_ACTIVE_RUNS)
+    if graph.dag.deadline is not None:
+        run = change_run(draft, run, deadline=run.deadline_after(graph.dag.deadline))
+        set_run_timer(draft, run, "deadline", run.deadline_after(graph.dag.deadline))
     draft.changes.runs[run.run_id] = run
     draft.transitions.append(Transition("run", "", 0, 0, "", RunState.QUEUED, "trigger", ""))
     count_run(draft, run, 1)

@@ -9,7 +9,7 @@ from headway.protocol.errors import UnknownRun
 
 from . import tables as t
 from .engine import translated
-from .reads import RunSummary, one_moment, to
+from .reads import RunSummary, one_moment, to, to_run
 
 
 class TaskNews(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ class Progress:
                 raise UnknownRun(run_id=self._run_id)
             rows = connection.execute(statement.order_by(c.since, c.position, c.map_index))
             news = [to(TaskNews, row) for row in rows]
-        return to(RunSummary, run), self._only_new(news)
+        return to_run(RunSummary, run), self._only_new(news)
 
     def _only_new(self, news: list[TaskNews]) -> list[TaskNews]:
         """Leave out what was reported: a moment may have more changes than the last look saw of it."""

@@ -60,6 +60,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     hold: str | None
     data_interval_start: datetime
     data_interval_end: datetime
+    deadline: datetime | None
+    late: bool
 
 
 class AttemptDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +108,8 @@ class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
     hold: str | None
     data_interval_start: datetime
     data_interval_end: datetime
+    deadline: datetime | None
+    late: bool
     params: dict[str, Any]
     tasks: list[TaskDetail]
 
@@ -196,7 +200,7 @@ def list_runs(engine: Engine, *, dag_id: str | None, state: str | None, limit: i
     if state is not None:
         statement = statement.where(t.runs.c.state == state)
     with translated(engine), engine.connect() as connection:
-        return [to(RunSummary, row) for row in connection.execute(statement)]
+        return [to_run(RunSummary, row) for row in connection.execute(statement)]
 
 
 def find_run(engine: Engine, run_id: str) -> RunSummary:
@@ -205,7 +209,7 @@ def find_run(engine: Engine, run_id: str) -> RunSummary:
         row = connection.execute(select(t.runs).where(t.runs.c.run_id == run_id)).one_or_none()
     if row is None:
         raise UnknownRun(run_id=run_id)
-    return to(RunSummary, row)
+    return to_run(RunSummary, row)
 
 
 def find_task(engine: Engine, run_id: str, task_id: str) -> None:
@@ -229,7 +233,7 @@ def show_run(engine: Engine, run_id: str) -> RunDetail:
         attempts = attempts_of(connection, t.attempts.c.run_id == run_id)
         holds = _holds(connection)
         details = [_task(row, attempts.get((row.task_id, row.map_index), []), holds) for row in tasks]
-    return to(RunDetail, run, tasks=details)
+    return to_run(RunDetail, run, tasks=details)
 
 
 def attempts_of(connection: Connection, condition: ColumnElement[bool]) -> dict[tuple[str, int], list[AttemptDetail]]:
@@ -333,6 +337,12 @@ def _task(row: Any, attempts: list[AttemptDetail], holds: Mapping[str, HoldReaso
         since=row.since,
         attempts=attempts,
     )
+
+
+def to_run(kind: type[S], row: Any, **more: Any) -> S:  # noqa: ANN401 - SQLAlchemy's Row
+    """Return a row of runs; it is late if it missed its deadline."""
+    is_late = row.deadline is not None and (row.finished_at or datetime.now(UTC)) > row.deadline
+    return to(kind, row, late=is_late, **more)
 
 
 def _dag(row: Any) -> DagSummary:  # noqa: ANN401 - SQLAlchemy's Row

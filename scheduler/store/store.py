@@ -19,11 +19,12 @@ from sqlalchemy import Connection, Engine, Text, and_, cast, exists, func, inser
 
 from headway.protocol.codec import address_of
 from headway.protocol.errors import Corrupt
-from headway.protocol.messages import LeaseTimer, Missing, ScheduleTimer, TaskTimer
-from headway.protocol.names import DagId, QueueName
+from headway.protocol.messages import LeaseTimer, Missing, RunTimer, ScheduleTimer, TaskTimer
+from headway.protocol.names import UNMAPPED, DagId, QueueName
 from headway.protocol.states import AttemptState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 
+from ..core.changes import NO_TASK
 from ..core.needs import Needs
 from ..core.rows import Attempt, Run, TaskInstance, Timer, TimerKey
 from ..core.snapshot import Snapshot
@@ -32,7 +33,7 @@ from .engine import WRITES, translated
 from .load import Loader, pack_value, to_struct
 from .save import OutboxRow, Record, Saver, dialect_insert
 
-TimerEvent = TaskTimer | LeaseTimer | ScheduleTimer
+TimerEvent = TaskTimer | RunTimer | LeaseTimer | ScheduleTimer
 """What the clock says."""
 
 CENSUS_MAX: Final = 2_000
@@ -129,10 +130,11 @@ class Batch:
         for message in messages:
             self._connection.execute(insert(t.quarantine).values(at=self.now, **msgspec.structs.asdict(message)))
 
-    def put_off(self, timer: TaskTimer) -> None:
+    def put_off(self, timer: TaskTimer | RunTimer) -> None:
         """Let a stored timer be due later: each time that it cannot be decided leaves a message in the quarantine."""
         c = t.timers.c
-        key = {name: getattr(timer, name) for name in TimerKey._fields}
+        of_run = {"task_id": NO_TASK, "map_index": UNMAPPED}
+        key = {name: getattr(timer, name, of_run.get(name)) for name in TimerKey._fields}
         stored = and_(*(c[name] == value for name, value in key.items()), c.due == timer.due)
         self._connection.execute(update(t.timers).where(stored).values(due=self.now + PUT_OFF))
 
@@ -228,7 +230,7 @@ class Store:
         """Return timer events that are due at `now`, and when the next one will be; schedules of DAGs if wanted."""
         with translated(self._reads), self._reads.connect() as connection:
             events: list[TimerEvent] = [
-                *_due_tasks(connection, now),
+                *_due_timers(connection, now),
                 *_due_leases(connection, now, listening_since),
                 *(_due_schedules(connection, now) if schedules else ()),
             ]
@@ -277,10 +279,16 @@ def _now(connection: Connection) -> datetime:
     return datetime.now(UTC)
 
 
-def _due_tasks(connection: Connection, now: datetime) -> list[TaskTimer]:
+def _due_timers(connection: Connection, now: datetime) -> list[TaskTimer | RunTimer]:
     statement = select(t.timers).where(t.timers.c.due <= now).order_by(t.timers.c.due).limit(TIMERS_MAX)
     rows = [to_struct(Timer, row) for row in connection.execute(statement)]
-    return [TaskTimer(**msgspec.structs.asdict(row)) for row in rows]
+    return [_timer_event(msgspec.structs.asdict(row)) for row in rows]
+
+
+def _timer_event(row: dict[str, Any]) -> TaskTimer | RunTimer:
+    if row["task_id"] != NO_TASK:
+        return TaskTimer(**row)
+    return RunTimer(**{name: value for name, value in row.items() if name not in ("task_id", "map_index")})
 
 
 def _due_leases(connection: Connection, now: datetime, listening_since: datetime) -> list[LeaseTimer]:

@@ -18,7 +18,7 @@ from headway.protocol.states import (
 )
 from headway.scheduler.core import changes
 from headway.scheduler.core.admission import free_in_window
-from headway.scheduler.core.changes import TIMER_STATES
+from headway.scheduler.core.changes import NO_TASK, TIMER_STATES
 from headway.scheduler.core.rows import (
     Attempt,
     AttemptKey,
@@ -172,6 +172,9 @@ def _nothing_stands_still_without_a_reason(world: World, _: Before) -> None:
 
 def _timers_mean_something(world: World, _: Before) -> None:
     for key in world.db.timers:
+        if key.task_id == NO_TASK:
+            assert world.db.runs[key.run_id].state not in FINAL_RUN_STATES
+            continue
         assert world.db.tasks[TaskKey(*key[:3])].state in TIMER_STATES[key.timer]
 
 

@@ -9,14 +9,15 @@ import pytest
 
 from headway.protocol.dag import Dag
 from headway.protocol.kinds import ROLE_OF_KIND, Event, Role
-from headway.protocol.messages import AttemptMessage, DagVersion, ScheduleTimer, TimerKind
-from headway.protocol.names import DagId, QueueName, RunId
+from headway.protocol.messages import AttemptMessage, DagVersion, RunTimer, RunTimerKind, ScheduleTimer, TimerKind
+from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId
 from headway.protocol.states import RunState, TaskState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 from headway.scheduler.core.admission import admit, free_in_window, touched_queues
+from headway.scheduler.core.changes import NO_TASK
 from headway.scheduler.core.decide import decide
 from headway.scheduler.core.needs import needs_of
-from headway.scheduler.core.rows import AttemptKey
+from headway.scheduler.core.rows import AttemptKey, TimerKey
 from headway.scheduler.core.snapshot import (
     Changes,
     Decision,
@@ -108,6 +109,12 @@ class World(Speech):
         for name in names:
             self.start(name)
             assert self.tell(self.finished(name, exit_code)).applied
+
+    def ring_run(self, timer: RunTimerKind, run_id: str = RUN) -> Decision:
+        """Wait until a stored timer of a run is due, and tell it."""
+        stored = self.db.timers[TimerKey(RunId(run_id), NO_TASK, UNMAPPED, timer)]
+        self.now = max(self.now, stored.due)
+        return self.tell(RunTimer(dag_id=stored.dag_id, run_id=stored.run_id, timer=timer, due=stored.due))
 
     def ring_schedule(self, dag_id: str = "etl") -> Decision:
         """Wait until a DAG is due by its schedule, and tell it."""

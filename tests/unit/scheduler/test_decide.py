@@ -161,6 +161,22 @@ def scheduled() -> World:
     return world
 
 
+def in_time() -> World:
+    """It runs, and has a time by which it should have ended."""
+    world = World(msgspec.structs.replace(dag("a >> b", a={"deadline": 60.0}), deadline=90.0, run_timeout=120.0))
+    world.tell(world.online())
+    world.tell(world.trigger())
+    world.start("a")
+    return world
+
+
+def timed_out() -> World:
+    """Its time is over, and what it runs is told to stop."""
+    world = in_time()
+    world.ring_run("run_timeout")
+    return world
+
+
 STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "waiting", "release", "scheduled"): played,
     ("task", "waiting", "inherit_failure", "upstream_failed"): with_an_upstream_that_failed,
@@ -276,6 +292,8 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "bad input": bad_input,
     "crowded": crowded,
     "scheduled": scheduled,
+    "in time": in_time,
+    "timed out": timed_out,
 }
 
 
@@ -293,7 +311,16 @@ def events_about(world: World) -> list[Event]:
     base |= {"headway_version": "0", "logical_date": world.now, "exit_code": 0, "seq": 10**6, **BOOT._asdict()}
     base |= {"data_interval_start": world.now, "data_interval_end": world.now}
     base |= {"publication": 1}
-    timers = ["retry", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
+    timers = [
+        "retry",
+        "queued_deadline",
+        "queued_timeout",
+        "republish",
+        "stop",
+        "unkillable",
+        "deadline",
+        "run_timeout",
+    ]
     varied: list[dict[str, Any]] = [
         {"task_id": name, "try": number, "token": _token(world, name, number)} for name in "abz" for number in (1, 2)
     ]

@@ -1,6 +1,6 @@
 """Time: when a DAG is due, and which run is made of it, one row a case. Airflow's meaning: docs/concepts/time.md."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -8,10 +8,11 @@ import pytest
 
 from headway.protocol.errors import InvalidDag
 from headway.protocol.keywords import make_dag
-from headway.protocol.messages import Pause, RunCapacity, ScheduleTimer, Unpause
+from headway.protocol.messages import Pause, RunCapacity, RunTimer, ScheduleTimer, Unpause
 from headway.protocol.names import DagId, RunId, scheduled_run_id
 from headway.protocol.schedule import Schedule, interval_before, last_until, next_after, schedule_fault
-from world import World, dag
+from headway.protocol.states import EndReason
+from world import World, cut_slices, dag
 from world.audit import audit
 
 AMSTERDAM, NEW_YORK = "Europe/Amsterdam", "America/New_York"
@@ -396,3 +397,82 @@ def test_what_is_not_given_is_the_default():
     world.tell(world.trigger("r", name="ab", limit=7))
     expected = {"region": "EU", "limit": 7, "mode": "full", "share": None, "name": "ab"}
     assert world.published[0].message.context.params == expected
+
+
+# --- deadlines and time-outs ------------------------------------------------------------------------------------------
+
+
+def test_a_run_whose_time_is_over_fails():
+    """What waits is cancelled at once, what runs is told to stop; each says why. The time counts from its beginning."""
+    world = World(msgspec.structs.replace(dag("a >> b, c"), run_timeout=3600.0))
+    world.tell(world.online())
+    world.tell(world.trigger())
+    world.start("a")
+    begun = world.now
+    assert world.ring_run("run_timeout").reason == "its time is over: it fails"
+    assert world.now == begun + timedelta(hours=1)
+    assert world.tell(world.cancel()).reason == "the run is being ended already"
+    assert world.states() == {"a": "running", "b": "cancelled", "c": "cancelled"}
+    world.tell(world.finished("a", None, signal="SIGTERM", reason=EndReason.CANCELLED))
+    assert (world.run_state(), world.task("a").state, world.db.timers) == ("failed", "cancelled", {})
+    for name in "abc":
+        detail = "cancelled, for its run had gone on for 3600 s"
+        assert (world.task(name).reason, world.task(name).detail) == ("run_timeout", detail)
+    assert audit(world) == []
+
+
+def test_a_run_of_which_nothing_runs_fails_at_once(monkeypatch: pytest.MonkeyPatch):
+    """In slices, where it is large."""
+    cut_slices(monkeypatch, 2)
+    world = World(msgspec.structs.replace(dag("a >> b >> c >> d >> e"), run_timeout=60.0))
+    world.tell(world.trigger())
+    world.ring_run("run_timeout")
+    assert (world.run_state(), set(world.states().values())) == ("failed", {"cancelled"})
+    assert audit(world) == []
+
+
+def test_a_run_that_ends_in_time_has_no_timer_left():
+    """Nor has one that is being cancelled another end than that."""
+    world = World(msgspec.structs.replace(dag("a", a={"deadline": 5.0}), run_timeout=60.0, deadline=30.0))
+    world.tell(world.online())
+    world.tell(world.trigger())
+    world.play("a")
+    assert (world.run_state(), world.db.timers) == ("success", {})
+    world.tell(world.trigger("r2"))
+    world.tell(world.started("a", run_id="r2"))
+    world.tell(world.cancel(run_id="r2"))
+    reason = "the timer is dropped: the run is being ended already"
+    assert world.ring_run("run_timeout", "r2").reason == reason
+    assert world.tell(world.finished("a", run_id="r2")).applied
+    assert world.run_state("r2") == "cancelled"
+
+
+def test_a_missed_deadline_is_an_event_and_changes_nothing():
+    """Counted from the date of a schedule, and from the trigger of a run by hand."""
+    world = known(**HOURLY, deadline="10m", max_active_runs=1)
+    look(world, "11:20", end=False)
+    (run,) = world.db.runs.values()
+    assert run.deadline == at("2026-01-01 11:10")
+    assert world.ring_run("deadline", run.run_id).reason == "it missed its deadline"
+    assert (world.run_state(run.run_id), world.db.timers.keys() & {(run.run_id, "", -1, "deadline")}) == (
+        "running",
+        set(),
+    )
+    world.tell(world.trigger("r"))
+    assert (world.run("r").hold, world.run("r").deadline) == ("max_active_runs", at("2026-01-01 11:30"))
+    assert world.ring_run("deadline", "r").applied
+    early = RunTimer(dag_id=run.dag_id, run_id=run.run_id, timer="deadline", due=world.now)
+    assert world.tell(early).reason == "no such timer is due"
+
+
+def test_a_task_has_a_deadline_too():
+    """Whatever state it is in."""
+    world = World(dag("a >> b", b={"deadline": 60.0}))
+    world.tell(world.online())
+    world.tell(world.trigger())
+    assert world.timer("b", "deadline").due == world.now + timedelta(seconds=60)
+    assert world.ring("b", "deadline").reason == "it missed its deadline"
+    assert world.states() == {"a": "queued", "b": "waiting"}
+    world.play("a", "b")
+    assert world.run_state() == "success"
+    assert audit(world) == []

@@ -135,6 +135,7 @@ def _create_runs() -> None:
         _time("created_at"),
         _time("started_at", nullable=True),
         _time("finished_at", nullable=True),
+        _time("deadline", "when it should have ended", nullable=True),
         _number("unfinished", "task instances that are not final"),
         _count("failed_leaves", "tasks without downstreams that ended in anything but success"),
         _count("created", "cursor: task instances made so far"),
@@ -251,7 +252,7 @@ def _create_timers_and_outputs() -> None:
     op.create_table(
         "timers",
         _text("run_id"),
-        _text("task_id"),
+        _text("task_id", "empty: a timer of the run"),
         _number("map_index"),
         _text("timer"),
         _text("dag_id"),
