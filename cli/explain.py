@@ -22,6 +22,7 @@ from headway.protocol.states import (
     TaskState,
 )
 from headway.scheduler.core.admission import hold_of, window_of
+from headway.scheduler.core.past import GOOD_ENDS
 from headway.scheduler.core.rows import Attempt, TaskInstance
 from headway.scheduler.store.evidence import Evidence
 
@@ -68,8 +69,10 @@ def explain(evidence: Evidence, now: datetime) -> Explanation:
 # --- one function for each state --------------------------------------------------------------------------------------
 
 
-def _waiting(evidence: Evidence, _task: TaskInstance, _now: datetime) -> Told:
+def _waiting(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
     open_ones = {name: state for name, state in evidence.upstream.items() if state not in FINAL_TASK_STATES}
+
+    waits_for_past = not open_ones and evidence.past is not None and evidence.past not in GOOD_ENDS
 
     def tell() -> Iterator[str]:
         run = evidence.run
@@ -78,10 +81,14 @@ def _waiting(evidence: Evidence, _task: TaskInstance, _now: datetime) -> Told:
         elif open_ones:
             total = len(evidence.upstream)
             yield f"It waits for {len(open_ones)} of {total} upstream tasks: {_named(open_ones)}."
+        elif waits_for_past:
+            yield f"It depends on the past, and in run {run.previous} before this one it is {evidence.past}."
+            if evidence.past in FINAL_TASK_STATES:
+                yield f"It waits until it has succeeded there: see `headway why {run.previous} {task.task_id}`."
         else:
             yield "All it waits for has ended: the scheduler has its release in hand."
 
-    return "upstream", tell()
+    return ("depends_on_past" if waits_for_past else "upstream"), tell()
 
 
 def _scheduled(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:

@@ -45,6 +45,7 @@ class TaskKeywords(TypedDict, total=False):
     on_queued_timeout: Literal["requeue", "fail"]
     timeout: Duration | None
     deadline: Duration | None
+    depends_on_past: bool
     env: Mapping[str, str]
     cwd: str | None
     secrets: Sequence[str]

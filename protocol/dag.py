@@ -89,6 +89,7 @@ class Task(Value, frozen=True, kw_only=True):
     on_queued_timeout: Literal["requeue", "fail"] = "requeue"
     timeout: float | None = None
     deadline: float | None = None
+    depends_on_past: bool = False
     env: dict[str, str] = {}
     cwd: str | None = None
     secrets: tuple[str, ...] = ()

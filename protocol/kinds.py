@@ -20,6 +20,7 @@ from .messages import (
     NotHeld,
     Offline,
     Online,
+    PastEnded,
     Pause,
     Refused,
     Rejected,
@@ -56,6 +57,7 @@ Event = (
     | Capacity
     | RunDue
     | RunCapacity
+    | PastEnded
     | Continue
     | Trigger
     | Cancel
@@ -88,6 +90,7 @@ ROLE_OF_KIND: dict[type[Message], Role] = {
     Capacity: "scheduler",
     RunDue: "scheduler",
     RunCapacity: "scheduler",
+    PastEnded: "scheduler",
     Continue: "scheduler",
     Trigger: "operator",
     Cancel: "operator",

@@ -293,13 +293,26 @@ class Capacity(Message, frozen=True, kw_only=True, tag="capacity"):
 
 
 class RunDue(Message, frozen=True, kw_only=True, tag="run_due"):
-    """A run of the DAG's newest version is due, by its schedule, for the data interval up to its date."""
+    """A run of the DAG's newest version is due, by its schedule, for the data interval up to its date.
+
+    `previous` is the run before it, whose tasks those wait for that depend on the past.
+    """
 
     dag_id: DagId
     run_id: RunId
     logical_date: Instant
     data_interval_start: Instant
     data_interval_end: Instant
+    previous: RunId | None = None
+
+
+class PastEnded(Message, frozen=True, kw_only=True, tag="past_ended"):
+    """A task ended in the run before this one: it may have been all that the same task waits for here."""
+
+    dag_id: DagId
+    run_id: RunId
+    task_id: TaskId
+    map_index: int = UNMAPPED
 
 
 class RunCapacity(Message, frozen=True, kw_only=True, tag="run_capacity"):

@@ -32,6 +32,7 @@ DESCRIPTIONS: Final = {
     "max_active_runs": "How many runs of the DAG go on at a time; the others wait.",
     "run_timeout": "How long a run may go on; then it fails, and what it runs is ended.",
     "deadline": "By when it should have ended, from its run's date or, if that was triggered, from the trigger on.",
+    "depends_on_past": "Whether it waits until it succeeded, or was skipped, in the run before.",
     "defaults": "Keywords of every task that does not say otherwise.",
     "tasks": "What is to be done.",
     "task_id": "The task's name, unique within the DAG.",

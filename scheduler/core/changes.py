@@ -32,6 +32,7 @@ from headway.protocol.states import (
 )
 
 from .graph import Graph
+from .past import may_begin, tell_next
 from .rows import Attempt, AttemptKey, Run, TaskInstance, TaskKey, Timer, TimerKey
 from .snapshot import Draft, FollowUp, Transition
 
@@ -229,6 +230,17 @@ def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object)
     return move_task(draft, task, change, hold=HoldReason.WINDOW, **fields)
 
 
+def is_ready(graph: Graph, task: TaskInstance) -> bool:
+    """Say whether all that a task waits for in its run has ended as it must."""
+    return task.up_success == len(graph.task(task.task_id).upstream)
+
+
+def release(draft: Draft, task: TaskInstance) -> None:
+    """Let a task that is ready begin, unless it depends on the past and that is not over."""
+    if may_begin(draft, draft.run_of(task), task):
+        hold(draft, task, TaskChange.RELEASE)
+
+
 def reason_of_cancel(run: Run) -> EndReason:
     """Return why a task of a run is cancelled."""
     return EndReason.RUN_TIMEOUT if run.intent is Intent.FAIL else EndReason.CANCELLED
@@ -273,8 +285,8 @@ def _hear_end(draft: Draft, graph: Graph, key: TaskKey, ended: TaskState) -> Non
         move_task(draft, task, TaskChange.INHERIT_FAILURE, reason=EndReason.UPSTREAM_FAILED, detail=detail)
         if graph.downstream_of(task.task_id):
             follow_downstream(draft, task)
-    elif task.up_success == len(graph.task(task.task_id).upstream):
-        hold(draft, task, TaskChange.RELEASE)
+    elif is_ready(graph, task):
+        release(draft, task)
 
 
 def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:
@@ -288,6 +300,7 @@ def _count_in_run(draft: Draft, task: TaskInstance) -> None:
     graph = draft.graph(run)
     if graph.task(task.task_id).deadline is not None:
         clear_timers(draft, task, "deadline")
+    tell_next(draft, run, graph, task)
     leaf = not graph.downstream_of(task.task_id)
     failed = leaf and task.state is not TaskState.SUCCESS
     change_run(draft, run, unfinished=run.unfinished - 1, failed_leaves=run.failed_leaves + failed)

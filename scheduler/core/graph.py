@@ -12,7 +12,10 @@ from headway.protocol.names import DagId, TaskId
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
-    """Tasks in a fixed order, with their direct neighbours as positions; `roots` have no upstream."""
+    """Tasks in a fixed order, with their direct neighbours as positions; `roots` have no upstream.
+
+    `has_past` says that some depend on the past.
+    """
 
     dag_id: DagId
     version: int
@@ -20,6 +23,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     position: dict[TaskId, int]
     downstream: tuple[tuple[int, ...], ...]
     roots: tuple[int, ...]
+    has_past: bool
 
     @property
     def tasks(self) -> Sequence[Task]:
@@ -52,5 +56,6 @@ def compile_graph(dag: Dag, version: int) -> Graph:
         dag=dag,
         position=position,
         downstream=tuple(map(tuple, downstream)),
+        has_past=any(task.depends_on_past for task in dag.tasks),
         roots=tuple(index for index, task in enumerate(dag.tasks) if not task.upstream),
     )

@@ -4,6 +4,7 @@
 names the downstream tasks. At most four rounds are ever needed, whatever the size of a run.
 """
 
+from collections.abc import Sequence
 from typing import assert_never
 
 import msgspec
@@ -25,6 +26,7 @@ from headway.protocol.messages import (
     Missing,
     NotHeld,
     Offline,
+    PastEnded,
     Pause,
     Refused,
     Rejected,
@@ -47,7 +49,7 @@ from .graph import Graph
 from .rows import AttemptKey, BootKey, Run, TaskKey, TimerKey, VersionKey
 from .snapshot import Envelope, Snapshot
 
-RunEvent = AttemptMessage | TaskTimer | RunTimer | Capacity | RunCapacity | Continue | Cancel
+RunEvent = AttemptMessage | TaskTimer | RunTimer | Capacity | RunCapacity | PastEnded | Continue | Cancel
 """What is about a run that exists already."""
 
 
@@ -108,6 +110,8 @@ def _add_worker(wanted: Needs, snapshot: Snapshot, worker: WorkerName) -> None:
 
 def _add_trigger(wanted: Needs, snapshot: Snapshot, event: Trigger | RunDue) -> None:
     wanted.runs.add(event.run_id)
+    if isinstance(event, RunDue) and event.previous is not None:
+        wanted.runs.add(event.previous)
     wanted.dags.add(event.dag_id)
     dag = snapshot.dags.rows.get(event.dag_id)
     if dag is not None:
@@ -123,6 +127,8 @@ def _add_of_run(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
     wanted.dags.add(run.dag_id)  # should the run end, or begin, its DAG counts it
     version = VersionKey(run.dag_id, run.version)
     wanted.versions.add(version)
+    if run.previous is not None:
+        wanted.runs.add(run.previous)
     graph = snapshot.graphs.get(version)
     if graph is not None:
         _add_with_graph(wanted, snapshot, event, run, graph)
@@ -136,6 +142,8 @@ def _add_named(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
             wanted.tasks.add(key)
             wanted.attempts.add(AttemptKey(*key, event.try_number))
             _add_of_kind(wanted, snapshot, event, key)
+        case PastEnded():
+            wanted.tasks.add(TaskKey(event.run_id, event.task_id, event.map_index))
         case RunTimer():
             wanted.timers.add(TimerKey(event.run_id, NO_TASK, UNMAPPED, event.timer))
         case TaskTimer():
@@ -171,9 +179,11 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
             _add_downstream(wanted, run, graph, event.task_id, 0)
         case TaskTimer(timer="queued_timeout" | "unkillable"):
             _add_downstream(wanted, run, graph, event.task_id, 0)
+        case PastEnded() if run.previous is not None:
+            wanted.tasks.add(TaskKey(run.previous, event.task_id, event.map_index))
         case RunTimer(timer="run_timeout"):
             _add_slice_of_all(wanted, snapshot, run, graph)
-        case AttemptMessage() | TaskTimer() | RunTimer() | RunCapacity():
+        case AttemptMessage() | TaskTimer() | RunTimer() | RunCapacity() | PastEnded():
             pass
         case Capacity():
             _add_admitted(wanted, run, graph, event)
@@ -206,7 +216,16 @@ def _add_inputs(wanted: Needs, run: Run, graph: Graph, task_id: TaskId) -> None:
 def _add_downstream(wanted: Needs, run: Run, graph: Graph, task_id: TaskId, cursor: int) -> None:
     if task_id in graph.position:
         positions = graph.downstream_of(task_id)[cursor : cursor + ROWS_PER_DECISION_MAX]
-        wanted.tasks.update(TaskKey(run.run_id, downstream) for downstream in graph.ids(positions))
+        _add_tasks(wanted, run, graph, positions)
+
+
+def _add_tasks(wanted: Needs, run: Run, graph: Graph, positions: Sequence[int]) -> None:
+    """Add tasks that may begin, and the same ones of the run before of those that depend on the past."""
+    for position in positions:
+        spec = graph.tasks[position]
+        wanted.tasks.add(TaskKey(run.run_id, spec.task_id))
+        if spec.depends_on_past and run.previous is not None:
+            wanted.tasks.add(TaskKey(run.previous, spec.task_id))
 
 
 def _add_current(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> None:
@@ -240,7 +259,7 @@ def _add_slice(wanted: Needs, snapshot: Snapshot, event: Continue, run: Run, gra
             wanted.tasks.add(TaskKey(run.run_id, event.task_id, event.map_index))
             _add_downstream(wanted, run, graph, event.task_id, event.cursor)
         case "release":
-            wanted.tasks.update(TaskKey(run.run_id, task_id) for task_id in graph.ids(graph.roots[event.cursor : end]))
+            _add_tasks(wanted, run, graph, graph.roots[event.cursor : end])
         case "cancel":
             _add_positions(wanted, snapshot, run, graph, range(event.cursor, min(end, len(graph.tasks))))
         case _:

@@ -94,6 +94,7 @@ class DagRow(Row, frozen=True, kw_only=True):
     waiting_runs: int = 0
     next_date: datetime | None = None
     last_date: datetime | None = None
+    last_run: RunId | None = None
 
 
 class Run(Row, frozen=True, kw_only=True):
@@ -101,7 +102,8 @@ class Run(Row, frozen=True, kw_only=True):
 
     `unfinished` counts its task instances that are not final, `failed_leaves` those without downstreams that ended
     in anything but success: the run succeeds when the first is zero and so is the second. While it has a `hold`, none
-    of its task instances is made.
+    of its task instances is made. `previous` is the run before it, if some of its tasks depend on the past, and there
+    this one is the `next_run`.
     """
 
     run_id: RunId
@@ -124,6 +126,9 @@ class Run(Row, frozen=True, kw_only=True):
     released: int = 0
     cancelled: int = 0
     intent: Intent | None = None
+    previous: RunId | None = None
+    next_run: RunId | None = None
+    next_version: int | None = None
 
     def deadline_after(self, seconds: float) -> datetime:
         """Return when what may take so long should have ended: from the date of a schedule, or the trigger on."""

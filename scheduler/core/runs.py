@@ -13,7 +13,7 @@ from typing import Final, Literal, assert_never
 from headway.protocol.codec import address_of
 from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Cancel, Continue, RunTimer, Stop, TaskTimer, TimerKind
+from headway.protocol.messages import Cancel, Continue, PastEnded, RunTimer, Stop, TaskTimer, TimerKind
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
@@ -37,9 +37,11 @@ from .changes import (
     end_run_if_done,
     end_task,
     hold,
+    is_ready,
     move_attempt,
     move_run,
     reason_of_cancel,
+    release,
     set_run_timer,
     set_timer,
     spread_end,
@@ -98,6 +100,20 @@ def decide_continue(draft: Draft, event: Continue) -> Decision:
             end_run_if_done(draft, draft.run_of(task))
         case _:
             return draft.ignored("this slice was done before")
+    return draft.applied()
+
+
+def decide_past_ended(draft: Draft, event: PastEnded) -> Decision:
+    """A task ended well in the run before: the same task here may wait for nothing else."""
+    run = draft.run(event.run_id)
+    task = draft.task(TaskKey(event.run_id, event.task_id, event.map_index))
+    if run is None or task is None or run.dag_id != event.dag_id:
+        return draft.ignored("no such task instance")
+    if run.intent is not None or task.state is not TaskState.WAITING or not is_ready(draft.graph(run), task):
+        return draft.ignored("the task does not wait for that")
+    release(draft, task)
+    if not draft.transitions:
+        return draft.ignored("the task does not wait for that")
     return draft.applied()
 
 
@@ -175,7 +191,7 @@ def create_slice(draft: Draft, run: Run, graph: Graph) -> None:
         set_run_timer(draft, run, "run_timeout", after_seconds(draft, graph.dag.run_timeout))
     if run.intent is Intent.CANCEL:
         _go_on(draft, run, "cancel", 0)
-    elif begin == 0:  # all tasks are of this decision, so it may look at them
+    elif begin == 0 and run.previous is None:  # all tasks are of this decision, so it may look at them
         _release_slice(draft, run, graph)
     else:
         _go_on(draft, run, "release", 0)
@@ -186,7 +202,7 @@ def _release_slice(draft: Draft, run: Run, graph: Graph) -> None:
     for task_id in graph.ids(graph.roots[run.released : end]):
         task = draft.task(TaskKey(run.run_id, task_id))
         if task is not None and task.state is TaskState.WAITING:
-            hold(draft, task, TaskChange.RELEASE)
+            release(draft, task)
     change_run(draft, run, released=end)
     if end < len(graph.roots):
         _go_on(draft, run, "release", end)

@@ -63,10 +63,11 @@ def decide_schedule_timer(draft: Draft, event: ScheduleTimer) -> Decision:
         logical_date=date,
         data_interval_start=start,
         data_interval_end=end,
+        previous=dag.last_run,
     )
     draft.effects.append(FollowUp(run))
     draft.changes.dags[dag.dag_id] = msgspec.structs.replace(
-        dag, last_date=date, next_date=date_after(dag.schedule, date, draft.now)
+        dag, last_run=run.run_id, last_date=date, next_date=date_after(dag.schedule, date, draft.now)
     )
     return draft.applied(f"run {run.run_id}")
 

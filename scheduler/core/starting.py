@@ -7,9 +7,11 @@ else; whoever ends a run wakes the first that waits (`admit_runs`), in a `run_ca
 from collections.abc import Iterable
 from datetime import UTC
 
+import msgspec
+
 from headway.protocol.errors import InvalidName
 from headway.protocol.messages import RunCapacity, RunDue, Trigger
-from headway.protocol.names import DagId, check_name
+from headway.protocol.names import DagId, RunId, check_name
 from headway.protocol.params import given_faults
 from headway.protocol.schedule import interval_before
 from headway.protocol.states import RunHold, RunKind, RunState
@@ -68,7 +70,7 @@ def decide_run_due(draft: Draft, event: RunDue) -> Decision:
         created_at=draft.now,
         unfinished=len(graph.tasks),
     )
-    return _begin(draft, run, graph)
+    return _begin(draft, _with_past(draft, run, graph, event.previous), graph)
 
 
 def decide_run_capacity(draft: Draft, event: RunCapacity) -> Decision:
@@ -105,6 +107,15 @@ def _graph_for(draft: Draft, event: Trigger | RunDue) -> Graph | str:
     if not isinstance(version, int):
         return f"DAG {event.dag_id} is not known"
     return draft.snapshot.graphs[VersionKey(event.dag_id, version)]
+
+
+def _with_past(draft: Draft, run: Run, graph: Graph, previous: RunId | None) -> Run:
+    """Return the run as one that knows the run before it, if that is there and matters, and let that know this one."""
+    before = draft.run(previous) if previous is not None and graph.has_past else None
+    known = draft.fact("previous", lambda: None if before is None else before.run_id)
+    if before is not None:
+        change_run(draft, before, next_run=run.run_id, next_version=run.version)
+    return msgspec.structs.replace(run, previous=known)
 
 
 def _newest_version(draft: Draft, dag_id: DagId) -> int | None:

@@ -75,6 +75,7 @@ dags: Final = Table(
     count_column("waiting_runs", "runs that are held until one more may go on"),
     Column("next_date", UtcTime, comment="the date that it is due next, unless it is paused"),
     Column("last_date", UtcTime, comment="the last date that it was due"),
+    Column("last_run", Text, comment="the run of that date"),
     CheckConstraint("active_runs >= 0 AND waiting_runs >= 0", name="runs"),
     Index("ix_dags_next_date", "next_date", postgresql_where=text(MAY_BE_DUE), sqlite_where=text(MAY_BE_DUE)),
 )
@@ -118,6 +119,9 @@ runs: Final = Table(
     count_column("released", "cursor: tasks without upstreams made ready so far"),
     count_column("cancelled", "cursor: tasks looked at for a cancel so far"),
     Column("intent", Text, comment="what shall become of the run when its running tasks have ended"),
+    Column("previous", Text, comment="the run before it, if some of its tasks depend on the past"),
+    Column("next_run", Text, comment="the run of which it is the previous"),
+    Column("next_version", Integer, comment="that run's version of the DAG"),
     one_of("state", RunState),
     one_of("kind", RunKind),
     CheckConstraint("unfinished >= 0", name="unfinished"),

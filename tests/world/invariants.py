@@ -18,7 +18,8 @@ from headway.protocol.states import (
 )
 from headway.scheduler.core import changes
 from headway.scheduler.core.admission import free_in_window
-from headway.scheduler.core.changes import NO_TASK, TIMER_STATES
+from headway.scheduler.core.changes import NO_TASK, TIMER_STATES, is_ready
+from headway.scheduler.core.past import GOOD_ENDS
 from headway.scheduler.core.rows import (
     Attempt,
     AttemptKey,
@@ -207,9 +208,21 @@ def _may_wait(world: World, run: Run, graph: Graph, task: TaskInstance) -> bool:
         return True  # the rest of the creation is owed
     if run.intent is Intent.CANCEL and run.cancelled <= place and _is_owed(world, run, "cancel", run.cancelled):
         return True
+    if _waits_for_past(world, run, graph, task):
+        return True
     if place in graph.roots:
         return graph.roots.index(place) >= run.released and _is_owed(world, run, "release", run.released)
     return any(_still_matters(world, run, graph, place, name) for name in graph.tasks[place].upstream)
+
+
+def _waits_for_past(world: World, run: Run, graph: Graph, task: TaskInstance) -> bool:
+    """The same task of the run before has not ended well, and that run knows whom to tell."""
+    if run.previous is None or not graph.task(task.task_id).depends_on_past or not is_ready(graph, task):
+        return False
+    before = world.db.runs[run.previous]
+    same = world.db.tasks.get(TaskKey(run.previous, task.task_id))
+    open_past = before.state is RunState.QUEUED if same is None else same.state not in GOOD_ENDS
+    return before.next_run == run.run_id and open_past
 
 
 def _still_matters(world: World, run: Run, graph: Graph, place: int, upstream: Any) -> bool:

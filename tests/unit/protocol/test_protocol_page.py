@@ -66,6 +66,7 @@ def test_what_may_be_left_out_is_what_has_a_default():
         "trigger": {"params"},
         "cancel": {"task_id"},
         "continue": {"task_id"},
+        "run_due": {"previous"},
         "dag_version": {"schedule", "max_active_runs"},
         "log_chunk": {"eof"},
     }

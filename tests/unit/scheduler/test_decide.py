@@ -177,6 +177,15 @@ def timed_out() -> World:
     return world
 
 
+def with_a_past() -> World:
+    """A task waits until it succeeded in the run before."""
+    world = World(msgspec.structs.replace(dag("a >> b", a={"depends_on_past": True}), schedule="@hourly"))
+    world.tell(world.online())
+    world.ring_schedule()
+    world.ring_schedule()
+    return world
+
+
 STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "waiting", "release", "scheduled"): played,
     ("task", "waiting", "inherit_failure", "upstream_failed"): with_an_upstream_that_failed,
@@ -294,6 +303,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "scheduled": scheduled,
     "in time": in_time,
     "timed out": timed_out,
+    "with a past": with_a_past,
 }
 
 

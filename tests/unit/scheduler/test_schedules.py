@@ -8,8 +8,8 @@ import pytest
 
 from headway.protocol.errors import InvalidDag
 from headway.protocol.keywords import make_dag
-from headway.protocol.messages import Pause, RunCapacity, RunTimer, ScheduleTimer, Unpause
-from headway.protocol.names import DagId, RunId, scheduled_run_id
+from headway.protocol.messages import PastEnded, Pause, RunCapacity, RunTimer, ScheduleTimer, Unpause
+from headway.protocol.names import DagId, RunId, TaskId, scheduled_run_id
 from headway.protocol.schedule import Schedule, interval_before, last_until, next_after, schedule_fault
 from headway.protocol.states import EndReason
 from world import World, cut_slices, dag
@@ -476,3 +476,112 @@ def test_a_task_has_a_deadline_too():
     world.play("a", "b")
     assert world.run_state() == "success"
     assert audit(world) == []
+
+
+# --- depends_on_past --------------------------------------------------------------------------------------------------
+
+
+def with_past() -> World:
+    """Return a world with two runs, of 11:00 and 12:00, in which b depends on the past."""
+    world = World()
+    world.now = at("2026-01-01 10:30")
+    world.tell(world.online())
+    world.tell(world.version(msgspec.structs.replace(PAST, schedule="@hourly")))
+    look(world, "11:00", end=False)
+    look(world, "12:00", end=False)
+    return world
+
+
+PAST = dag("a >> b >> c", b={"depends_on_past": True})
+FIRST_RUN, SECOND_RUN = "etl__2026-01-01T11:00:00Z", "etl__2026-01-01T12:00:00Z"
+
+
+def end(world: World, run_id: str, *names: str, exit_code: int = 0) -> None:
+    """Let tasks of a run run to their end."""
+    for name in names:
+        world.tell(world.started(name, run_id=run_id))
+        assert world.tell(world.finished(name, exit_code, run_id=run_id)).applied
+
+
+def test_a_task_waits_for_its_past():
+    """The end of the same task there lets it begin; other tasks do not wait."""
+    world = with_past()
+    end(world, SECOND_RUN, "a")
+    assert world.states(SECOND_RUN) == {"a": "success", "b": "waiting", "c": "waiting"}
+    end(world, FIRST_RUN, "a", "b")
+    assert world.states(SECOND_RUN)["b"] == "queued"
+    end(world, SECOND_RUN, "b", "c")
+    assert world.run_state(SECOND_RUN) == "success"
+    for run_id in world.db.runs:
+        assert audit(world, run_id) == []
+
+
+def test_a_past_that_is_over_is_not_waited_for():
+    """And the run before is told of no more than its good ends."""
+    world = with_past()
+    end(world, FIRST_RUN, "a", "b", "c")
+    assert [type(envelope.event) for envelope, _ in world.records].count(PastEnded) == 1
+    end(world, SECOND_RUN, "a")
+    assert world.states(SECOND_RUN)["b"] == "queued"
+    assert audit(world, SECOND_RUN) == []
+
+
+def test_a_past_that_failed_is_waited_for():
+    """Until somebody clears or marks it there: that is Airflow's meaning too."""
+    world = with_past()
+    end(world, SECOND_RUN, "a")
+    end(world, FIRST_RUN, "a")
+    end(world, FIRST_RUN, "b", exit_code=1)
+    assert (world.run_state(FIRST_RUN), world.states(SECOND_RUN)["b"]) == ("failed", "waiting")
+
+
+def test_the_first_run_and_runs_by_hand_have_no_past():
+    """Nor has anybody a run by hand as his past."""
+    world = with_past()
+    world.tell(world.trigger("r"))
+    end(world, "r", "a", "b", "c")
+    look(world, "13:00", end=False)
+    assert world.run("etl__2026-01-01T13:00:00Z").previous == SECOND_RUN
+    assert (world.run(FIRST_RUN).previous, world.run("r").previous) == (None, None)
+
+
+def test_a_task_that_is_new_has_no_past():
+    """The run before is of another version, and tells of all its ends."""
+    world = World()
+    world.now = at("2026-01-01 10:30")
+    world.tell(world.online())
+    world.tell(world.version(msgspec.structs.replace(dag("a >> c"), schedule="@hourly")))
+    look(world, "11:00", end=False)
+    root = dag("n, a >> c", n={"depends_on_past": True}, a={"depends_on_past": True})
+    world.tell(world.version(msgspec.structs.replace(root, schedule="@hourly")))
+    look(world, "12:00", end=False)
+    assert world.states(SECOND_RUN) == {"n": "queued", "a": "waiting", "c": "waiting"}
+    end(world, FIRST_RUN, "a")
+    assert world.states(SECOND_RUN)["a"] == "queued"
+    assert audit(world, SECOND_RUN) == []
+
+
+def test_a_past_that_is_not_made_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch):
+    """The run before is made in slices, and they are slow."""
+    cut_slices(monkeypatch, 2)
+    world = World(settling=False, rounds_max=1)
+    world.now = at("2026-01-01 10:30")
+    each = dag("a, b, c", each={"depends_on_past": True})
+    world.tell(world.online())
+    world.tell(world.version(msgspec.structs.replace(each, schedule="@hourly")))
+    look(world, "11:00", end=False)
+    look(world, "12:00", end=False)
+    while late := [event for event in world.owed if event.run_id == SECOND_RUN]:
+        world.owed.remove(late[0])
+        world.tell(late[0])
+    assert list(world.states(SECOND_RUN).values()) == ["waiting"] * 3
+    world.settling = True
+    world.settle()
+    end(world, FIRST_RUN, "a", "b", "c")
+    assert set(world.states(SECOND_RUN).values()) == {"queued"}
+    stale = PastEnded(dag_id=DagId("etl"), run_id=RunId(SECOND_RUN), task_id=TaskId("a"))
+    assert world.tell(stale).reason == "the task does not wait for that"
+    unknown = msgspec.structs.replace(stale, task_id=TaskId("z"))
+    assert world.tell(unknown).reason == "no such task instance"
+    for run_id in world.db.runs:
+        assert audit(world, run_id) == []

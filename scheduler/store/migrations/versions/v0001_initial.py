@@ -98,6 +98,7 @@ def _create_dags() -> None:
         _count("waiting_runs", "runs that are held until one more may go on"),
         _time("next_date", "the date that it is due next, unless it is paused", nullable=True),
         _time("last_date", "the last date that it was due", nullable=True),
+        _maybe_text("last_run", "the run of that date"),
         sa.CheckConstraint("active_runs >= 0 AND waiting_runs >= 0", name=op.f("ck_dags_runs")),
         sa.PrimaryKeyConstraint("dag_id", name=op.f("pk_dags")),
     )
@@ -142,6 +143,9 @@ def _create_runs() -> None:
         _count("released", "cursor: tasks without upstreams made ready so far"),
         _count("cancelled", "cursor: tasks looked at for a cancel so far"),
         _maybe_text("intent", "what shall become of the run when its running tasks have ended"),
+        _maybe_text("previous", "the run before it, if some of its tasks depend on the past"),
+        _maybe_text("next_run", "the run of which it is the previous"),
+        sa.Column("next_version", sa.Integer(), comment="that run's version of the DAG"),
         sa.CheckConstraint(
             "state IN ('queued', 'running', 'success', 'failed', 'cancelled')", name=op.f("ck_runs_state")
         ),
