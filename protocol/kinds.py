@@ -6,6 +6,8 @@ What each holds stands in messages.py.
 from typing import Literal
 
 from .messages import (
+    Backfill,
+    BackfillStep,
     Cancel,
     Capacity,
     Continue,
@@ -57,10 +59,12 @@ Event = (
     | Capacity
     | RunDue
     | RunCapacity
+    | BackfillStep
     | PastEnded
     | Continue
     | Trigger
     | Cancel
+    | Backfill
     | Pause
     | Unpause
     | DagVersion
@@ -90,10 +94,12 @@ ROLE_OF_KIND: dict[type[Message], Role] = {
     Capacity: "scheduler",
     RunDue: "scheduler",
     RunCapacity: "scheduler",
+    BackfillStep: "scheduler",
     PastEnded: "scheduler",
     Continue: "scheduler",
     Trigger: "operator",
     Cancel: "operator",
+    Backfill: "operator",
     Pause: "operator",
     Unpause: "operator",
     DagVersion: "operator",

@@ -56,6 +56,9 @@ ACTIVE_RUNS_MAX: Final = 1_000
 ACTIVE_RUNS_DEFAULT: Final = 16
 """As in Airflow."""
 
+BACKFILL_ACTIVE_DEFAULT: Final = 10
+"""As in Airflow."""
+
 RETRIES_MAX: Final = 1_000
 """Attempts are rows; a task that needs more is polling."""
 

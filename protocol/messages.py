@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import msgspec
 
 from .dag import Code, Command
-from .limits import ACTIVE_RUNS_DEFAULT
+from .limits import ACTIVE_RUNS_DEFAULT, BACKFILL_ACTIVE_DEFAULT
 from .names import UNMAPPED, BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from .schedule import Schedule
 from .states import EndReason
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """A time with its offset; one without is malformed, since nobody could say when it is."""
+
+Reprocess = Literal["none", "failed", "completed"]
+"""Which of the dates that have a run already a backfill runs again."""
 
 if TYPE_CHECKING:
     OptionalRaw = msgspec.Raw | None
@@ -293,7 +296,7 @@ class Capacity(Message, frozen=True, kw_only=True, tag="capacity"):
 
 
 class RunDue(Message, frozen=True, kw_only=True, tag="run_due"):
-    """A run of the DAG's newest version is due, by its schedule, for the data interval up to its date.
+    """A run of the DAG's newest version is due, by its schedule or a backfill, for the data interval up to its date.
 
     `previous` is the run before it, whose tasks those wait for that depend on the past.
     """
@@ -304,6 +307,16 @@ class RunDue(Message, frozen=True, kw_only=True, tag="run_due"):
     data_interval_start: Instant
     data_interval_end: Instant
     previous: RunId | None = None
+    backfill_id: str | None = None
+    params: dict[str, str | int | float | bool | None] = {}
+
+
+class BackfillStep(Message, frozen=True, kw_only=True, tag="backfill_step"):
+    """A backfill may have more runs: those of its next dates, `cursor` the first of them, are due."""
+
+    dag_id: DagId
+    backfill_id: str
+    cursor: Instant
 
 
 class PastEnded(Message, frozen=True, kw_only=True, tag="past_ended"):
@@ -355,6 +368,22 @@ class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
     dag_id: DagId
     run_id: RunId
     task_id: TaskId | None = None
+
+
+class Backfill(Message, frozen=True, kw_only=True, tag="backfill"):
+    """Run the DAG for the dates of its schedule from `begin` to `end`, `max_active` at a time.
+
+    A date that has a run already is left out, unless that has failed, or has ended at all, as `reprocess` says.
+    """
+
+    dag_id: DagId
+    backfill_id: str
+    begin: Instant
+    end: Instant
+    max_active: int = BACKFILL_ACTIVE_DEFAULT
+    reverse: bool = False
+    reprocess: Reprocess = "none"
+    params: dict[str, str | int | float | bool | None] = {}
 
 
 class Pause(Message, frozen=True, kw_only=True, tag="pause"):

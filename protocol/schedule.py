@@ -150,6 +150,22 @@ def interval_before(
     return (start, end) if start is not None and end is not None else (date_, date_)
 
 
+def next_between(
+    schedule: Schedule, begin: datetime, end: datetime, *, after: datetime | None = None, reverse: bool = False
+) -> datetime | None:
+    """Return the first nominal date from `begin` to `end`, both included, or the one that follows on `after`.
+
+    In reverse it is the last one, or the one before `after`. Start and end of the schedule do not count here.
+    """
+    if schedule.text in (ONCE, CONTINUOUS):
+        return None
+    if reverse:
+        found = last_until(schedule, end if after is None else after - _TICK)
+        return found if found is not None and found >= begin else None
+    found = next(_dates_after(schedule, begin - _TICK if after is None else after), None)
+    return found if found is not None and found <= end else None
+
+
 # --- which run is next ------------------------------------------------------------------------------------------------
 
 

@@ -54,6 +54,7 @@ class RunKind(StrEnum):
 
     MANUAL = "manual"  # an operator
     SCHEDULED = "scheduled"  # its DAG's schedule
+    BACKFILL = "backfill"  # a backfill
 
 
 class TaskChange(StrEnum):

@@ -31,6 +31,7 @@ from headway.protocol.states import (
     next_task_state,
 )
 
+from .backfills import end_in_backfill
 from .graph import Graph
 from .past import may_begin, tell_next
 from .rows import Attempt, AttemptKey, Run, TaskInstance, TaskKey, Timer, TimerKey
@@ -104,6 +105,8 @@ def move_run(draft: Draft, run: Run, change: RunChange, **fields: object) -> Run
     draft.transitions.append(Transition("run", "", 0, 0, run.state, after, change, ""))
     if after in FINAL_RUN_STATES:
         count_run(draft, run, -1)
+        if run.backfill_id is not None:
+            end_in_backfill(draft, run.backfill_id, failed=after is not RunState.SUCCESS)
         clear_run_timers(draft, run)
     return moved
 
@@ -111,7 +114,7 @@ def move_run(draft: Draft, run: Run, change: RunChange, **fields: object) -> Run
 def count_run(draft: Draft, run: Run, sign: int) -> None:
     """Count a run among those of its DAG that go on or, while it is held, that wait."""
     dag = draft.dag(run.dag_id)
-    if dag is None:
+    if dag is None or run.backfill_id is not None:
         return
     name = "active_runs" if run.hold is None else "waiting_runs"
     draft.changes.dags[dag.dag_id] = _replace(dag, **{name: getattr(dag, name) + sign})

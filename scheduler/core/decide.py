@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from headway.protocol.messages import (
+    Backfill,
+    BackfillStep,
     Cancel,
     Capacity,
     Continue,
@@ -40,7 +42,7 @@ from headway.protocol.messages import (
     WorkerLost,
 )
 
-from . import admission, attempts, returns, run_timers, runs, schedules, starting, workers
+from . import admission, attempts, backfills, returns, run_timers, runs, schedules, starting, workers
 from .changes import NoSuchChange
 from .snapshot import Decision, Draft, Envelope, Snapshot
 
@@ -70,6 +72,8 @@ RULES: Final[dict[type[Message], Rule]] = {
     TaskTimer: runs.decide_task_timer,
     RunTimer: run_timers.decide_run_timer,
     DagVersion: schedules.decide_dag_version,
+    Backfill: backfills.decide_backfill,
+    BackfillStep: backfills.decide_backfill_step,
     Pause: schedules.decide_pause,
     Unpause: schedules.decide_pause,
     ScheduleTimer: schedules.decide_schedule_timer,

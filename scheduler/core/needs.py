@@ -14,6 +14,8 @@ from headway.protocol.kinds import Event
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import (
     AttemptMessage,
+    Backfill,
+    BackfillStep,
     BootMessage,
     Cancel,
     Capacity,
@@ -44,6 +46,7 @@ from headway.protocol.messages import (
 from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.states import WorkerState
 
+from .backfills import dates_of_step, ids_of_date
 from .changes import NO_TASK
 from .graph import Graph
 from .rows import AttemptKey, BootKey, Run, TaskKey, TimerKey, VersionKey
@@ -57,6 +60,7 @@ class Needs(msgspec.Struct):
     """Keys of rows that are still to be loaded."""
 
     dags: set[DagId] = msgspec.field(default_factory=set)
+    backfills: set[str] = msgspec.field(default_factory=set)
     digests: set[str] = msgspec.field(default_factory=set)
     messages: set[str] = msgspec.field(default_factory=set)
     runs: set[RunId] = msgspec.field(default_factory=set)
@@ -93,6 +97,11 @@ def _add(wanted: Needs, snapshot: Snapshot, event: Event) -> None:
             wanted.digests.add(event.digest)
         case Pause() | Unpause() | ScheduleTimer():
             wanted.dags.add(event.dag_id)
+        case Backfill():
+            wanted.backfills.add(event.backfill_id)
+            _add_newest(wanted, snapshot, event.dag_id)
+        case BackfillStep():
+            _add_step(wanted, snapshot, event)
         case Trigger() | RunDue():
             _add_trigger(wanted, snapshot, event)
         case _:
@@ -110,12 +119,27 @@ def _add_worker(wanted: Needs, snapshot: Snapshot, worker: WorkerName) -> None:
 
 def _add_trigger(wanted: Needs, snapshot: Snapshot, event: Trigger | RunDue) -> None:
     wanted.runs.add(event.run_id)
-    if isinstance(event, RunDue) and event.previous is not None:
-        wanted.runs.add(event.previous)
-    wanted.dags.add(event.dag_id)
-    dag = snapshot.dags.rows.get(event.dag_id)
+    if isinstance(event, RunDue):
+        if event.previous is not None:
+            wanted.runs.add(event.previous)
+        if event.backfill_id is not None:
+            wanted.backfills.add(event.backfill_id)
+    _add_newest(wanted, snapshot, event.dag_id)
+
+
+def _add_newest(wanted: Needs, snapshot: Snapshot, dag_id: DagId) -> None:
+    wanted.dags.add(dag_id)
+    dag = snapshot.dags.rows.get(dag_id)
     if dag is not None:
         wanted.versions.add(VersionKey(dag.dag_id, dag.version))
+
+
+def _add_step(wanted: Needs, snapshot: Snapshot, event: BackfillStep) -> None:
+    wanted.backfills.add(event.backfill_id)
+    row = snapshot.backfills.rows.get(event.backfill_id)
+    if row is not None and row.next_date is not None:
+        for date in dates_of_step(row, event.cursor):
+            wanted.runs.update(ids_of_date(row, date))
 
 
 def _add_of_run(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
@@ -129,6 +153,8 @@ def _add_of_run(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
     wanted.versions.add(version)
     if run.previous is not None:
         wanted.runs.add(run.previous)
+    if run.backfill_id is not None:
+        wanted.backfills.add(run.backfill_id)
     graph = snapshot.graphs.get(version)
     if graph is not None:
         _add_with_graph(wanted, snapshot, event, run, graph)
@@ -274,6 +300,7 @@ def _add_positions(wanted: Needs, snapshot: Snapshot, run: Run, graph: Graph, po
 def _missing(wanted: Needs, snapshot: Snapshot) -> Needs:
     return Needs(
         dags={key for key in wanted.dags if snapshot.dags.lacks(key)},
+        backfills={key for key in wanted.backfills if snapshot.backfills.lacks(key)},
         digests=wanted.digests - snapshot.digests.keys(),
         messages=wanted.messages - snapshot.messages.keys(),
         runs={key for key in wanted.runs if snapshot.runs.lacks(key)},

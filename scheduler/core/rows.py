@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from headway.protocol.limits import ACTIVE_RUNS_DEFAULT
-from headway.protocol.messages import RunTimerKind, TimerKind
+from headway.protocol.messages import Reprocess, RunTimerKind, TimerKind
 from headway.protocol.names import UNMAPPED, BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from headway.protocol.schedule import Schedule
 from headway.protocol.states import (
@@ -97,6 +97,32 @@ class DagRow(Row, frozen=True, kw_only=True):
     last_run: RunId | None = None
 
 
+class BackfillRow(Row, frozen=True, kw_only=True):
+    """A backfill: the dates of `schedule` from `begin_date` to `end_date`, of which `next_date` is the next.
+
+    `made` and `skipped` count dates that got a run and that had one, `active` and `failed` runs that go on and that
+    ended otherwise than in success. `asked` names those that were asked for and have not begun.
+    """
+
+    backfill_id: str
+    dag_id: DagId
+    schedule: Schedule
+    begin_date: datetime
+    end_date: datetime
+    max_active: int
+    reverse: bool
+    reprocess: Reprocess
+    params: Params
+    next_date: datetime | None
+    made: int = 0
+    skipped: int = 0
+    asked: tuple[RunId, ...] = ()
+    active: int = 0
+    failed: int = 0
+    created_at: datetime
+    finished_at: datetime | None = None
+
+
 class Run(Row, frozen=True, kw_only=True):
     """A DAG run. `created`, `released` and `cancelled` are cursors over the DAG's tasks in their fixed order.
 
@@ -129,6 +155,7 @@ class Run(Row, frozen=True, kw_only=True):
     previous: RunId | None = None
     next_run: RunId | None = None
     next_version: int | None = None
+    backfill_id: str | None = None
 
     def deadline_after(self, seconds: float) -> datetime:
         """Return when what may take so long should have ended: from the date of a schedule, or the trigger on."""

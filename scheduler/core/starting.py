@@ -16,6 +16,7 @@ from headway.protocol.params import given_faults
 from headway.protocol.schedule import interval_before
 from headway.protocol.states import RunHold, RunKind, RunState
 
+from .backfills import begin_in_backfill
 from .changes import change_run, count_run, set_run_timer
 from .graph import Graph
 from .rows import DagRow, Run, VersionKey
@@ -53,20 +54,26 @@ def decide_trigger(draft: Draft, event: Trigger) -> Decision:
 
 
 def decide_run_due(draft: Draft, event: RunDue) -> Decision:
-    """A date of the DAG's schedule has come."""
+    """A date of the DAG's schedule has come, or it is the turn of one in a backfill."""
     graph = _graph_for(draft, event)
+    if event.backfill_id is not None:
+        if not begin_in_backfill(draft, event.backfill_id, event.run_id, exists=isinstance(graph, str)):
+            return draft.ignored(f"backfill {event.backfill_id} does not wait for this run")
+        if isinstance(graph, str):
+            return draft.applied(f"left out: {graph}")
     if isinstance(graph, str):
         return draft.ignored(graph)
     run = Run(
         run_id=event.run_id,
         dag_id=event.dag_id,
         version=graph.version,
-        kind=RunKind.SCHEDULED,
+        kind=RunKind.SCHEDULED if event.backfill_id is None else RunKind.BACKFILL,
+        backfill_id=event.backfill_id,
         state=RunState.QUEUED,
         logical_date=event.logical_date.astimezone(UTC),
         data_interval_start=event.data_interval_start.astimezone(UTC),
         data_interval_end=event.data_interval_end.astimezone(UTC),
-        params={},
+        params=event.params,
         created_at=draft.now,
         unfinished=len(graph.tasks),
     )
@@ -125,7 +132,7 @@ def _newest_version(draft: Draft, dag_id: DagId) -> int | None:
 
 def _begin(draft: Draft, run: Run, graph: Graph) -> Decision:
     """Store the run, and make its task instances unless too many runs go on."""
-    if not draft.fact("free", lambda: _has_room(draft, run.dag_id)):
+    if run.backfill_id is None and not draft.fact("free", lambda: _has_room(draft, run.dag_id)):
         run = change_run(draft, run, hold=RunHold.MAX_ACTIVE_RUNS)
     if graph.dag.deadline is not None:
         run = change_run(draft, run, deadline=run.deadline_after(graph.dag.deadline))

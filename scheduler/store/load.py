@@ -18,6 +18,7 @@ from ..core.needs import Needs
 from ..core.rows import (
     Attempt,
     AttemptKey,
+    BackfillRow,
     BootKey,
     DagRow,
     Output,
@@ -61,6 +62,7 @@ class Loader:
     def load(self, snapshot: Snapshot, needs: Needs) -> None:
         """Fill in everything that `needs` names; what is not there is None."""
         self._fill(snapshot.dags, needs.dags, t.dags, DagRow, ("dag_id",))
+        self._fill(snapshot.backfills, needs.backfills, t.backfills, BackfillRow, ("backfill_id",))
         self._fill(snapshot.runs, needs.runs, t.runs, Run, ("run_id",))
         self._fill(snapshot.tasks, needs.tasks, t.task_instances, TaskInstance, TaskKey._fields)
         self._fill(snapshot.attempts, needs.attempts, t.attempts, Attempt, AttemptKey._fields)

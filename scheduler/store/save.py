@@ -119,6 +119,7 @@ class Saver:
         self._upsert(t.outputs, list(changes.outputs.values()))
         self._save_timers(changes)
         self._save_dags(snapshot)
+        self._upsert(t.backfills, list(changes.backfills.values()))
         self._add_to_queues(changes.queues)
 
     def record(self, records: Sequence[Record], known: dict[int, int]) -> dict[int, int]:

@@ -96,6 +96,29 @@ dag_versions: Final = Table(
     PrimaryKeyConstraint("dag_id", "version"),
 )
 
+backfills: Final = Table(
+    "backfills",
+    metadata,
+    Column("backfill_id", Text, primary_key=True),
+    text_column("dag_id"),
+    Column("schedule", JsonText, nullable=False, comment="the DAG's at that time: its dates are the backfill's"),
+    Column("begin_date", UtcTime, nullable=False),
+    Column("end_date", UtcTime, nullable=False),
+    Column("max_active", Integer, nullable=False, comment="runs at a time"),
+    Column("reverse", Boolean, nullable=False, comment="the last date first"),
+    text_column("reprocess", "which dates that have a run are run again"),
+    Column("params", JsonText, nullable=False),
+    Column("next_date", UtcTime, comment="cursor: the next date, empty when all had their turn"),
+    count_column("made", "dates that got a run"),
+    count_column("skipped", "dates that had one"),
+    Column("asked", JsonText, nullable=False, comment="runs that were asked for and have not begun"),
+    count_column("active", "runs that go on, or were asked for"),
+    count_column("failed", "runs that ended otherwise than in success"),
+    Column("created_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    CheckConstraint("active >= 0 AND made >= 0", name="runs"),
+)
+
 runs: Final = Table(
     "runs",
     metadata,
@@ -122,11 +145,18 @@ runs: Final = Table(
     Column("previous", Text, comment="the run before it, if some of its tasks depend on the past"),
     Column("next_run", Text, comment="the run of which it is the previous"),
     Column("next_version", Integer, comment="that run's version of the DAG"),
+    Column("backfill_id", Text, comment="the backfill that made it"),
     one_of("state", RunState),
     one_of("kind", RunKind),
     CheckConstraint("unfinished >= 0", name="unfinished"),
     CheckConstraint("hold IS NULL OR state = 'queued'", name="hold"),
     Index("ix_runs_dag_id_created_at", "dag_id", "created_at"),
+    Index(
+        "ix_runs_backfill_id",
+        "backfill_id",
+        postgresql_where=text("backfill_id IS NOT NULL"),
+        sqlite_where=text("backfill_id IS NOT NULL"),
+    ),
     Index(
         "ix_runs_held",
         "dag_id",

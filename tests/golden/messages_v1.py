@@ -8,6 +8,8 @@ import msgspec
 from headway.protocol.dag import Argv, OutputRef, Python, Shell
 from headway.protocol.log_chunk import LogChunk
 from headway.protocol.messages import (
+    Backfill,
+    BackfillStep,
     Cancel,
     Capacity,
     Code,
@@ -51,6 +53,7 @@ from headway.protocol.states import EndReason
 
 DAG: Final = DagId("nightly_sales")
 RUN: Final = RunId("nightly_sales__2026-01-02T02:00:00Z")
+BACKFILL: Final = "nightly_sales__backfill_20260201T060708Z_1f3c"
 LOAD: Final = TaskId("load")
 EXTRACT: Final = TaskId("extract")
 IO: Final = QueueName("io")
@@ -169,10 +172,20 @@ MESSAGES: Final[dict[str, Message]] = {
         previous=RunId("nightly_sales__2026-01-01T02:00:00Z"),
     ),
     "past_ended": PastEnded(dag_id=DAG, run_id=RUN, task_id=LOAD),
+    "backfill_step": BackfillStep(dag_id=DAG, backfill_id=BACKFILL, cursor=CONTEXT.logical_date),
     "run_capacity": RunCapacity(dag_id=DAG, run_id=RUN),
     "continue": Continue(dag_id=DAG, run_id=RUN, step="downstream", cursor=1000, task_id=EXTRACT),
     "trigger": Trigger(dag_id=DAG, run_id=RUN, logical_date=CONTEXT.logical_date, params={"region": "US"}),
     "cancel": Cancel(dag_id=DAG, run_id=RUN, task_id=LOAD),
+    "backfill": Backfill(
+        dag_id=DAG,
+        backfill_id=BACKFILL,
+        begin=datetime(2026, 1, 1, tzinfo=UTC),
+        end=datetime(2026, 1, 31, tzinfo=UTC),
+        max_active=2,
+        reprocess="failed",
+        params={"region": "US"},
+    ),
     "pause": Pause(dag_id=DAG),
     "unpause": Unpause(dag_id=DAG),
     "dag_version": DagVersion(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from headway.protocol.messages import Continue, WorkerLost
+from headway.protocol.messages import BackfillStep, Continue, RunDue, WorkerLost
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
@@ -144,10 +144,25 @@ def _counters_of_runs_are_true(world: World, _: Before) -> None:
 
 def _counters_of_dags_are_true(world: World, _: Before) -> None:
     for dag in world.db.dags.values():
-        live = [run for run in world.db.runs.values() if run.dag_id == dag.dag_id and run.state not in FINAL_RUN_STATES]
+        of_dag = [run for run in world.db.runs.values() if run.dag_id == dag.dag_id and run.backfill_id is None]
+        live = [run for run in of_dag if run.state not in FINAL_RUN_STATES]
         assert dag.waiting_runs == sum(run.hold is not None for run in live)
         assert dag.active_runs == len(live) - dag.waiting_runs
         assert not (dag.waiting_runs and dag.active_runs < dag.max_active_runs), "a run waits for nothing"
+
+
+def _counters_of_backfills_are_true(world: World, _: Before) -> None:
+    for row in world.db.backfills.values():
+        runs = [run for run in world.db.runs.values() if run.backfill_id == row.backfill_id]
+        owed = [event for event in world.owed if getattr(event, "backfill_id", None) == row.backfill_id]
+        due = [event for event in owed if isinstance(event, RunDue)]
+        assert row.made == len(runs) + len(due)
+        assert row.active == sum(run.state not in FINAL_RUN_STATES for run in runs) + len(due)
+        assert row.active <= row.max_active
+        assert row.failed == sum(run.state in FINAL_RUN_STATES - {RunState.SUCCESS} for run in runs)
+        assert (row.finished_at is not None) == (row.next_date is None and not row.active)
+        steps = [event for event in owed if isinstance(event, BackfillStep) and event.cursor == row.next_date]
+        assert row.next_date is None or steps or row.active == row.max_active, "a backfill stands still"
 
 
 def _counters_of_queues_are_true(world: World, _: Before) -> None:
@@ -191,6 +206,7 @@ CHECKS: Final[tuple[Callable[[World, Before], None], ...]] = (
     _counters_of_upstreams_are_true,
     _counters_of_runs_are_true,
     _counters_of_dags_are_true,
+    _counters_of_backfills_are_true,
     _counters_of_queues_are_true,
     _nothing_stands_still_without_a_reason,
     _timers_mean_something,

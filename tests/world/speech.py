@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 from headway.protocol.dag import Dag
 from headway.protocol.messages import (
     AttemptMessage,
+    Backfill,
     BootMessage,
     Cancel,
     Capacity,
@@ -176,6 +177,12 @@ class Speech:
     def trigger(self, run_id: str = RUN, dag_id: str = "etl", **params: Any) -> Trigger:
         """Start a run."""
         return Trigger(**_ids(dag_id=dag_id, run_id=run_id), logical_date=START, params=params)
+
+    def backfill(self, hours: int, dag_id: str = "etl", **fields: Any) -> Backfill:
+        """Run a DAG for the hours before now, now included."""
+        begin = self.now - timedelta(hours=hours - 1)
+        named = _ids(dag_id=dag_id, backfill_id=f"{dag_id}__backfill")
+        return Backfill(**(named | {"begin": begin, "end": self.now} | fields))
 
     def cancel(self, name: str | None = None, run_id: str = RUN, dag_id: str = "etl") -> Cancel:
         """End a run or one of its tasks."""

@@ -186,6 +186,14 @@ def with_a_past() -> World:
     return world
 
 
+def backfilling() -> World:
+    """Two of the dates of a backfill have their runs, and others wait."""
+    world = World(msgspec.structs.replace(dag("a >> b"), schedule="@hourly"))
+    world.tell(world.online())
+    world.tell(world.backfill(5, max_active=2))
+    return world
+
+
 STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "waiting", "release", "scheduled"): played,
     ("task", "waiting", "inherit_failure", "upstream_failed"): with_an_upstream_that_failed,
@@ -304,6 +312,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "in time": in_time,
     "timed out": timed_out,
     "with a past": with_a_past,
+    "backfill": backfilling,
 }
 
 
@@ -320,7 +329,8 @@ def events_about(world: World) -> list[Event]:
     base |= {"host": "h", "pid": 1, "queues": ["default"], "slots": 1, "lease_seconds": 9.0, "heartbeat_seconds": 1.0}
     base |= {"headway_version": "0", "logical_date": world.now, "exit_code": 0, "seq": 10**6, **BOOT._asdict()}
     base |= {"data_interval_start": world.now, "data_interval_end": world.now}
-    base |= {"publication": 1}
+    base |= {"publication": 1, "backfill_id": "etl__backfill", "cursor": world.now, "begin": world.now}
+    base |= {"end": world.now}
     timers = [
         "retry",
         "queued_deadline",
@@ -344,6 +354,11 @@ def events_about(world: World) -> list[Event]:
     ]
     varied += [{"due": timer.due, "timer": timer.timer, "task_id": timer.task_id} for timer in world.db.timers.values()]
     varied += [{"due": dag.next_date} for dag in world.db.dags.values() if dag.next_date is not None]
+    varied += [
+        {"cursor": row.next_date, "run_id": run_id}
+        for row in world.db.backfills.values()
+        for run_id in (row.asked or ("r",))
+    ]
     varied += [{"due": boot.lease_due} for boot in world.db.workers.values()]
     events: dict[bytes, Event] = {}
     for kind in RULES:

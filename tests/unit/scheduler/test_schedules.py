@@ -1,6 +1,6 @@
 """Time: when a DAG is due, and which run is made of it, one row a case. Airflow's meaning: docs/concepts/time.md."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -14,13 +14,9 @@ from headway.protocol.schedule import Schedule, interval_before, last_until, nex
 from headway.protocol.states import EndReason
 from world import World, cut_slices, dag
 from world.audit import audit
+from world.clockwork import at, dates, end, finish, known, learn, look
 
 AMSTERDAM, NEW_YORK = "Europe/Amsterdam", "America/New_York"
-
-
-def at(text: str) -> datetime:
-    """Read a time in UTC."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 # --- nominal dates ----------------------------------------------------------------------------------------------------
@@ -111,49 +107,6 @@ RUNS: dict[str, tuple[dict[str, Any], str, str]] = {
     "once, long ago": ({"schedule": "@once", "start_date": "2026-01-01T08:00"}, "10:45", "08:00"),
     "never": ({}, "10:45 11:00", ""),
 }
-
-
-def learn(world: World, keywords: dict[str, Any]) -> None:
-    """Let the scheduler know a DAG of one task of which this is said."""
-    said = make_dag("etl", keywords)
-    value = msgspec.structs.replace(said, tasks=dag("a").tasks)
-    assert world.tell(world.version(value)).applied
-
-
-def known(**keywords: Any) -> World:
-    """Return a world with a worker, that knows a DAG since 10:30."""
-    world = World()
-    world.now = at("2026-01-01 10:30")
-    world.tell(world.online())
-    learn(world, keywords)
-    return world
-
-
-def look(world: World, clock: str, *, end: bool = True) -> None:
-    """Let a scheduler look at the clock, as often as there is something to do, and the runs end at once."""
-    world.now = at(f"2026-01-01 {clock}")
-    while _is_due(world):
-        world.ring_schedule()
-        if end:
-            finish(world)
-
-
-def _is_due(world: World) -> bool:
-    row = world.db.dags[DagId("etl")]
-    has_room = not row.paused and row.active_runs < row.max_active_runs
-    return has_room and row.next_date is not None and row.next_date <= world.now
-
-
-def finish(world: World) -> None:
-    """Let every run succeed that goes on."""
-    for run_id in [run.run_id for run in world.db.runs.values() if run.state == "running"]:
-        world.tell(world.started("a", run_id=run_id))
-        world.tell(world.finished("a", run_id=run_id))
-
-
-def dates(world: World) -> str:
-    """Return the logical dates of all runs, in the order of being made."""
-    return " ".join(f"{run.logical_date:%H:%M}" for run in world.db.runs.values())
 
 
 @pytest.mark.parametrize("case", RUNS)
@@ -494,13 +447,6 @@ def with_past() -> World:
 
 PAST = dag("a >> b >> c", b={"depends_on_past": True})
 FIRST_RUN, SECOND_RUN = "etl__2026-01-01T11:00:00Z", "etl__2026-01-01T12:00:00Z"
-
-
-def end(world: World, run_id: str, *names: str, exit_code: int = 0) -> None:
-    """Let tasks of a run run to their end."""
-    for name in names:
-        world.tell(world.started(name, run_id=run_id))
-        assert world.tell(world.finished(name, exit_code, run_id=run_id)).applied
 
 
 def test_a_task_waits_for_its_past():

@@ -20,6 +20,7 @@ def upgrade() -> None:
     """Create every table, and the row of each partition."""
     _create_partitions()
     _create_dags()
+    _create_backfills()
     _create_runs()
     _create_task_instances()
     _create_attempts()
@@ -120,6 +121,31 @@ def _create_dags() -> None:
     )
 
 
+def _create_backfills() -> None:
+    op.create_table(
+        "backfills",
+        _text("backfill_id"),
+        _text("dag_id"),
+        _text("schedule", "the DAG's at that time: its dates are the backfill's"),
+        _time("begin_date"),
+        _time("end_date"),
+        _number("max_active", "runs at a time"),
+        sa.Column("reverse", sa.Boolean(), nullable=False, comment="the last date first"),
+        _text("reprocess", "which dates that have a run are run again"),
+        _text("params"),
+        _time("next_date", "cursor: the next date, empty when all had their turn", nullable=True),
+        _count("made", "dates that got a run"),
+        _count("skipped", "dates that had one"),
+        _text("asked", "runs that were asked for and have not begun"),
+        _count("active", "runs that go on, or were asked for"),
+        _count("failed", "runs that ended otherwise than in success"),
+        _time("created_at"),
+        _time("finished_at", nullable=True),
+        sa.CheckConstraint("active >= 0 AND made >= 0", name=op.f("ck_backfills_runs")),
+        sa.PrimaryKeyConstraint("backfill_id", name=op.f("pk_backfills")),
+    )
+
+
 def _create_runs() -> None:
     op.create_table(
         "runs",
@@ -146,15 +172,17 @@ def _create_runs() -> None:
         _maybe_text("previous", "the run before it, if some of its tasks depend on the past"),
         _maybe_text("next_run", "the run of which it is the previous"),
         sa.Column("next_version", sa.Integer(), comment="that run's version of the DAG"),
+        _maybe_text("backfill_id", "the backfill that made it"),
         sa.CheckConstraint(
             "state IN ('queued', 'running', 'success', 'failed', 'cancelled')", name=op.f("ck_runs_state")
         ),
-        sa.CheckConstraint("kind IN ('manual', 'scheduled')", name=op.f("ck_runs_kind")),
+        sa.CheckConstraint("kind IN ('manual', 'scheduled', 'backfill')", name=op.f("ck_runs_kind")),
         sa.CheckConstraint("unfinished >= 0", name=op.f("ck_runs_unfinished")),
         sa.CheckConstraint("hold IS NULL OR state = 'queued'", name=op.f("ck_runs_hold")),
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_runs")),
     )
     op.create_index("ix_runs_dag_id_created_at", "runs", ["dag_id", "created_at"])
+    op.create_index("ix_runs_backfill_id", "runs", ["backfill_id"], **_where("backfill_id IS NOT NULL"))
     held = ["dag_id", "created_at", "logical_date", "run_id"]
     op.create_index("ix_runs_held", "runs", held, **_where("hold IS NOT NULL"))
 
