@@ -17,7 +17,7 @@ from headway.broker.once import measure_once, publish_once
 from headway.broker.port import Outgoing, QueueDepth
 from headway.protocol.errors import BrokerUnavailable, HeadwayError
 from headway.protocol.kinds import kind_of
-from headway.protocol.messages import Cancel, DagVersion, Pause, Trigger, Unpause
+from headway.protocol.messages import Backfill, Cancel, DagVersion, Pause, Trigger, Unpause
 from headway.scheduler.relay import event_message
 from headway.scheduler.store.engine import Engine
 from headway.scheduler.store.reads import Verdict, find_verdict
@@ -25,7 +25,7 @@ from headway.scheduler.store.reads import Verdict, find_verdict
 from .settings import Settings
 
 T = TypeVar("T")
-OperatorEvent = Trigger | Cancel | Pause | Unpause | DagVersion
+OperatorEvent = Trigger | Cancel | Backfill | Pause | Unpause | DagVersion
 
 PUBLISH_SECONDS: Final = 5.0
 """Longest wait for the broker to take an event."""

@@ -29,7 +29,7 @@ def runs(context: click.Context, *, as_json: bool) -> None:
     Without a command, the newest runs of all DAGs are listed.
     """
     if context.invoked_subcommand is None:
-        _list(dag=None, state=None, limit=LIMIT, as_json=as_json)
+        _list(dag=None, state=None, backfill=None, limit=LIMIT, as_json=as_json)
 
 
 @runs.command(
@@ -43,24 +43,25 @@ def runs(context: click.Context, *, as_json: bool) -> None:
 )
 @click.option("--dag", metavar="DAG", shell_complete=complete_dag, help="Only runs of this DAG.")
 @click.option("--state", type=click.Choice(STATES), help="Only runs in this state.")
+@click.option("--backfill", metavar="ID", help="Only runs of this backfill.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="At most so many.")
 @json_option
-def list_(*, dag: str | None, state: str | None, limit: int, as_json: bool) -> None:
+def list_(*, dag: str | None, state: str | None, backfill: str | None, limit: int, as_json: bool) -> None:
     """List runs, the newest first.
 
     All of them, or those of one DAG, or in one state.
     """
-    _list(dag=dag, state=state, limit=limit, as_json=as_json)
+    _list(dag=dag, state=state, backfill=backfill, limit=limit, as_json=as_json)
 
 
-def _list(*, dag: str | None, state: str | None, limit: int, as_json: bool) -> None:
+def _list(*, dag: str | None, state: str | None, backfill: str | None, limit: int, as_json: bool) -> None:
     from headway.scheduler.store.reads import find_dag, list_runs
 
     from ..database import open_database
     from ..settings import read_settings
 
     engine = open_database(read_settings())
-    found = list_runs(engine, dag_id=dag, state=state, limit=limit)
+    found = list_runs(engine, dag_id=dag, state=state, backfill_id=backfill, limit=limit)
     if dag is not None and not found:
         find_dag(engine, dag)  # a misspelt id is a mistake, not a DAG without runs
     if as_json:

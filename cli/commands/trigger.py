@@ -87,10 +87,9 @@ def make_trigger(dag: "Dag", *, run_id: str | None = None, date: str | None, par
 
 def new_run_id(dag_id: str, now: datetime) -> str:
     """Return a name that sorts like time and that no other run has."""
-    from headway.protocol.limits import ID_LENGTH_MAX
+    from headway.protocol.names import new_id
 
-    suffix = f"__{now:%Y%m%dT%H%M%SZ}_{secrets.token_hex(2)}"
-    return f"{dag_id[: ID_LENGTH_MAX - len(suffix)]}{suffix}"
+    return new_id(dag_id, "", now, secrets.token_hex(2))
 
 
 def parse_date(text: str) -> datetime:

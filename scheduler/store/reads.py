@@ -192,13 +192,17 @@ def find_dag(engine: Engine, dag_id: str) -> tuple[DagSummary, Dag]:
     return _dag(row), decode_dag(unpack_value(row.value))
 
 
-def list_runs(engine: Engine, *, dag_id: str | None, state: str | None, limit: int) -> list[RunSummary]:
+def list_runs(
+    engine: Engine, *, dag_id: str | None, state: str | None, backfill_id: str | None = None, limit: int
+) -> list[RunSummary]:
     """Return runs, the newest first."""
     statement = select(t.runs).order_by(t.runs.c.created_at.desc(), t.runs.c.run_id).limit(limit)
     if dag_id is not None:
         statement = statement.where(t.runs.c.dag_id == dag_id)
     if state is not None:
         statement = statement.where(t.runs.c.state == state)
+    if backfill_id is not None:
+        statement = statement.where(t.runs.c.backfill_id == backfill_id)
     with translated(engine), engine.connect() as connection:
         return [to_run(RunSummary, row) for row in connection.execute(statement)]
 

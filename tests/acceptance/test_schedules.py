@@ -1,6 +1,7 @@
 """DAGs that are due by themselves, in a real scheduler: with intervals of seconds, so that nobody waits for minutes."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cluster import Cluster
+from cluster import HEADWAY, Cluster
 
 NOTE = 'echo "$HEADWAY_RUN_ID $HEADWAY_DS $HEADWAY_DATA_INTERVAL_START $HEADWAY_DATA_INTERVAL_END" >> "$NOTES"'
 
@@ -27,6 +28,38 @@ def sync(home: Cluster, dag_id: str, **keywords: Any) -> Path:
     task = {"task_id": "a", "shell": NOTE, "env": {"NOTES": str(notes)}}
     home.sync((f"{dag_id}.dag.json", json.dumps({"dag_id": dag_id, "tasks": [task], **keywords})))
     return notes
+
+
+def test_a_backfill_runs_what_is_over(home: Cluster) -> None:
+    """In order, so many at a time; a second one finds that all dates have their run."""
+    notes = sync(
+        home, "daily", schedule="@daily", timezone="Europe/Amsterdam", params={"n": {"type": "integer", "default": 1}}
+    )
+    words = ("backfill", "daily", "--from", "2026-03-27", "--to", "2026-03-30", "--max-active", "1")
+    assert "'many' is not" in failure(home, *words, "--param", "n=many")
+    backfill_id = home.headway(*words, "--param", "n=2").strip()
+    home.wait_for(lambda: progress(home, backfill_id)["finished_at"] is not None)
+    days = [line.split()[1] for line in notes.read_text().splitlines()]
+    assert days == ["2026-03-27", "2026-03-28", "2026-03-29", "2026-03-30"]
+    found = home.json("runs", "list", "--backfill", backfill_id)
+    assert {(run["kind"], run["state"]) for run in found} == {("backfill", "success")}
+    again = home.headway(*words, "--param", "n=2").strip()
+    home.wait_for(lambda: progress(home, again)["finished_at"] is not None)
+    assert (progress(home, again)["made"], progress(home, again)["skipped"]) == (0, 4)
+    assert "is not a date" in failure(home, "backfill", "daily", "--from", "soon", "--to", "2026-03-30", exit_code=2)
+    assert home.headway("backfills", "--dag", "daily").count("daily__backfill_") == 2
+
+
+def progress(home: Cluster, backfill_id: str) -> dict[str, Any]:
+    """Return how far a backfill is."""
+    return next(one for one in home.json("backfills") if one["backfill_id"] == backfill_id)
+
+
+def failure(home: Cluster, *words: str, exit_code: int = 2) -> str:
+    """Return what a command says that cannot be obeyed."""
+    done = subprocess.run([HEADWAY, *words], env=home.env, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == exit_code
+    return done.stderr
 
 
 def runs(home: Cluster, dag_id: str) -> list[dict[str, Any]]:
