@@ -9,6 +9,7 @@ every minute that a clock on the wall shows.
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -210,17 +211,11 @@ def date_after(schedule: Schedule, date_: datetime, now: datetime) -> datetime |
 
 def _dates_after(schedule: Schedule, time: datetime) -> Iterator[datetime]:
     """Yield the nominal dates after a time, in UTC, each once, whatever start and end say."""
-    if schedule.text in (ONCE, CONTINUOUS):
-        if schedule.start is not None and schedule.start > time:
-            yield schedule.start
-        return
     step = _step(schedule)
     if step is not None:
         anchor = schedule.start or _EPOCH
-        found = anchor + ((time - anchor) // step + 1) * step
-        while True:
-            yield found
-            found += step
+        first = anchor + ((time - anchor) // step + 1) * step
+        yield from (first + step * number for number in count())
     cron, zone = ALIASES.get(schedule.text, schedule.text), zone_of(schedule.timezone)
     walk = _walk_wall if any(part.startswith("*") for part in cron.split()[:2]) else _walk_fixed
     for moment in walk(cron, zone, time):
@@ -239,9 +234,10 @@ def _walk_wall(cron: str, zone: ZoneInfo, time: datetime) -> Iterator[datetime]:
 
     cronsim would do it too, but for clocks that change at midnight or by half an hour.
     """
-    while True:
+    change: datetime | None = time + _TICK
+    while change is not None:
+        time, change = change - _TICK, None
         offset = _offset(zone, time + _TICK)
-        change = None
         for wall in CronSim(cron, time.replace(tzinfo=None) + offset):
             found = (wall - offset).replace(tzinfo=UTC)
             change = _change_between(zone, time + _TICK, found)
@@ -249,9 +245,6 @@ def _walk_wall(cron: str, zone: ZoneInfo, time: datetime) -> Iterator[datetime]:
                 break
             yield found
             time = found
-        if change is None:
-            return
-        time = change - _TICK
 
 
 def _change_between(zone: ZoneInfo, begin: datetime, end: datetime) -> datetime | None:

@@ -138,13 +138,8 @@ def run_of_date(draft: Draft, row: BackfillRow, date: datetime) -> RunId | None:
 
 
 def _is_again(run: Run, reprocess: Reprocess) -> bool:
-    match reprocess:
-        case "none":
-            return False
-        case "failed":
-            return run.state is RunState.FAILED
-        case "completed":
-            return run.state in FINAL_RUN_STATES
+    again = {"none": frozenset(), "failed": frozenset({RunState.FAILED}), "completed": FINAL_RUN_STATES}
+    return run.state in again[reprocess]
 
 
 def _fault(event: Backfill) -> str | None:

@@ -8,6 +8,7 @@ before never was, has no past to wait for; one that failed there is waited for u
 from typing import Final
 
 from headway.protocol.messages import PastEnded
+from headway.protocol.names import RunId
 from headway.protocol.states import RunState, TaskState
 
 from .graph import Graph
@@ -24,7 +25,8 @@ def may_begin(draft: Draft, run: Run, task: TaskInstance) -> bool:
     """Say whether nothing of the past is in the way of a task."""
     if run.previous is None or not draft.graph(run).task(task.task_id).depends_on_past:
         return True
-    found = draft.fact(f"past {task.task_id}", lambda: _state_before(draft, run, task))
+    previous = run.previous
+    found = draft.fact(f"past {task.task_id}", lambda: _state_in(draft, previous, task))
     return found == _NO_PAST or found in GOOD_ENDS
 
 
@@ -37,8 +39,8 @@ def tell_next(draft: Draft, run: Run, graph: Graph, task: TaskInstance) -> None:
         draft.effects.append(FollowUp(ended))
 
 
-def _state_before(draft: Draft, run: Run, task: TaskInstance) -> str:
-    before = draft.run(run.previous) if run.previous is not None else None
+def _state_in(draft: Draft, run_id: RunId, task: TaskInstance) -> str:
+    before = draft.run(run_id)
     if before is None:
         return _NO_PAST
     same = draft.task(TaskKey(before.run_id, task.task_id, task.map_index))

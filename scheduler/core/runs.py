@@ -47,6 +47,7 @@ from .changes import (
     spread_end,
 )
 from .graph import Graph
+from .past import may_begin
 from .returns import miss_deadline
 from .rows import Run, TaskInstance, TaskKey, TimerKey
 from .snapshot import Decision, Draft, FollowUp, SendOrder
@@ -109,11 +110,10 @@ def decide_past_ended(draft: Draft, event: PastEnded) -> Decision:
     task = draft.task(TaskKey(event.run_id, event.task_id, event.map_index))
     if run is None or task is None or run.dag_id != event.dag_id:
         return draft.ignored("no such task instance")
-    if run.intent is not None or task.state is not TaskState.WAITING or not is_ready(draft.graph(run), task):
+    is_waiting = run.intent is None and task.state is TaskState.WAITING and is_ready(draft.graph(run), task)
+    if not is_waiting or not may_begin(draft, run, task):
         return draft.ignored("the task does not wait for that")
-    release(draft, task)
-    if not draft.transitions:
-        return draft.ignored("the task does not wait for that")
+    hold(draft, task, TaskChange.RELEASE)
     return draft.applied()
 
 

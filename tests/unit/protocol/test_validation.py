@@ -67,6 +67,7 @@ def test_a_legal_dag_has_no_problem():
         (dag_of(task(), start_date=FEBRUARY, end_date=JANUARY), "end_date 2026-01-01T00:00:00+00:00 is before start"),
         (dag_of(task(), schedule="0 0 15 5 *", start_date=JANUARY, end_date=FEBRUARY), "no date of '0 0 15 5 *' lies"),
         (dag_of(task(), catchup=True), "catchup is set without a schedule"),
+        (dag_of(task(), run_timeout=0.0), "run_timeout is 0 s, and may be from 0.001 s on"),
         (dag_of(task(), max_active_runs=0), "max_active_runs is 0, and may be from 1 to 1000"),
         (dag_of(task(), schedule="@continuous"), "'@continuous' begins a run when the one before it has ended"),
         (dag_of(task(), owner="\ud800"), "DAG 'd': a text in it holds half a character"),

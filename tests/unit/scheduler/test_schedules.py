@@ -1,6 +1,6 @@
 """Time: when a DAG is due, and which run is made of it, one row a case. Airflow's meaning: docs/concepts/time.md."""
 
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -10,8 +10,10 @@ from headway.protocol.errors import InvalidDag
 from headway.protocol.keywords import make_dag
 from headway.protocol.messages import PastEnded, Pause, RunCapacity, RunTimer, ScheduleTimer, Unpause
 from headway.protocol.names import DagId, RunId, TaskId, scheduled_run_id
+from headway.protocol.params import Param, param_of, say_param
 from headway.protocol.schedule import Schedule, interval_before, last_until, next_after, schedule_fault
 from headway.protocol.states import EndReason
+from headway.scheduler.core.rows import AttemptKey, TaskKey
 from world import World, cut_slices, dag
 from world.audit import audit
 from world.clockwork import at, dates, end, finish, known, learn, look
@@ -44,6 +46,7 @@ DATES = {
     ("*/30 2 * * *", AMSTERDAM): "2026-03-29 00:00 | 2026-03-30 00:00, 2026-03-30 00:30",  # the wall never shows 2
     # The fold: at 03:00 of 25 October the clock shows 02:00 again (01:00 UTC).
     ("30 2 * * *", "Europe/Paris"): "2026-10-24 12:00 | 2026-10-25 00:30, 2026-10-26 01:30",
+    ("30 2 * * *", "Europe/Berlin"): "2026-10-25 01:10 | 2026-10-26 01:30",  # it was 02:30 before
     ("0 3 * * *", AMSTERDAM): "2026-10-24 12:00 | 2026-10-25 02:00, 2026-10-26 02:00",
     ("30 * * * *", "Europe/Paris"): "2026-10-25 00:00 | 2026-10-25 00:30, 2026-10-25 01:30, 2026-10-25 02:30",
     ("30 1 * * *", NEW_YORK): "2026-11-01 00:00 | 2026-11-01 05:30, 2026-11-02 06:30",
@@ -531,3 +534,57 @@ def test_a_past_that_is_not_made_yet_is_waited_for(monkeypatch: pytest.MonkeyPat
     assert world.tell(unknown).reason == "no such task instance"
     for run_id in world.db.runs:
         assert audit(world, run_id) == []
+
+
+def test_a_past_that_was_removed_is_not_waited_for():
+    """Old runs are removed one day."""
+    world = with_past()
+    world.checked = False
+    del world.db.runs[RunId(FIRST_RUN)]
+    for name in "abc":
+        del world.db.tasks[TaskKey(RunId(FIRST_RUN), TaskId(name))]
+        world.db.attempts.pop(AttemptKey(RunId(FIRST_RUN), TaskId(name), -1, 1), None)
+    world.restart()
+    end(world, SECOND_RUN, "a")
+    assert world.states(SECOND_RUN)["b"] == "queued"
+
+
+def test_the_past_is_told_once_more():
+    """Of a task that failed there, or that waits for more than that, nothing follows."""
+    world = with_past()
+    told = PastEnded(dag_id=DagId("etl"), run_id=RunId(SECOND_RUN), task_id=TaskId("b"))
+    assert world.tell(told).reason == "the task does not wait for that"
+    end(world, SECOND_RUN, "a")
+    assert world.tell(told).reason == "the task does not wait for that"
+
+
+def test_a_day_that_no_year_has_never_comes():
+    """A Monday that is the fifth of a February, and an odd day of three."""
+    for cron in ("0 0 */3 2 MON#5", "*/5 0 */3 2 MON#5"):
+        assert schedule_fault(cron) == f"{cron!r} never comes: no year has such a day"
+        schedule = Schedule(text=cron, timezone="UTC")
+        assert (next_after(schedule, at("2026-01-01 00:00")), last_until(schedule, at("2026-01-01 00:00"))) == (
+            None,
+            None,
+        )
+
+
+def test_a_date_may_be_a_date():
+    """In a file of Python; without an offset it is of the DAG's time zone."""
+    said = {"timezone": AMSTERDAM, "start_date": date(2026, 1, 1), "end_date": datetime(2026, 7, 1, 12, tzinfo=UTC)}
+    made = make_dag("etl", said)
+    assert (made.start_date, made.end_date) == (at("2025-12-31 23:00"), at("2026-07-01 12:00"))
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("EU", "text, EU unless --param p=... says otherwise"),
+        (None, "anything, None unless --param p=... says otherwise"),
+        (Param(type=("integer", "null")), "a whole number or null, to be given as --param p=..."),
+        (Param(type="string", enum=("a", "b"), description="how"), "text of a, b, to be given as --param p=... (how)"),
+    ],
+)
+def test_a_parameter_is_said_for_a_person(said: Any, shown: str):
+    """`headway dags show` says what it may be."""
+    assert say_param(param_of(said), "p") == shown
