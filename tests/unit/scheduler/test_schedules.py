@@ -59,10 +59,10 @@ def test_the_dates_of_a_schedule(case: tuple[str, str]):
     schedule = Schedule(text=case[0], timezone=case[1])
     after, _, dates = DATES[case].partition(" | ")
     moment = at(after)
-    for date in map(at, dates.split(", ")):
-        assert next_after(schedule, moment) == date
-        assert last_until(schedule, date) == date
-        moment = date
+    for nominal in map(at, dates.split(", ")):
+        assert next_after(schedule, moment) == nominal
+        assert last_until(schedule, nominal) == nominal
+        moment = nominal
 
 
 INTERVALS = {
