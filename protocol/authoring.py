@@ -59,7 +59,7 @@ class DagKeywords(TypedDict, total=False):
     owner: str
     tags: Sequence[str]
     params: Mapping[str, Scalar | Mapping[str, object]]
-    schedule: str | None
+    schedule: str | Sequence[str | date] | None
     timezone: str
     start_date: str | date | None
     end_date: str | date | None

@@ -13,7 +13,7 @@ import msgspec
 from .limits import ACTIVE_RUNS_DEFAULT
 from .names import DagId, QueueName, TaskId
 from .params import Param
-from .schedule import DEFAULT_TIMEZONE, Schedule
+from .schedule import DEFAULT_TIMEZONE, LISTED, Schedule
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,7 +108,7 @@ class Dag(Value, frozen=True, kw_only=True):
     owner: str = ""
     tags: tuple[str, ...] = ()
     params: dict[str, str | int | float | bool | Param | None] = {}
-    schedule: str | None = None
+    schedule: str | tuple[datetime, ...] | None = None
     timezone: str = DEFAULT_TIMEZONE
     start_date: datetime | None = None
     end_date: datetime | None = None
@@ -123,7 +123,8 @@ class Dag(Value, frozen=True, kw_only=True):
         if self.schedule is None:
             return None
         return Schedule(
-            text=self.schedule,
+            text=LISTED if isinstance(self.schedule, tuple) else self.schedule,
+            dates=self.schedule if isinstance(self.schedule, tuple) else (),
             timezone=self.timezone,
             start=self.start_date,
             end=self.end_date,

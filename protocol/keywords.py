@@ -108,10 +108,15 @@ def _read(keywords: Mapping[str, object], legal: tuple[str, ...], where: str) ->
 def _read_instants(fields: Mapping[str, object], where: str) -> dict[str, object]:
     """Return the keywords with times in UTC: one without an offset is of the DAG's time zone."""
     read, zone = dict(fields), fields.get("timezone", DEFAULT_TIMEZONE)
-    for name in INSTANTS:
-        if read.get(name) is not None and isinstance(zone, str):
+    for name in ("schedule", *INSTANTS):
+        given = read.get(name)
+        if given is not None and isinstance(zone, str) and (name != "schedule" or isinstance(given, list | tuple)):
             try:
-                read[name] = parse_instant(read[name], zone)
+                read[name] = (
+                    tuple(sorted({parse_instant(one, zone) for one in given}))
+                    if isinstance(given, list | tuple)
+                    else parse_instant(given, zone)
+                )
             except InvalidDag as error:
                 place = "" if error.fields.get("word") else f"{name}: "
                 raise InvalidDag(detail=f"{where}: {place}{error}", word=error.fields.get("word", name)) from error

@@ -7,6 +7,7 @@ end of the gap, one that the clock shows twice counts the first time. A line who
 every minute that a clock on the wall shows.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -33,6 +34,11 @@ ALIASES: Final = {
 }
 ONCE: Final = "@once"
 CONTINUOUS: Final = "@continuous"
+LISTED: Final = "@listed"
+"""Of a schedule whose dates an author listed; no author writes it."""
+
+LISTED_MAX: Final = 1_000
+"""Four years of working days. They stand in the DAG's row, which is written whenever a run begins or ends."""
 
 INTERVAL_SECONDS_MIN: Final = 1.0
 """Runs that are due more often are a stream, and no DAG."""
@@ -48,9 +54,13 @@ _WINDOWS: Final = tuple(timedelta(days=days) for days in (1 / 24, 1, 32, 400, 9 
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """When a DAG is due. `text` is cron, a duration or one of the words; no date lies before `start` or after `end`."""
+    """When a DAG is due. `text` is cron, a duration or one of the words; no date lies before `start` or after `end`.
+
+    If it is LISTED, the `dates` are these, in order.
+    """
 
     text: str
+    dates: tuple[datetime, ...] = ()
     timezone: str = DEFAULT_TIMEZONE
     start: datetime | None = None
     end: datetime | None = None
@@ -122,6 +132,8 @@ def last_until(schedule: Schedule, time: datetime) -> datetime | None:
     """Return the last nominal date up to a time, itself included, whatever start and end say."""
     if schedule.text in (ONCE, CONTINUOUS):
         return schedule.start if schedule.start is not None and schedule.start <= time else None
+    if schedule.text == LISTED:
+        return next(reversed(schedule.dates[: bisect_right(schedule.dates, time)]), None)
     step = _step(schedule)
     if step is not None:
         anchor = schedule.start or _EPOCH
@@ -211,6 +223,9 @@ def date_after(schedule: Schedule, date_: datetime, now: datetime) -> datetime |
 
 def _dates_after(schedule: Schedule, time: datetime) -> Iterator[datetime]:
     """Yield the nominal dates after a time, in UTC, each once, whatever start and end say."""
+    if schedule.text == LISTED:
+        yield from schedule.dates[bisect_right(schedule.dates, time) :]
+        return
     step = _step(schedule)
     if step is not None:
         anchor = schedule.start or _EPOCH

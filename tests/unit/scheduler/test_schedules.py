@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from headway.protocol.document import read_document, to_document
 from headway.protocol.errors import InvalidDag
 from headway.protocol.keywords import make_dag
 from headway.protocol.messages import PastEnded, Pause, RunCapacity, RunTimer, ScheduleTimer, Unpause
@@ -13,6 +14,7 @@ from headway.protocol.names import DagId, RunId, TaskId, scheduled_run_id
 from headway.protocol.params import Param, param_of, say_param
 from headway.protocol.schedule import Schedule, interval_before, last_until, next_after, schedule_fault
 from headway.protocol.states import EndReason
+from headway.protocol.validation import validate
 from headway.scheduler.core.rows import AttemptKey, TaskKey
 from world import World, cut_slices, dag
 from world.audit import audit
@@ -89,6 +91,9 @@ def test_the_data_interval_ends_at_the_last_date(case: tuple[str, str]):
 HOURLY = {"schedule": "@hourly"}
 SINCE_NINE = {"schedule": "@hourly", "start_date": "2026-01-01T09:00"}
 
+SINCE_MIDNIGHT = {"catchup": True, "start_date": "2026-01-01"}
+LISTED_DATES = {"schedule": ["2026-01-01T" + clock for clock in ("13:00", "09:00", "11:15", "15:30", "09:00")]}
+
 RUNS: dict[str, tuple[dict[str, Any], str, str]] = {
     # what is said of the DAG, the moments at which somebody looks (it is known from 10:30 on), the runs that are made
     "each date": (HOURLY, "10:45 11:00 11:30 12:00", "11:00 12:00"),
@@ -109,6 +114,13 @@ RUNS: dict[str, tuple[dict[str, Any], str, str]] = {
     "once, at its start": ({"schedule": "@once", "start_date": "2026-01-01T12:15"}, "11:00 12:15 13:00", "12:15"),
     "once, long ago": ({"schedule": "@once", "start_date": "2026-01-01T08:00"}, "10:45", "08:00"),
     "never": ({}, "10:45 11:00", ""),
+    "listed dates": (LISTED_DATES, "10:45 12:00 16:00", "11:15 15:30"),
+    "listed dates, all": (
+        LISTED_DATES | {"catchup": True, "start_date": "2026-01-01"},
+        "16:00",
+        "09:00 11:15 13:00 15:30",
+    ),
+    "listed dates that are over": ({"schedule": ["2026-01-01"]}, "10:45 11:00", ""),
 }
 
 
@@ -296,10 +308,11 @@ def test_what_is_no_schedule_is_said_so(text: str):
     ("keywords", "why"),
     [
         ({"start_date": "soon"}, "DAG 'etl': start_date: 'soon' is not a date: write it like 2026-01-31"),
+        ({"schedule": ["2026-01-01", "soon"]}, "DAG 'etl': schedule: 'soon' is not a date"),
         ({"end_date": 5}, "DAG 'etl': end_date: 5 is not a date"),
         ({"start_date": "9999-01-01"}, "'9999-01-01' is not a date"),
         ({"start_date": "2026-01-01", "timezone": "Mars"}, "DAG 'etl': timezone: 'Mars' is not a known time zone"),
-        ({"schedule": 5}, "DAG 'etl': schedule: expected text or nothing, got a whole number"),
+        ({"schedule": 5}, "DAG 'etl': schedule: expected text or a list or nothing, got a whole number"),
     ],
 )
 def test_what_is_no_date_is_refused_at_once(keywords: dict[str, Any], why: str):
@@ -567,6 +580,16 @@ def test_a_day_that_no_year_has_never_comes():
             None,
             None,
         )
+
+
+def test_listed_dates_have_intervals_too():
+    """Each begins at the date before it; a document says the same."""
+    made = make_dag("etl", LISTED_DATES | {"timezone": AMSTERDAM})
+    made = msgspec.structs.replace(made, tasks=dag("a").tasks)
+    assert interval_before(made.plan, at("2026-01-01 12:00")) == (at("2026-01-01 10:15"), at("2026-01-01 12:00"))
+    assert interval_before(made.plan, at("2026-01-01 08:00")) == (at("2026-01-01 08:00"), at("2026-01-01 08:00"))
+    assert read_document(to_document(made)).dag == made
+    assert validate(made) == ()
 
 
 def test_a_date_may_be_a_date():
