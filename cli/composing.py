@@ -8,9 +8,9 @@ from functools import partial
 
 from headway.broker.connecting import Transport
 from headway.broker.port import Broker, Sink
+from headway.protocol.dag_events import DagVersion
 from headway.protocol.errors import UserError
 from headway.protocol.limits import SLOTS_MAX
-from headway.protocol.messages import DagVersion
 from headway.protocol.names import QueueName, WorkerName, check_name
 from headway.scheduler.dagfiles import DagFolder
 from headway.scheduler.logkeeper import Logkeeper

@@ -15,9 +15,10 @@ from typing import Final, Protocol, TypeVar
 from headway.broker.connecting import Transport, transport_of
 from headway.broker.once import measure_once, publish_once
 from headway.broker.port import Outgoing, QueueDepth
+from headway.protocol.dag_events import Backfill, DagVersion, Pause, Unpause
 from headway.protocol.errors import BrokerUnavailable, HeadwayError
 from headway.protocol.kinds import kind_of
-from headway.protocol.messages import Backfill, Cancel, DagVersion, Pause, Trigger, Unpause
+from headway.protocol.messages import Cancel, Trigger
 from headway.scheduler.relay import event_message
 from headway.scheduler.store.engine import Engine
 from headway.scheduler.store.reads import Verdict, find_verdict

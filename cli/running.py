@@ -12,8 +12,9 @@ import msgspec
 from rich.console import Console
 
 from headway.broker.connecting import MEMORY, transport_of
+from headway.protocol.dag_events import DagVersion
 from headway.protocol.errors import UserError
-from headway.protocol.messages import Cancel, DagVersion, Trigger
+from headway.protocol.messages import Cancel, Trigger
 from headway.protocol.names import DagId, QueueName
 from headway.protocol.states import FINAL_RUN_STATES
 from headway.scheduler.parser.process import parse_file

@@ -5,13 +5,21 @@ What each holds stands in messages.py.
 
 from typing import Literal
 
-from .messages import (
+from .dag_events import (
     Backfill,
     BackfillStep,
+    DagVersion,
+    PastEnded,
+    Pause,
+    RunCapacity,
+    RunDue,
+    ScheduleTimer,
+    Unpause,
+)
+from .messages import (
     Cancel,
     Capacity,
     Continue,
-    DagVersion,
     DeliveryLimit,
     Expired,
     Finished,
@@ -22,18 +30,12 @@ from .messages import (
     NotHeld,
     Offline,
     Online,
-    PastEnded,
-    Pause,
     Refused,
     Rejected,
-    RunCapacity,
-    RunDue,
     RunTimer,
-    ScheduleTimer,
     Started,
     TaskTimer,
     Trigger,
-    Unpause,
     Unroutable,
     WorkerLost,
 )

@@ -15,16 +15,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import msgspec
 
 from .dag import Code, Command
-from .limits import ACTIVE_RUNS_DEFAULT, BACKFILL_ACTIVE_DEFAULT
 from .names import UNMAPPED, BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
-from .schedule import Schedule
 from .states import EndReason
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """A time with its offset; one without is malformed, since nobody could say when it is."""
-
-Reprocess = Literal["none", "failed", "completed"]
-"""Which of the dates that have a run already a backfill runs again."""
 
 if TYPE_CHECKING:
     OptionalRaw = msgspec.Raw | None
@@ -247,13 +242,6 @@ class LeaseTimer(Message, frozen=True, kw_only=True, tag="lease_timer"):
     listening_since: Instant
 
 
-class ScheduleTimer(Message, frozen=True, kw_only=True, tag="schedule_timer"):
-    """A DAG is due by its schedule. Applied only if `due` is the date that is stored."""
-
-    dag_id: DagId
-    due: Instant
-
-
 # --- events of the scheduler: consequences for another partition or for later -----------------------------------------
 
 
@@ -295,46 +283,6 @@ class Capacity(Message, frozen=True, kw_only=True, tag="capacity"):
     instances: tuple[Instance, ...]
 
 
-class RunDue(Message, frozen=True, kw_only=True, tag="run_due"):
-    """A run of the DAG's newest version is due, by its schedule or a backfill, for the data interval up to its date.
-
-    `previous` is the run before it, whose tasks those wait for that depend on the past.
-    """
-
-    dag_id: DagId
-    run_id: RunId
-    logical_date: Instant
-    data_interval_start: Instant
-    data_interval_end: Instant
-    previous: RunId | None = None
-    backfill_id: str | None = None
-    params: dict[str, str | int | float | bool | None] = {}
-
-
-class BackfillStep(Message, frozen=True, kw_only=True, tag="backfill_step"):
-    """A backfill may have more runs: those of its next dates, `cursor` the first of them, are due."""
-
-    dag_id: DagId
-    backfill_id: str
-    cursor: Instant
-
-
-class PastEnded(Message, frozen=True, kw_only=True, tag="past_ended"):
-    """A task ended in the run before this one: it may have been all that the same task waits for here."""
-
-    dag_id: DagId
-    run_id: RunId
-    task_id: TaskId
-    map_index: int = UNMAPPED
-
-
-class RunCapacity(Message, frozen=True, kw_only=True, tag="run_capacity"):
-    """The DAG may have one more run at a time: this one, which waited for that, begins."""
-
-    dag_id: DagId
-    run_id: RunId
-
-
 class Continue(Message, frozen=True, kw_only=True, tag="continue"):
     """The next slice of something that touches more rows than one decision may (P6).
 
@@ -368,48 +316,6 @@ class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
     dag_id: DagId
     run_id: RunId
     task_id: TaskId | None = None
-
-
-class Backfill(Message, frozen=True, kw_only=True, tag="backfill"):
-    """Run the DAG for the dates of its schedule from `begin` to `end`, `max_active` at a time.
-
-    A date that has a run already is left out, unless that has failed, or has ended at all, as `reprocess` says.
-    """
-
-    dag_id: DagId
-    backfill_id: str
-    begin: Instant
-    end: Instant
-    max_active: int = BACKFILL_ACTIVE_DEFAULT
-    reverse: bool = False
-    reprocess: Reprocess = "none"
-    params: dict[str, str | int | float | bool | None] = {}
-
-
-class Pause(Message, frozen=True, kw_only=True, tag="pause"):
-    """The DAG is not due by its schedule any more, and none of its tasks begins, until it is unpaused."""
-
-    dag_id: DagId
-
-
-class Unpause(Message, frozen=True, kw_only=True, tag="unpause"):
-    """The DAG goes on."""
-
-    dag_id: DagId
-
-
-class DagVersion(Message, frozen=True, kw_only=True, tag="dag_version"):
-    """A DAG file holds this DAG now; the value itself is stored under its digest.
-
-    `schedule` is when it is due by itself, and no more than `max_active_runs` of its runs go on at a time.
-    """
-
-    dag_id: DagId
-    digest: str
-    file: str
-    task_count: int
-    schedule: Schedule | None = None
-    max_active_runs: int = ACTIVE_RUNS_DEFAULT
 
 
 # --- orders to a worker -----------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ DESCRIPTIONS: Final = {
     "owner": "Who answers for the DAG.",
     "tags": "Words to find the DAG by.",
     "params": "Parameters of a run with their defaults; tasks get each as HEADWAY_PARAM_<name>.",
-    "schedule": "When it is due: cron like `0 2 * * *`, an interval like `90m`, a word like `@daily`, or a list of dates.",
+    "schedule": "When it is due: cron (`0 2 * * *`), an interval (`90m`), a word (`@daily`), or a list of dates.",
     "timezone": "The time zone of the schedule, and of dates without an offset.",
     "start_date": "No run is due before it; an interval counts from it.",
     "end_date": "No run is due after it.",

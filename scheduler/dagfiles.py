@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from headway.protocol.messages import DagVersion
+from headway.protocol.dag_events import DagVersion
 from headway.protocol.names import DagId
 
 from .parser.folder import parse_files, refuse_doubles, scan

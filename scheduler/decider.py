@@ -18,9 +18,10 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from headway.broker.port import Delivery
 from headway.protocol.codec import encode
+from headway.protocol.dag_events import DagVersion
 from headway.protocol.errors import StaleDecision, Unavailable
 from headway.protocol.kinds import Event, kind_of
-from headway.protocol.messages import DagVersion, RunTimer, TaskTimer
+from headway.protocol.messages import RunTimer, TaskTimer
 from headway.protocol.names import event_key, partition_label, task_key
 from headway.protocol.topology import TASKS
 

@@ -11,8 +11,9 @@ from sqlalchemy import Engine, select
 
 from headway.protocol.codec import decode_task, encode
 from headway.protocol.dag import Dag, Shell, Task
+from headway.protocol.dag_events import DagVersion
 from headway.protocol.kinds import ROLE_OF_KIND, Event
-from headway.protocol.messages import DagVersion, Finished, Message, Online, Started, Trigger
+from headway.protocol.messages import Finished, Message, Online, Started, Trigger
 from headway.protocol.messages import Task as TaskMessage
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.topology import NO_LIMITS, QueueLimits

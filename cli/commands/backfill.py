@@ -47,7 +47,7 @@ def backfill(  # noqa: PLR0913 - one for each option
     """
     import msgspec
 
-    from headway.protocol.messages import Backfill
+    from headway.protocol.dag_events import Backfill
     from headway.scheduler.store.reads import find_dag
 
     from ..database import open_database

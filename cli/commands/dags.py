@@ -10,7 +10,7 @@ from ..helping import Command, Group
 from ..printing import json_option, plain, print_json, print_table, show_time
 
 if TYPE_CHECKING:
-    from headway.protocol.messages import DagVersion
+    from headway.protocol.dag_events import DagVersion
     from headway.scheduler.dagfiles import Look
     from headway.scheduler.store.reads import DagSummary
 

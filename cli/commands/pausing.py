@@ -8,7 +8,7 @@ from ..completing import complete_dag
 from ..helping import Command
 
 if TYPE_CHECKING:
-    from headway.protocol.messages import Pause, Unpause
+    from headway.protocol.dag_events import Pause, Unpause
 
 EXITS = {0: "it is done", 1: "the scheduler ignored it, or none has answered yet"}
 
@@ -22,7 +22,7 @@ def pause(dag_id: str) -> None:
 
     It is not due by its schedule any more until it is unpaused. What runs goes on, and an operator may trigger it.
     """
-    from headway.protocol.messages import Pause
+    from headway.protocol.dag_events import Pause
 
     _tell(Pause, dag_id)
     click.echo(f"DAG {dag_id} is paused.")
@@ -35,7 +35,7 @@ def unpause(dag_id: str) -> None:
 
     Of the dates that it missed the last one is run at once; with catchup all of them, one after another.
     """
-    from headway.protocol.messages import Unpause
+    from headway.protocol.dag_events import Unpause
 
     _tell(Unpause, dag_id)
     click.echo(f"DAG {dag_id} goes on.")

@@ -10,9 +10,9 @@ from typing import Final
 
 import msgspec
 
+from headway.protocol.dag_events import Backfill, BackfillStep, Reprocess, RunDue
 from headway.protocol.errors import InvalidName
 from headway.protocol.limits import ACTIVE_RUNS_MAX
-from headway.protocol.messages import Backfill, BackfillStep, Reprocess, RunDue
 from headway.protocol.names import RunId, check_name, scheduled_run_id
 from headway.protocol.params import given_faults
 from headway.protocol.schedule import interval_before, next_between

@@ -9,13 +9,21 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from headway.protocol.messages import (
+from headway.protocol.dag_events import (
     Backfill,
     BackfillStep,
+    DagVersion,
+    PastEnded,
+    Pause,
+    RunCapacity,
+    RunDue,
+    ScheduleTimer,
+    Unpause,
+)
+from headway.protocol.messages import (
     Cancel,
     Capacity,
     Continue,
-    DagVersion,
     DeliveryLimit,
     Expired,
     Finished,
@@ -26,18 +34,12 @@ from headway.protocol.messages import (
     NotHeld,
     Offline,
     Online,
-    PastEnded,
-    Pause,
     Refused,
     Rejected,
-    RunCapacity,
-    RunDue,
     RunTimer,
-    ScheduleTimer,
     Started,
     TaskTimer,
     Trigger,
-    Unpause,
     Unroutable,
     WorkerLost,
 )

@@ -10,17 +10,25 @@ from typing import assert_never
 import msgspec
 
 from headway.protocol.dag import output_sources
+from headway.protocol.dag_events import (
+    Backfill,
+    BackfillStep,
+    DagVersion,
+    PastEnded,
+    Pause,
+    RunCapacity,
+    RunDue,
+    ScheduleTimer,
+    Unpause,
+)
 from headway.protocol.kinds import Event
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import (
     AttemptMessage,
-    Backfill,
-    BackfillStep,
     BootMessage,
     Cancel,
     Capacity,
     Continue,
-    DagVersion,
     DeliveryLimit,
     Expired,
     Finished,
@@ -28,18 +36,12 @@ from headway.protocol.messages import (
     Missing,
     NotHeld,
     Offline,
-    PastEnded,
-    Pause,
     Refused,
     Rejected,
-    RunCapacity,
-    RunDue,
     RunTimer,
-    ScheduleTimer,
     Started,
     TaskTimer,
     Trigger,
-    Unpause,
     Unroutable,
     WorkerLost,
 )

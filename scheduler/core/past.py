@@ -7,7 +7,7 @@ before never was, has no past to wait for; one that failed there is waited for u
 
 from typing import Final
 
-from headway.protocol.messages import PastEnded
+from headway.protocol.dag_events import PastEnded
 from headway.protocol.names import RunId
 from headway.protocol.states import RunState, TaskState
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from headway.protocol.dag_events import Reprocess
 from headway.protocol.limits import ACTIVE_RUNS_DEFAULT
-from headway.protocol.messages import Reprocess, RunTimerKind, TimerKind
+from headway.protocol.messages import RunTimerKind, TimerKind
 from headway.protocol.names import UNMAPPED, BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from headway.protocol.schedule import Schedule
 from headway.protocol.states import (

@@ -11,9 +11,10 @@ from datetime import UTC
 from typing import Final, Literal, assert_never
 
 from headway.protocol.codec import address_of
+from headway.protocol.dag_events import PastEnded
 from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Cancel, Continue, PastEnded, RunTimer, Stop, TaskTimer, TimerKind
+from headway.protocol.messages import Cancel, Continue, RunTimer, Stop, TaskTimer, TimerKind
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import msgspec
 
-from headway.protocol.messages import DagVersion, Pause, RunDue, ScheduleTimer, Unpause
+from headway.protocol.dag_events import DagVersion, Pause, RunDue, ScheduleTimer, Unpause
 from headway.protocol.names import scheduled_run_id
 from headway.protocol.schedule import date_after, date_due, first_date, interval_before
 

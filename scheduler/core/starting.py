@@ -9,8 +9,9 @@ from datetime import UTC
 
 import msgspec
 
+from headway.protocol.dag_events import RunCapacity, RunDue
 from headway.protocol.errors import InvalidName
-from headway.protocol.messages import RunCapacity, RunDue, Trigger
+from headway.protocol.messages import Trigger
 from headway.protocol.names import DagId, RunId, check_name
 from headway.protocol.params import given_faults
 from headway.protocol.schedule import interval_before

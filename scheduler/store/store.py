@@ -18,8 +18,9 @@ import msgspec
 from sqlalchemy import Connection, Engine, Text, and_, cast, exists, func, insert, literal, select, text, update
 
 from headway.protocol.codec import address_of
+from headway.protocol.dag_events import ScheduleTimer
 from headway.protocol.errors import Corrupt
-from headway.protocol.messages import LeaseTimer, Missing, RunTimer, ScheduleTimer, TaskTimer
+from headway.protocol.messages import LeaseTimer, Missing, RunTimer, TaskTimer
 from headway.protocol.names import UNMAPPED, DagId, QueueName
 from headway.protocol.states import AttemptState
 from headway.protocol.topology import NO_LIMITS, QueueLimits

@@ -6,15 +6,23 @@ from typing import Any, Final
 import msgspec
 
 from headway.protocol.dag import Argv, OutputRef, Python, Shell
-from headway.protocol.log_chunk import LogChunk
-from headway.protocol.messages import (
+from headway.protocol.dag_events import (
     Backfill,
     BackfillStep,
+    DagVersion,
+    PastEnded,
+    Pause,
+    RunCapacity,
+    RunDue,
+    ScheduleTimer,
+    Unpause,
+)
+from headway.protocol.log_chunk import LogChunk
+from headway.protocol.messages import (
     Cancel,
     Capacity,
     Code,
     Continue,
-    DagVersion,
     DeliveryLimit,
     Drop,
     Expired,
@@ -29,21 +37,15 @@ from headway.protocol.messages import (
     NotHeld,
     Offline,
     Online,
-    PastEnded,
-    Pause,
     Refused,
     Rejected,
-    RunCapacity,
     RunContext,
-    RunDue,
     RunTimer,
-    ScheduleTimer,
     Started,
     Stop,
     Task,
     TaskTimer,
     Trigger,
-    Unpause,
     Unroutable,
     WorkerLost,
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from headway.protocol.messages import BackfillStep, Continue, RunDue, WorkerLost
+from headway.protocol.dag_events import BackfillStep, RunDue
+from headway.protocol.messages import Continue, WorkerLost
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,

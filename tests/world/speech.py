@@ -4,14 +4,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from headway.protocol.dag import Dag
+from headway.protocol.dag_events import Backfill, DagVersion
 from headway.protocol.messages import (
     AttemptMessage,
-    Backfill,
     BootMessage,
     Cancel,
     Capacity,
     Continue,
-    DagVersion,
     DeliveryLimit,
     Expired,
     Finished,

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from headway.protocol.dag import Dag
+from headway.protocol.dag_events import DagVersion, ScheduleTimer
 from headway.protocol.kinds import ROLE_OF_KIND, Event, Role
-from headway.protocol.messages import AttemptMessage, DagVersion, RunTimer, RunTimerKind, ScheduleTimer, TimerKind
+from headway.protocol.messages import AttemptMessage, RunTimer, RunTimerKind, TimerKind
 from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId
 from headway.protocol.states import RunState, TaskState
 from headway.protocol.topology import NO_LIMITS, QueueLimits

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headway.protocol.messages import BackfillStep
+from headway.protocol.dag_events import BackfillStep
 from headway.protocol.names import DagId, scheduled_run_id
 from world import World, dag
 from world.audit import audit

@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from headway.protocol.dag_events import PastEnded, Pause, RunCapacity, ScheduleTimer, Unpause
 from headway.protocol.document import read_document, to_document
 from headway.protocol.errors import InvalidDag
 from headway.protocol.keywords import make_dag
-from headway.protocol.messages import PastEnded, Pause, RunCapacity, RunTimer, ScheduleTimer, Unpause
+from headway.protocol.messages import RunTimer
 from headway.protocol.names import DagId, RunId, TaskId, scheduled_run_id
 from headway.protocol.params import Param, param_of, say_param
 from headway.protocol.schedule import Schedule, interval_before, last_until, next_after, schedule_fault
