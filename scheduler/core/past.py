@@ -31,11 +31,11 @@ def may_begin(draft: Draft, run: Run, task: TaskInstance) -> bool:
 
 
 def tell_next(draft: Draft, run: Run, graph: Graph, task: TaskInstance) -> None:
-    """Tell the next run of a task's good end, unless nobody there depends on it."""
-    if run.next_run is None or task.state not in GOOD_ENDS:
+    """Tell the next runs (a backfill may make more than one) of a task's good end, unless nobody depends on it."""
+    if task.state not in GOOD_ENDS or not (graph.task(task.task_id).depends_on_past or run.tells_all):
         return
-    if graph.task(task.task_id).depends_on_past or run.next_version != run.version:
-        ended = PastEnded(dag_id=run.dag_id, run_id=run.next_run, task_id=task.task_id, map_index=task.map_index)
+    for run_id in run.next_runs:
+        ended = PastEnded(dag_id=run.dag_id, run_id=run_id, task_id=task.task_id, map_index=task.map_index)
         draft.effects.append(FollowUp(ended))
 
 

@@ -130,7 +130,7 @@ class Run(Row, frozen=True, kw_only=True):
     `unfinished` counts its task instances that are not final, `failed_leaves` those without downstreams that ended
     in anything but success: the run succeeds when the first is zero and so is the second. While it has a `hold`, none
     of its task instances is made. `previous` is the run before it, if some of its tasks depend on the past, and there
-    this one is the `next_run`.
+    this one is among the `next_runs`; `tells_all` says that one of those is of another version.
     """
 
     run_id: RunId
@@ -154,8 +154,8 @@ class Run(Row, frozen=True, kw_only=True):
     cancelled: int = 0
     intent: Intent | None = None
     previous: RunId | None = None
-    next_run: RunId | None = None
-    next_version: int | None = None
+    next_runs: tuple[RunId, ...] = ()
+    tells_all: bool = False
     backfill_id: str | None = None
 
     def deadline_after(self, seconds: float) -> datetime:

@@ -122,7 +122,8 @@ def _with_past(draft: Draft, run: Run, graph: Graph, previous: RunId | None) -> 
     before = draft.run(previous) if previous is not None and graph.has_past else None
     known = draft.fact("previous", lambda: None if before is None else before.run_id)
     if before is not None:
-        change_run(draft, before, next_run=run.run_id, next_version=run.version)
+        tells_all = before.tells_all or run.version != before.version
+        change_run(draft, before, next_runs=(*before.next_runs, run.run_id), tells_all=tells_all)
     return msgspec.structs.replace(run, previous=known)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from headway.protocol.dag_events import BackfillStep, RunDue
+from headway.protocol.dag_events import BackfillStep, PastEnded, RunDue
 from headway.protocol.messages import Continue, WorkerLost
 from headway.protocol.states import (
     FINAL_RUN_STATES,
@@ -156,9 +156,9 @@ def _counters_of_backfills_are_true(world: World, _: Before) -> None:
     for row in world.db.backfills.values():
         runs = [run for run in world.db.runs.values() if run.backfill_id == row.backfill_id]
         owed = [event for event in world.owed if getattr(event, "backfill_id", None) == row.backfill_id]
-        due = [event for event in owed if isinstance(event, RunDue)]
-        assert row.made == len(runs) + len(due)
-        assert row.active == sum(run.state not in FINAL_RUN_STATES for run in runs) + len(due)
+        assert set(row.asked) <= {event.run_id for event in owed if isinstance(event, RunDue)}
+        assert row.made == len(runs) + len(row.asked)
+        assert row.active == sum(run.state not in FINAL_RUN_STATES for run in runs) + len(row.asked)
         assert row.active <= row.max_active
         assert row.failed == sum(run.state in FINAL_RUN_STATES - {RunState.SUCCESS} for run in runs)
         assert (row.finished_at is not None) == (row.next_date is None and not row.active)
@@ -239,7 +239,8 @@ def _waits_for_past(world: World, run: Run, graph: Graph, task: TaskInstance) ->
     before = world.db.runs[run.previous]
     same = world.db.tasks.get(TaskKey(run.previous, task.task_id))
     open_past = before.state is RunState.QUEUED if same is None else same.state not in GOOD_ENDS
-    return before.next_run == run.run_id and open_past
+    told = {(event.run_id, event.task_id) for event in world.owed if isinstance(event, PastEnded)}
+    return run.run_id in before.next_runs and (open_past or (run.run_id, task.task_id) in told)
 
 
 def _still_matters(world: World, run: Run, graph: Graph, place: int, upstream: Any) -> bool:

@@ -24,6 +24,7 @@ from headway.protocol.messages import (
     Online,
     Refused,
     Rejected,
+    RunTimer,
     Started,
     TaskTimer,
     TimerKind,
@@ -32,6 +33,7 @@ from headway.protocol.messages import (
     WorkerLost,
 )
 from headway.protocol.names import UNMAPPED, BootId, QueueName, RunId, TaskId, WorkerName
+from headway.scheduler.core.changes import NO_TASK
 from headway.scheduler.core.rows import Attempt, AttemptKey, BootKey, Run, TaskInstance, TaskKey, Timer, TimerKey
 
 from .dags import digest_of
@@ -124,8 +126,10 @@ class Speech:
 
     # --- clock and scheduler ------------------------------------------------------------------------------------------
 
-    def due(self, timer: Timer) -> TaskTimer:
+    def due(self, timer: Timer) -> TaskTimer | RunTimer:
         """A stored timer is due."""
+        if timer.task_id == NO_TASK:
+            return RunTimer(dag_id=timer.dag_id, run_id=timer.run_id, timer=timer.timer, due=timer.due)
         names = ("dag_id", "run_id", "task_id", "map_index", "timer", "due")
         return TaskTimer(**{name: getattr(timer, name) for name in names})
 

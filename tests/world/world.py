@@ -10,7 +10,7 @@ import pytest
 from headway.protocol.dag import Dag
 from headway.protocol.dag_events import DagVersion, ScheduleTimer
 from headway.protocol.kinds import ROLE_OF_KIND, Event, Role
-from headway.protocol.messages import AttemptMessage, RunTimer, RunTimerKind, TimerKind
+from headway.protocol.messages import AttemptMessage, RunTimerKind, TimerKind
 from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId
 from headway.protocol.states import RunState, TaskState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
@@ -115,7 +115,7 @@ class World(Speech):
         """Wait until a stored timer of a run is due, and tell it."""
         stored = self.db.timers[TimerKey(RunId(run_id), NO_TASK, UNMAPPED, timer)]
         self.now = max(self.now, stored.due)
-        return self.tell(RunTimer(dag_id=stored.dag_id, run_id=stored.run_id, timer=timer, due=stored.due))
+        return self.tell(self.due(stored))
 
     def ring_schedule(self, dag_id: str = "etl") -> Decision:
         """Wait until a DAG is due by its schedule, and tell it."""

@@ -170,8 +170,8 @@ def _create_runs() -> None:
         _count("cancelled", "cursor: tasks looked at for a cancel so far"),
         _maybe_text("intent", "what shall become of the run when its running tasks have ended"),
         _maybe_text("previous", "the run before it, if some of its tasks depend on the past"),
-        _maybe_text("next_run", "the run of which it is the previous"),
-        sa.Column("next_version", sa.Integer(), comment="that run's version of the DAG"),
+        _text("next_runs", "the runs of which it is the previous"),
+        sa.Column("tells_all", sa.Boolean(), nullable=False, comment="one of those is of another version of the DAG"),
         _maybe_text("backfill_id", "the backfill that made it"),
         sa.CheckConstraint(
             "state IN ('queued', 'running', 'success', 'failed', 'cancelled')", name=op.f("ck_runs_state")
