@@ -85,3 +85,74 @@ def test_a_dag_runs_every_second(home: Cluster) -> None:
     (dag,) = [dag for dag in home.json("dags") if dag["dag_id"] == "often"]
     assert (dag["schedule"], dag["paused"], dag["active_runs"]) == ("1s", True, 0)
     assert home.headway("audit")
+
+
+def test_a_run_whose_time_is_over_fails(home: Cluster) -> None:
+    """What it runs is ended, and says why; a deadline that it missed is shown."""
+    task = {"task_id": "a", "shell": "sleep 600"}
+    keywords = {"run_timeout": "2s", "deadline": "1s"}
+    home.sync(("slow.dag.json", json.dumps({"dag_id": "slow", "tasks": [task], **keywords})))
+    home.headway("trigger", "slow", "--run-id", "slow-1", "--wait", exit_code=1)
+    run = home.json("runs", "show", "slow-1")
+    assert (run["state"], run["late"]) == ("failed", True)
+    assert [(task["state"], task["reason"]) for task in run["tasks"]] == [("cancelled", "run_timeout")]
+    told = home.json("why", "slow-1", "a")
+    assert "cancelled, for its run had gone on for 2 s" in told["detail"].lower()
+    kinds = {(event["kind"], event["reason"]) for event in home.json("events", "slow-1")}
+    assert ("run_timer", "it missed its deadline") in kinds
+
+
+def test_of_the_dates_that_were_missed_the_last_is_run(home: Cluster) -> None:
+    """The scheduler was away for a while."""
+    sync(home, "missed", schedule="1s")
+    home.wait_for(lambda: len(runs(home, "missed")) >= 2)
+    home.services["standalone"].terminate()
+    last = dates_of(home, "missed")[-1]
+    home.wait(3)
+    home.start_standalone()
+    home.wait_for(lambda: dates_of(home, "missed")[-1] > last + timedelta(seconds=3))
+    home.headway("pause", "missed")
+    found = dates_of(home, "missed")
+    gap = found[found.index(last) + 1] - last
+    assert gap >= timedelta(seconds=3)
+    assert home.headway("audit")
+
+
+def test_headway_run_makes_no_run_of_a_schedule(tmp_path: Path) -> None:
+    """It runs the DAG here and now, whatever is due meanwhile."""
+    file = tmp_path / "often.dag.json"
+    task = {"task_id": "a", "shell": "sleep 2.5"}
+    file.write_text(json.dumps({"dag_id": "often", "schedule": "1s", "tasks": [task]}))
+    with Cluster(tmp_path) as alone:
+        alone.headway("run", str(file))
+        assert [run["kind"] for run in alone.json("runs")] == ["manual"]
+
+
+def test_what_cannot_be_due_is_refused_by_check(home: Cluster) -> None:
+    """Each with a sentence, and the line of its DAG."""
+    file = home.home / "bad.py"
+    file.write_text(
+        "from headway import DAG, shell\n"
+        "dags = [\n"
+        "    DAG('a', schedule='61 * * * *'),\n"
+        "    DAG('b', schedule='@daily', start_date='2026-02-01', end_date='2026-01-01'),\n"
+        "    DAG('c', schedule='@daily', timezone='Europe/Amsterdm'),\n"
+        "    DAG('d', params={'n': {'type': 'integer', 'default': 'many'}}),\n"
+        "]\n"
+        "for dag in dags:\n"
+        "    shell('t', 'true', dag=dag)\n"
+    )
+    run = subprocess.run([HEADWAY, "check", str(file)], env=home.env, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    said = [line.removeprefix(f"{file}:") for line in run.stdout.splitlines() if line.startswith(f"{file}:")]
+    assert said == [
+        "3: DAG 'a': '61 * * * *' is not cron: bad minute",
+        "4: DAG 'b': end_date 2026-01-01T00:00:00+00:00 is before start_date 2026-02-01T00:00:00+00:00: swap them",
+        "5: DAG 'c': timezone: 'Europe/Amsterdm' is not a known time zone: write one like 'Europe/Amsterdam' or 'UTC'",
+        "6: parameter 'n' is a whole number, and 'many' is not",
+    ]
+
+
+def dates_of(home: Cluster, dag_id: str) -> list[datetime]:
+    """Return the logical dates of a DAG's runs, the first first."""
+    return sorted(datetime.fromisoformat(run["logical_date"]) for run in runs(home, dag_id))
