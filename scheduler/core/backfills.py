@@ -129,12 +129,20 @@ def ids_of_date(row: BackfillRow, date: datetime) -> tuple[RunId, RunId]:
 
 
 def run_of_date(draft: Draft, row: BackfillRow, date: datetime) -> RunId | None:
-    """Return the id of the run that is to be made for a date, or None where there is one that stands."""
+    """Return the id of the run that is to be made for a date, or None where the newest one of it stands."""
     first, again = ids_of_date(row, date)
     known = draft.run(first)
     if known is None:
         return first
-    return again if _is_again(known, row.reprocess) and draft.run(again) is None else None
+    newest = (draft.run(known.rerun) if known.rerun is not None else None) or known
+    return again if _is_again(newest, row.reprocess) and draft.run(again) is None else None
+
+
+def note_rerun(draft: Draft, run: Run) -> None:
+    """Let the run that a date had at first know the one that a backfill makes of it again."""
+    known = draft.run(scheduled_run_id(run.dag_id, run.logical_date))
+    if known is not None and known.run_id != run.run_id:
+        draft.changes.runs[known.run_id] = _replace(known, rerun=run.run_id)
 
 
 def _is_again(run: Run, reprocess: Reprocess) -> bool:

@@ -5,6 +5,7 @@ names the downstream tasks. At most four rounds are ever needed, whatever the si
 """
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import assert_never
 
 import msgspec
@@ -45,7 +46,7 @@ from headway.protocol.messages import (
     Unroutable,
     WorkerLost,
 )
-from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId, TaskId, WorkerName
+from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId, TaskId, WorkerName, scheduled_run_id
 from headway.protocol.states import WorkerState
 
 from .backfills import dates_of_step, ids_of_date
@@ -126,6 +127,7 @@ def _add_trigger(wanted: Needs, snapshot: Snapshot, event: Trigger | RunDue) -> 
             wanted.runs.add(event.previous)
         if event.backfill_id is not None:
             wanted.backfills.add(event.backfill_id)
+            wanted.runs.add(scheduled_run_id(event.dag_id, event.logical_date.astimezone(UTC)))
     _add_newest(wanted, snapshot, event.dag_id)
 
 
@@ -141,7 +143,10 @@ def _add_step(wanted: Needs, snapshot: Snapshot, event: BackfillStep) -> None:
     row = snapshot.backfills.rows.get(event.backfill_id)
     if row is not None and row.next_date is not None:
         for date in dates_of_step(row, event.cursor):
-            wanted.runs.update(ids_of_date(row, date))
+            first, again = ids_of_date(row, date)
+            known = snapshot.runs.rows.get(first)
+            newest = {known.rerun} if known is not None and known.rerun is not None else set()
+            wanted.runs |= {first, again, *newest}
 
 
 def _add_of_run(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:

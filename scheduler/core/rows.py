@@ -130,7 +130,8 @@ class Run(Row, frozen=True, kw_only=True):
     `unfinished` counts its task instances that are not final, `failed_leaves` those without downstreams that ended
     in anything but success: the run succeeds when the first is zero and so is the second. While it has a `hold`, none
     of its task instances is made. `previous` is the run before it, if some of its tasks depend on the past, and there
-    this one is among the `next_runs`; `tells_all` says that one of those is of another version.
+    this one is among the `next_runs`; `tells_all` says that one of those is of another version. `rerun` is the newest
+    run of a backfill that ran its date again.
     """
 
     run_id: RunId
@@ -157,6 +158,7 @@ class Run(Row, frozen=True, kw_only=True):
     next_runs: tuple[RunId, ...] = ()
     tells_all: bool = False
     backfill_id: str | None = None
+    rerun: RunId | None = None
 
     def deadline_after(self, seconds: float) -> datetime:
         """Return when what may take so long should have ended: from the date of a schedule, or the trigger on."""

@@ -17,7 +17,7 @@ from headway.protocol.params import given_faults
 from headway.protocol.schedule import interval_before
 from headway.protocol.states import RunHold, RunKind, RunState
 
-from .backfills import begin_in_backfill
+from .backfills import begin_in_backfill, note_rerun
 from .changes import change_run, count_run, set_run_timer
 from .graph import Graph
 from .rows import DagRow, Run, VersionKey
@@ -78,6 +78,8 @@ def decide_run_due(draft: Draft, event: RunDue) -> Decision:
         created_at=draft.now,
         unfinished=len(graph.tasks),
     )
+    if event.backfill_id is not None:
+        note_rerun(draft, run)
     return _begin(draft, _with_past(draft, run, graph, event.previous), graph)
 
 

@@ -80,6 +80,7 @@ runs: Final = Table(
     Column("next_runs", JsonText, nullable=False, comment="the runs of which it is the previous"),
     Column("tells_all", Boolean, nullable=False, comment="one of those is of another version of the DAG"),
     Column("backfill_id", Text, comment="the backfill that made it"),
+    Column("rerun", Text, comment="the newest run of a backfill that ran its date again"),
     one_of("state", RunState),
     one_of("kind", RunKind),
     CheckConstraint("unfinished >= 0", name="unfinished"),

@@ -83,6 +83,19 @@ def test_a_date_that_has_a_run_is_left_out_unless_it_shall_not(reprocess: str):
     assert world.db.backfills["etl__backfill"].finished_at is not None
 
 
+def test_the_newest_run_of_a_date_says_whether_it_is_run_again():
+    """It had failed, and a backfill has mended that."""
+    world = known(**HOURLY)
+    look(world, "11:00", end=False)
+    end(world, "etl__2026-01-01T11:00:00Z", "a", exit_code=1)
+    for number in (1, 2):
+        world.tell(world.backfill(1, begin=at("2026-01-01 11:00"), reprocess="failed", backfill_id=f"b{number}"))
+        play_backfill(world)
+    assert [(row.made, row.skipped) for row in world.db.backfills.values()] == [(1, 0), (0, 1)]
+    for run_id in world.db.runs:
+        assert audit(world, run_id) == []
+
+
 def test_a_backfill_counts_what_failed():
     """And goes on all the same."""
     (row,) = backfilled(4, exit_code=1).db.backfills.values()

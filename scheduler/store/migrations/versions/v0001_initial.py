@@ -173,6 +173,7 @@ def _create_runs() -> None:
         _text("next_runs", "the runs of which it is the previous"),
         sa.Column("tells_all", sa.Boolean(), nullable=False, comment="one of those is of another version of the DAG"),
         _maybe_text("backfill_id", "the backfill that made it"),
+        _maybe_text("rerun", "the newest run of a backfill that ran its date again"),
         sa.CheckConstraint(
             "state IN ('queued', 'running', 'success', 'failed', 'cancelled')", name=op.f("ck_runs_state")
         ),
