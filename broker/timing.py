@@ -26,5 +26,9 @@ NAME_HELD_SECONDS_MAX: Final = 3.5 * HEARTBEAT_SECONDS
 MISSING_QUEUE_SECONDS: Final = 2.0
 """How often to look for a queue that others must make: the first task of a new queue waits so long at most."""
 
+BIND_SECONDS: Final = 10.0
+"""How often to bind again what is bound already. For so long may events go astray after somebody has deleted an
+exchange: less than any lease that is fit for work."""
+
 SLICE: Final = 500
 """Actions between two looks at the socket: about 10 ms of publishing."""

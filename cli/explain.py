@@ -11,8 +11,10 @@ from typing import Final
 
 import msgspec
 
+from headway.protocol.dag import rule_of
 from headway.protocol.states import (
     FINAL_TASK_STATES,
+    GOOD_ENDS,
     AttemptState,
     EndReason,
     HoldReason,
@@ -22,10 +24,10 @@ from headway.protocol.states import (
     TaskState,
 )
 from headway.scheduler.core.admission import hold_of, window_of
-from headway.scheduler.core.past import GOOD_ENDS
 from headway.scheduler.core.rows import Attempt, TaskInstance
 from headway.scheduler.store.evidence import Evidence
 
+from .explain_words import BECAUSE, ENDINGS, HOLDS, RETURNS, UNSENT
 from .printing import plain, show_duration, show_time
 
 NAMED_MAX: Final = 5
@@ -80,7 +82,10 @@ def _waiting(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
             yield f"Run {run.run_id} is being created: {run.created} of {run.unfinished} of its tasks are there."
         elif open_ones:
             total = len(evidence.upstream)
+            rule = rule_of(evidence.spec)
             yield f"It waits for {len(open_ones)} of {total} upstream tasks: {_named(open_ones)}."
+            if rule != "all_success":
+                yield f"Its trigger rule is {rule}."
         elif waits_for_past:
             yield f"It depends on the past, and in run {run.previous} before this one it is {evidence.past}."
             if evidence.past in FINAL_TASK_STATES:
@@ -96,11 +101,12 @@ def _scheduled(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
     held_by = hold_of(queue, now)
 
     def tell() -> Iterator[str]:
-        yield f"It is ready {_since(task.since, now)} and held back until {_HOLDS[held_by].format(queue=queue.queue)}."
+        yield f"It is ready {_since(task.since, now)} and held back until {HOLDS[held_by].format(queue=queue.queue)}."
         yield f"{queue.queued} of at most {window} tasks are published there, and {evidence.ahead} go before this one."
         yield _capacity(evidence)
         if evidence.attempt is not None:
             yield f"{_ending(evidence.attempt)}, and it will be tried again."
+        yield from _end_of_polls(evidence)
 
     return held_by, tell()
 
@@ -112,14 +118,14 @@ def _queued(evidence: Evidence, _task: TaskInstance, now: datetime) -> Told:
     def tell() -> Iterator[str]:
         if attempt is not None:
             times = f"published {attempt.publications} times" if attempt.publications > 1 else "published once"
-            number = attempt.try_number
-            yield f"Attempt {number} stands in queue {attempt.queue!r} {_since(attempt.queued_at, now)}, {times}."
-            if number > 1:
+            yield f"{_title(attempt)} stands in queue {attempt.queue!r} {_since(attempt.queued_at, now)}, {times}."
+            if attempt.try_number > 1:
                 yield f"{_ending(evidence.attempts[-2])}."
         yield _capacity(evidence)
         yield from _whereabouts(evidence, reason)
+        yield from _end_of_polls(evidence)
         if "queued_timeout" in timers:
-            act = "it fails" if evidence.spec.on_queued_timeout == "fail" else "it is said, and it goes on waiting"
+            act = "it fails" if evidence.spec.on_queued_timeout == "fail" else "it goes on waiting, behind others"
             yield f"Its queued_timeout is over at {show_time(timers['queued_timeout'])}: then {act}."
 
     return reason, tell()
@@ -145,14 +151,14 @@ def _whereabouts(evidence: Evidence, reason: str) -> Iterator[str]:
     if evidence.queue.fault:
         yield f"The broker could not make the queue: {evidence.queue.fault}"
     if "republish" in timers and attempt is not None:
-        happened = _RETURNS[attempt.reason or EndReason.UNROUTABLE]
+        happened = RETURNS[attempt.reason or EndReason.UNROUTABLE]
         times = f" {attempt.returns} times in a row" if attempt.returns > 1 else ""
         yield f"{happened}{times}: {attempt.detail or 'nobody says why'}."
         if attempt.refused_by:
             yield f"{len(attempt.refused_by)} have refused it so far: {', '.join(attempt.refused_by)}."
         yield f"It is published again at {show_time(timers['republish'])}."
     elif evidence.unsent:
-        yield _UNSENT[reason == HoldReason.BROKER_FULL]
+        yield UNSENT[reason == HoldReason.BROKER_FULL]
     elif "queued_deadline" in timers:
         yield f"If nobody takes it by {show_time(timers['queued_deadline'])}, it is published again."
 
@@ -165,7 +171,7 @@ def _running(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
             return
         host = f" on host {holder.host}" if holder is not None else ""
         yield (
-            f"Attempt {attempt.try_number} runs on worker {attempt.worker}{host} (boot {attempt.boot}) "
+            f"{_title(attempt)} runs on worker {attempt.worker}{host} (boot {attempt.boot}) "
             f"{_since(attempt.started_at, now)}."
         )
         if holder is not None:
@@ -193,15 +199,25 @@ def _up_for_retry(evidence: Evidence, task: TaskInstance, now: datetime) -> Told
             yield f"{_ending(evidence.attempt)}."
         due = evidence.timers.get("retry")
         if due is not None:
-            left = (due - now).total_seconds()
-            when = f"in {show_duration(left)}" if left > 0 else "now"
             left_over = evidence.spec.retries - task.retries_used
             yield (
-                f"Attempt {task.try_number + 1} is due {when}, at {show_time(due)}; {left_over} of "
+                f"Attempt {task.try_number + 1} is due {_until(due, now)}, at {show_time(due)}; {left_over} of "
                 f"{evidence.spec.retries} retries are left after it."
             )
 
     return task.reason, tell()
+
+
+def _up_for_reschedule(evidence: Evidence, _task: TaskInstance, now: datetime) -> Told:
+    def tell() -> Iterator[str]:
+        if evidence.attempt is not None:
+            yield f"{_ending(evidence.attempt)}{_where(evidence.attempt)}."
+        yield "It holds no slot until it is asked again."
+        if (due := evidence.timers.get("poll")) is not None:
+            yield f"Its next poll is due {_until(due, now)}, at {show_time(due)}."
+        yield from _end_of_polls(evidence)
+
+    return "poll", tell()
 
 
 def _ended(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
@@ -230,9 +246,22 @@ def _upstream_failed(evidence: Evidence, task: TaskInstance, _now: datetime) -> 
     }
 
     def tell() -> Iterator[str]:
-        yield f"It was never started, because upstream tasks did not succeed: {_named(bad)}."
+        if bad:
+            yield f"It was never started, because upstream tasks did not succeed: {_named(bad)}."
+        else:
+            yield f"It was never started, because {task.detail}."
+        if bad and rule_of(evidence.spec) != "all_success":
+            yield f"{task.detail[0].upper()}{task.detail[1:]}."
 
     return task.reason, tell()
+
+
+def _skipped(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
+    """Say why it was skipped; one that began skipped itself."""
+    if evidence.attempt is not None:
+        return _ended(evidence, task, now)
+    because = BECAUSE[task.reason or EndReason.SKIPPED_BY_RULE]
+    return task.reason, iter((f"It was skipped at {show_time(task.since)}, {because}: {task.detail}.",))
 
 
 _TELLERS: Final[Mapping[TaskState, Callable[[Evidence, TaskInstance, datetime], Told]]] = {
@@ -241,13 +270,16 @@ _TELLERS: Final[Mapping[TaskState, Callable[[Evidence, TaskInstance, datetime], 
     TaskState.QUEUED: _queued,
     TaskState.RUNNING: _running,
     TaskState.UP_FOR_RETRY: _up_for_retry,
+    TaskState.UP_FOR_RESCHEDULE: _up_for_reschedule,
     TaskState.SUCCESS: _ended,
     TaskState.FAILED: _ended,
+    TaskState.SKIPPED: _skipped,
     TaskState.CANCELLED: _ended,
     TaskState.UPSTREAM_FAILED: _upstream_failed,
 }
 
-_SHOWING_OUTPUT: Final = frozenset({TaskState.FAILED, TaskState.UP_FOR_RETRY, TaskState.CANCELLED, TaskState.SUCCESS})
+_RESTING: Final = {TaskState.UP_FOR_RETRY, TaskState.UP_FOR_RESCHEDULE}
+_SHOWING_OUTPUT: Final = (FINAL_TASK_STATES | _RESTING) - {TaskState.UPSTREAM_FAILED}
 
 
 def _deadline(evidence: Evidence, task: TaskInstance, now: datetime) -> Iterator[str]:
@@ -290,9 +322,24 @@ def _counted(names: Sequence[str]) -> str:
     return f"Worker{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
+def _title(attempt: Attempt) -> str:
+    polls = attempt.polls > 1 or attempt.state is AttemptState.POLLING
+    return f"Poll {attempt.polls} of attempt {attempt.try_number}" if polls else f"Attempt {attempt.try_number}"
+
+
+def _until(due: datetime, now: datetime) -> str:
+    left = (due - now).total_seconds()
+    return f"in {show_duration(left)}" if left > 0 else "now"
+
+
+def _end_of_polls(evidence: Evidence) -> Iterator[str]:
+    if (due := evidence.timers.get("poll_timeout")) is not None:
+        yield f"Its poll_timeout is over at {show_time(due)}: then it fails."
+
+
 def _ending(attempt: Attempt) -> str:
     """Say how an attempt ended, without a full stop."""
-    text = f"Attempt {attempt.try_number} {_ENDINGS.get(attempt.state, 'ended')}"
+    text = f"{_title(attempt)} {ENDINGS.get(attempt.state, 'ended')}"
     match attempt:
         case Attempt(state=AttemptState.SUCCESS | AttemptState.REFUSED):
             pass  # it was, and the worker says why
@@ -305,58 +352,6 @@ def _ending(attempt: Attempt) -> str:
         case _:
             pass
     return f"{text}: {attempt.detail}" if attempt.detail else text
-
-
-BECAUSE: Final[Mapping[EndReason, str]] = {
-    EndReason.EXIT_CODE: "with an exit code that means failure",
-    EndReason.SIGNAL: "by a signal that Headway did not send",
-    EndReason.OUT_OF_MEMORY: "because its host ran out of memory",
-    EndReason.TIMEOUT: "because its timeout was over",
-    EndReason.NOT_STARTED: "because its command could not be started",
-    EndReason.BAD_OUTPUT: "because its output could not be used",
-    EndReason.BAD_INPUT: "because an output that it takes in is not there",
-    EndReason.CANCELLED: "because an operator cancelled it",
-    EndReason.RUN_TIMEOUT: "because its run had gone on for as long as it may",
-    EndReason.UNKILLABLE: "while it may run on, because its worker did not say that it ended",
-    EndReason.LOST: "because its worker was thought dead",
-    EndReason.LEASE: "because its worker was cut off for its lease",
-    EndReason.SHUTDOWN: "because its worker was stopped",
-    EndReason.REFUSED: "because no worker was able to run it",
-    EndReason.POISONED: "because its message came back from dying workers again and again",
-    EndReason.SUPERSEDED: "because the attempt before it, which was thought lost, reported",
-    EndReason.UPSTREAM_FAILED: "because an upstream task did not succeed",
-    EndReason.NO_WORKERS: "because no worker served its queue, or none was able to run it",
-    EndReason.NO_CAPACITY: "because the workers of its queue were busy",
-    EndReason.UNROUTABLE: "because the broker had no such queue",
-}
-"""How an attempt ended for a reason, as the end of a sentence."""
-
-_HOLDS: Final[Mapping[HoldReason, str]] = {
-    HoldReason.WINDOW: "queue {queue!r} has room",
-    HoldReason.NO_WORKERS: "a worker takes something from queue {queue!r}, which none that is online serves",
-    HoldReason.BROKER_FULL: "the broker takes more for queue {queue!r}, which is full there",
-}
-
-_RETURNS: Final[Mapping[EndReason, str]] = {
-    EndReason.UNROUTABLE: "Its message found no queue",
-    EndReason.LOST: "Its message was lost on the way",
-    EndReason.POISONED: "Its message came back",
-    EndReason.REFUSED: "A worker refused it",
-}
-
-_UNSENT: Final = {
-    True: "The broker refuses its message, because its queue is full there; it is tried again every second.",
-    False: "Its message is not with the broker yet: it leaves as soon as the broker takes it.",
-}
-
-_ENDINGS: Final = {
-    AttemptState.SUCCESS: "succeeded",
-    AttemptState.FAILED: "failed",
-    AttemptState.LOST: "was lost",
-    AttemptState.WITHDRAWN: "was withdrawn",
-    AttemptState.REFUSED: "was refused",
-    AttemptState.CANCELLED: "was cancelled",
-}
 
 
 def _where(attempt: Attempt) -> str:

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 import click
 import msgspec
 
+from headway.protocol.limits import NUMBER_MAX
 from headway.protocol.states import FINAL_TASK_STATES, OPEN_ATTEMPT_STATES
 from headway.scheduler.store.engine import Engine
 from headway.scheduler.store.logs import AttemptId, read_chunks, read_progress
@@ -29,13 +30,18 @@ _READ_BYTES: Final = 1 << 20
 
 
 class Output:
-    """What one attempt wrote, from its beginning. `is_known`: there is a file, or something is stored."""
+    """What one attempt wrote, poll after poll. `is_known`: there is a file, or something is stored."""
 
     def __init__(self, engine: Engine, attempt: AttemptId, file: Path | None) -> None:
         self._engine, self._attempt, self._path = engine, attempt, file
         self._place = 0
+        self._poll = 1
+        self._complete = 0  # the newest poll of which all was shown
         self.is_known = False
-        self.is_complete = False
+
+    def has_all(self, poll: int) -> bool:
+        """Say whether all that this poll wrote was shown."""
+        return self._complete >= poll
 
     def show(self) -> None:
         """Show all that there is by now and was not shown."""
@@ -55,20 +61,23 @@ class Output:
             return None
 
     def _show_file(self, file: BinaryIO) -> None:
-        self.is_known = self.is_complete = True
+        self.is_known, self._complete = True, NUMBER_MAX  # the file has it all
         file.seek(self._place)
         while data := file.read(_READ_BYTES):
             self._place += sys.stdout.buffer.write(data)
 
     def _show_stored(self) -> None:
-        while not self.is_complete and (chunks := read_chunks(self._engine, self._attempt, since=self._place)):
+        while chunks := read_chunks(self._engine, self._attempt, since=(self._poll, self._place)):
             self.is_known = True
             for chunk in chunks:
+                if chunk.poll > self._poll:
+                    self._poll, self._place = chunk.poll, 0
                 if chunk.offset > self._place:
                     sys.stdout.buffer.write(b"[... %d bytes missing ...]\n" % (chunk.offset - self._place))
                 sys.stdout.buffer.write(chunk.data.encode())
                 self._place = chunk.offset + chunk.size
-                self.is_complete = chunk.eof
+                if chunk.eof:
+                    self._complete, self._poll, self._place = chunk.poll, chunk.poll + 1, 0
 
 
 def follow(engine: Engine, attempt: AttemptId, *, only: bool, output_of: Callable[[AttemptId], Output]) -> None:
@@ -98,7 +107,7 @@ def _follow_try(engine: Engine, attempt: AttemptId, output: Output) -> None:
             return
         if progress is not None and progress.state not in OPEN_ATTEMPT_STATES:
             last_at = last_at or time.monotonic() + LAST_SECONDS
-            if output.is_complete or not progress.tail:
+            if output.has_all(progress.polls) or not progress.tail:
                 return
             if time.monotonic() > last_at:
                 click.echo(f"The end of what attempt {attempt.try_number} wrote is not stored.", err=True)

@@ -3,8 +3,8 @@
 The scheduler decides and records it as any other event, unique by its message id; so a command can say what became of
 what it asked for, and a scheduler that is away for longer than the wait decides it when it is back.
 
-How an event gets there depends on the broker. One that is a server, or that is in this very process, takes it from us
-(`BrokerPost`). One that is in another process is reached through that process's door (`door.DoorPost`).
+How an event gets there depends on the broker: one that is a server, or that is in this very process, takes it from us
+(`BrokerPost`); which way a command has to take, `posting.py` says.
 """
 
 import time
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
-from headway.broker.connecting import Transport, transport_of
+from headway.broker.connecting import Transport
 from headway.broker.once import measure_once, publish_once
 from headway.broker.port import Outgoing, QueueDepth
 from headway.protocol.dag_events import Backfill, DagVersion, Pause, Unpause
@@ -22,8 +22,6 @@ from headway.protocol.messages import Cancel, Trigger
 from headway.scheduler.relay import event_message
 from headway.scheduler.store.engine import Engine
 from headway.scheduler.store.reads import Verdict, find_verdict
-
-from .settings import Settings
 
 T = TypeVar("T")
 OperatorEvent = Trigger | Cancel | Backfill | Pause | Unpause | DagVersion
@@ -76,15 +74,6 @@ class BrokerPost:
     def measure(self, queues: Sequence[str]) -> list[QueueDepth]:
         """Ask the broker."""
         return measure_once(self._transport, queues, timeout_seconds=MEASURE_SECONDS)
-
-
-def post_of(settings: Settings) -> Post:
-    """Return the way to the broker that the settings name."""
-    if settings.is_embedded:
-        from .door import DoorPost
-
-        return DoorPost(settings.home)
-    return BrokerPost(transport_of(settings.broker_url))
 
 
 def operate(engine: Engine, post: Post, event: OperatorEvent) -> Verdict:

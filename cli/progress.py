@@ -39,11 +39,12 @@ STYLES: Final = {
     TaskState.SUCCESS: ("✔", "green"),
     TaskState.FAILED: ("✘", "red"),
     TaskState.UP_FOR_RETRY: ("↻", "yellow"),
+    TaskState.SKIPPED: ("»", "dim"),
     TaskState.UPSTREAM_FAILED: ("✘", "red dim"),
     TaskState.CANCELLED: ("■", "magenta"),
 }
 _TOLD: Final = frozenset({*FINAL_TASK_STATES, TaskState.UP_FOR_RETRY})
-_QUIET: Final = frozenset({TaskState.SUCCESS, TaskState.UPSTREAM_FAILED})
+_QUIET: Final = frozenset({TaskState.SUCCESS, TaskState.SKIPPED, TaskState.UPSTREAM_FAILED})
 
 
 class Board:

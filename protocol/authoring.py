@@ -1,4 +1,4 @@
-"""What a DAG file in Python is written with: `DAG`, `shell`, `argv`, `python`, arrows and outputs.
+"""What a DAG file in Python is written with: `DAG`, `shell`, `argv`, `python`, `group`, arrows and outputs.
 
     with DAG("nightly_sales", defaults={"retries": 2}) as dag:
         extract = shell("extract", "sales-extract --day $HEADWAY_DS", queue="io", timeout="1h")
@@ -14,19 +14,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
 from datetime import date
 from types import FrameType, TracebackType
-from typing import Any, Final, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Final, Literal, NoReturn, Self, TypedDict, Unpack, cast
 
 import msgspec
 
+from .arrows import Node, Waiter, nodes_in
 from .calls import name_call, read_call, refuse_misfit
-from .dag import Dag, Task
-from .errors import InvalidDag
+from .dag import Dag, ExitOutcome, Task, TriggerRule
+from .errors import InvalidDag, InvalidName
 from .keywords import check_defaults, make_dag, make_task
-from .names import TaskId
+from .names import TaskId, check_name
 
 Scalar = str | int | float | bool | None
 Duration = str | int | float
-_Tasks = TypeVar("_Tasks", "AuthoredTask", "Sequence[AuthoredTask]")
 
 
 class TaskKeywords(TypedDict, total=False):
@@ -34,10 +34,16 @@ class TaskKeywords(TypedDict, total=False):
 
     queue: str
     priority: int
+    trigger_rule: TriggerRule
     retries: int
     retry_delay: Duration
     retry_backoff: float
     retry_delay_max: Duration
+    retry_timeout: Duration | None
+    retry_on: Sequence[int | str] | None
+    exit_codes: Mapping[int, ExitOutcome]
+    poll_every: Duration | None
+    poll_timeout: Duration | None
     infra_retries: int
     on_lost: Literal["retry", "fail"]
     on_partition: Literal["kill", "keep"]
@@ -50,6 +56,10 @@ class TaskKeywords(TypedDict, total=False):
     cwd: str | None
     secrets: Sequence[str]
     inputs: "Sequence[AuthoredTask | str]"
+    branch: bool
+    setup: bool
+    teardown: bool
+    on_failure_fail_dagrun: bool
 
 
 class DagKeywords(TypedDict, total=False):
@@ -108,8 +118,8 @@ class Output:
         )
 
 
-class AuthoredTask:
-    """A task of a DAG that is being written. `a >> b` lets b wait for a; lists of tasks may stand on either side."""
+class AuthoredTask(Waiter):
+    """A task of a DAG that is being written."""
 
     __slots__ = ("_upstream", "_value", "dag", "place")
 
@@ -135,8 +145,8 @@ class AuthoredTask:
         return msgspec.structs.replace(self._value, upstream=tuple(self._upstream))
 
     def wait_for(self, others: object) -> None:
-        """Let this task start only after `others`: a task, or a list of tasks."""
-        for other in _tasks_in(others):
+        """Let this task start only after `others`: a task, a group, or a list of them."""
+        for other in cast("list[AuthoredTask]", [task for node in nodes_in(others) for task in node.lasts()]):
             if other.dag is not self.dag:
                 raise InvalidDag(
                     detail=f"task {self.task_id!r} is in DAG {self.dag.dag_id!r} and cannot wait for "
@@ -144,23 +154,43 @@ class AuthoredTask:
                 )
             self._upstream[other.task_id] = None
 
-    def __rshift__(self, others: _Tasks) -> _Tasks:
-        for other in _tasks_in(others):
-            other.wait_for(self)
-        return others
 
-    def __lshift__(self, others: _Tasks) -> _Tasks:
-        self.wait_for(others)
-        return others
+class Group(Node):
+    """Tasks whose ids begin with the group's name and a dot, and which stand together at an arrow.
 
-    def __rrshift__(self, others: "Sequence[AuthoredTask]") -> "AuthoredTask":
-        self.wait_for(others)
+    `with group("load"):` puts into it the tasks that are made inside; groups may be nested. It is gone once the DAG is
+    written: only the ids and arrows are left.
+    """
+
+    def __init__(self, dag: "DAG", name: str) -> None:
+        self.dag = dag
+        self.name = name
+        self.tasks: list[AuthoredTask] = []
+
+    def __enter__(self) -> Self:
+        self.dag.groups.append(self)
         return self
 
-    def __rlshift__(self, others: "Sequence[AuthoredTask]") -> "AuthoredTask":
-        for other in _tasks_in(others):
-            other.wait_for(self)
-        return self
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.dag.groups.pop()
+
+    def firsts(self) -> Sequence[AuthoredTask]:
+        """Return the tasks that wait for no other of the group."""
+        names = {task.task_id for task in self._all()}
+        return [task for task in self.tasks if names.isdisjoint(task.value.upstream)]
+
+    def lasts(self) -> Sequence[AuthoredTask]:
+        """Return the tasks that no other of the group waits for: teardowns count only where there is nothing else."""
+        counting = [task for task in self._all() if not task.value.teardown] or self.tasks
+        inner = {name for task in counting for name in task.value.upstream}
+        return [task for task in counting if task.task_id not in inner]
+
+    def _all(self) -> "list[AuthoredTask]":
+        if not self.tasks or self in self.dag.groups:
+            raise InvalidDag(detail=f"group {self.name!r} is not written yet: draw its arrows behind its `with` block")
+        return self.tasks
 
 
 class DAG:
@@ -172,6 +202,7 @@ class DAG:
         self._head = make_dag(dag_id, keywords)
         self._tasks: list[AuthoredTask] = []
         self._entered: list[Token[DAG | None]] = []
+        self.groups: list[Group] = []
         self.place = _place()
         made = DAGS_MADE.get()
         if made is not None:
@@ -197,9 +228,13 @@ class DAG:
         inputs = given.get("inputs", ())
         if isinstance(inputs, list | tuple):
             given["inputs"] = [item.task_id if isinstance(item, AuthoredTask) else item for item in inputs]
+        if self.groups and isinstance(task_id, str):
+            task_id = f"{self.groups[-1].name}.{task_id}"
         task = AuthoredTask(self, make_task(task_id, command, given), _place(self.place.file))
         task.wait_for([item for item in inputs if isinstance(item, AuthoredTask)])
         self._tasks.append(task)
+        for group in self.groups:
+            group.tasks.append(task)
         return task
 
     def build(self) -> tuple[Dag, dict[TaskId, Place]]:
@@ -263,6 +298,16 @@ def python(
     return task
 
 
+def group(name: str, *, dag: DAG | None = None) -> Group:
+    """Make a group: ids of tasks that are made in its `with` block begin with its name and a dot. Raises InvalidDag."""
+    dag = _dag_for(name, dag, "group")
+    try:
+        check_name("task id", name)
+    except InvalidName as error:
+        raise InvalidDag(detail=f"group {name!r}: its name is no part of a task id: {error}") from error
+    return Group(dag, f"{dag.groups[-1].name}.{name}" if dag.groups else name)
+
+
 def _plain(value: object, taken: list[AuthoredTask]) -> object:
     """Return an argument with references in place of outputs, and add the tasks of those to `taken`."""
     match value:
@@ -277,20 +322,11 @@ def _plain(value: object, taken: list[AuthoredTask]) -> object:
             return value
 
 
-def _dag_for(task_id: str, dag: DAG | None) -> DAG:
+def _dag_for(name: str, dag: DAG | None, what: str = "task") -> DAG:
     found = dag or _current.get()
     if found is None:
-        raise InvalidDag(detail=f"task {task_id!r} is in no DAG: make it inside `with DAG(...):`, or say dag=")
+        raise InvalidDag(detail=f"{what} {name!r} is in no DAG: make it inside `with DAG(...):`, or say dag=")
     return found
-
-
-def _tasks_in(others: object) -> "Sequence[AuthoredTask]":
-    """Return the tasks on one side of an arrow; raise InvalidDag for anything else."""
-    tasks = others if isinstance(others, list | tuple) else (others,)
-    for task in tasks:
-        if not isinstance(task, AuthoredTask):
-            raise InvalidDag(detail=f"only tasks and lists of tasks can be dependencies, and {task!r} is neither")
-    return tasks
 
 
 def _place(made_in: str = "") -> Place:

@@ -52,6 +52,26 @@ class Python(Value, frozen=True, kw_only=True, tag="python", tag_field="kind"):
 
 Command = Shell | Argv | Python
 
+TriggerRule = Literal[
+    "all_success",
+    "all_failed",
+    "all_done",
+    "all_done_min_one_success",
+    "all_done_setup_success",
+    "all_skipped",
+    "one_success",
+    "one_failed",
+    "one_done",
+    "none_failed",
+    "none_failed_min_one_success",
+    "none_skipped",
+    "always",
+]
+"""What must have become of a task's upstreams before it begins; `scheduler/core/rules.py` says what each means."""
+
+ExitOutcome = Literal["success", "fail", "skip", "retry", "poll"]
+"""What an exit code may mean. `fail` is final; `retry` is a failure that is tried again while retries are left."""
+
 
 class Code(msgspec.Struct, frozen=True, kw_only=True):
     """The code that a worker must have to run a task; its digest must be equal.
@@ -69,7 +89,11 @@ class Task(Value, frozen=True, kw_only=True):
 
     All durations are seconds. `retries` counts what the task did; `infra_retries` counts granted attempts that were
     lost through no fault of the task. `on_partition="keep"` lets a child live on when its worker has heard nothing for
-    its lease, and so implies `on_lost="fail"`: a rerun would be a second child.
+    its lease, and so implies `on_lost="fail"`: a rerun would be a second child. The output of a `branch` says which of
+    its direct downstreams are followed. A `teardown` begins when its upstreams have ended, if one of its setups among
+    them succeeded, and decides nothing about the run unless `on_failure_fail_dagrun`. What `exit_codes` and `retry_on`
+    mean stands in `exit_codes.py`. A task with `poll_every` is asked again that long after it said "not yet", and holds
+    no slot meanwhile. `poll_timeout` and `retry_timeout` count from the first start of all.
     """
 
     task_id: TaskId
@@ -78,10 +102,16 @@ class Task(Value, frozen=True, kw_only=True):
     upstream: tuple[TaskId, ...] = ()
     queue: QueueName = QueueName("default")
     priority: int = 0
+    trigger_rule: TriggerRule = "all_success"
     retries: int = 0
     retry_delay: float = 60.0
     retry_backoff: float = 1.0
     retry_delay_max: float = 3600.0
+    retry_timeout: float | None = None
+    retry_on: tuple[int | str, ...] | None = None
+    exit_codes: dict[int, ExitOutcome] = {}
+    poll_every: float | None = None
+    poll_timeout: float | None = None
     infra_retries: int = 1
     on_lost: Literal["retry", "fail"] = "retry"
     on_partition: Literal["kill", "keep"] = "kill"
@@ -94,6 +124,10 @@ class Task(Value, frozen=True, kw_only=True):
     cwd: str | None = None
     secrets: tuple[str, ...] = ()
     inputs: tuple[TaskId, ...] = ()
+    branch: bool = False
+    setup: bool = False
+    teardown: bool = False
+    on_failure_fail_dagrun: bool = False
 
 
 class Dag(Value, frozen=True, kw_only=True):
@@ -130,6 +164,11 @@ class Dag(Value, frozen=True, kw_only=True):
             end=self.end_date,
             catchup=self.catchup,
         )
+
+
+def rule_of(task: Task) -> TriggerRule:
+    """Return the trigger rule that holds for a task: that of a teardown is fixed."""
+    return "all_done_setup_success" if task.teardown else task.trigger_rule
 
 
 _REF_KEYS: Final = frozenset({"kind", *OutputRef.__struct_fields__})

@@ -4,11 +4,12 @@ A graph maps each task to the tasks it waits for. All of them must be keys of th
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from .names import TaskId
 
 Graph = Mapping[TaskId, Sequence[TaskId]]
+T = TypeVar("T")
 
 _SOURCES_AT_ONCE: Final = 4096
 """Sources that one pass looks for, as bits of an integer per task: 50 MB for 100,000 tasks."""
@@ -51,11 +52,23 @@ def missing_paths(graph: Graph, wanted: Iterable[tuple[TaskId, TaskId]]) -> Iter
     pairs = list(wanted)
     sources = list(dict.fromkeys(source for _, source in pairs))
     order = order_tasks(graph) if sources else []
-    for first in range(0, len(sources), _SOURCES_AT_ONCE):
-        bits = {source: 1 << place for place, source in enumerate(sources[first : first + _SOURCES_AT_ONCE])}
-        above: dict[TaskId, int] = {}
-        for task in order:
-            above[task] = 0
-            for source in graph[task]:
-                above[task] |= above[source] | bits.get(source, 0)
+    for some in in_parts(sources):
+        bits = {source: 1 << place for place, source in enumerate(some)}
+        above = gather_bits(graph, order, bits)
         yield from ((task, source) for task, source in pairs if source in bits and not above[task] & bits[source])
+
+
+def in_parts(sources: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield as many sources at a time as `gather_bits` should be given."""
+    return (sources[first : first + _SOURCES_AT_ONCE] for first in range(0, len(sources), _SOURCES_AT_ONCE))
+
+
+def gather_bits(graph: Graph, order: Iterable[TaskId], bits: Mapping[TaskId, int]) -> dict[TaskId, int]:
+    """Return for each task the bits of all that are upstream of it, however far; `order` is that of `order_tasks`."""
+    above: dict[TaskId, int] = {}
+    for task in order:
+        found = 0
+        for source in graph[task]:
+            found |= above[source] | bits.get(source, 0)
+        above[task] = found
+    return above

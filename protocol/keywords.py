@@ -15,14 +15,29 @@ from .calls import refuse_no_json
 from .dag import Dag, Task, output_refs
 from .durations import parse_duration
 from .errors import InvalidDag, InvalidDuration
+from .exit_codes import read_exit_codes, read_retry_on
 from .schedule import DEFAULT_TIMEZONE, parse_instant
 
 TASK_KEYWORDS: Final = tuple(
     name for name in Task.__struct_fields__ if name not in {"task_id", "command", "code", "upstream"}
 )
 DAG_KEYWORDS: Final = (*(name for name in Dag.__struct_fields__ if name not in {"dag_id", "tasks"}), "defaults")
-DURATIONS: Final = frozenset({"retry_delay", "retry_delay_max", "queued_timeout", "timeout", "deadline", "run_timeout"})
+DURATIONS: Final = frozenset(
+    {
+        "retry_delay",
+        "retry_delay_max",
+        "retry_timeout",
+        "poll_every",
+        "poll_timeout",
+        "queued_timeout",
+        "timeout",
+        "deadline",
+        "run_timeout",
+    }
+)
 INSTANTS: Final = ("start_date", "end_date")
+READERS: Final = {"exit_codes": read_exit_codes, "retry_on": read_retry_on}
+"""Keywords with a form of their own."""
 
 _T = TypeVar("_T", Task, Dag)
 _PLACE: Final = re.compile(r"\$\.(\w+)[^$]*$")
@@ -93,7 +108,7 @@ def did_you_mean(word: object, legal: Iterable[str]) -> str:
 
 
 def _read(keywords: Mapping[str, object], legal: tuple[str, ...], where: str) -> dict[str, object]:
-    """Return the keywords with durations in seconds."""
+    """Return the keywords as the values hold them: durations in seconds, codes as numbers."""
     refuse_unknown(keywords, legal, where)
     fields = dict(keywords)
     for name in sorted(DURATIONS & fields.keys()):
@@ -102,6 +117,8 @@ def _read(keywords: Mapping[str, object], legal: tuple[str, ...], where: str) ->
                 fields[name] = parse_duration(fields[name])
             except InvalidDuration as error:
                 raise InvalidDag(detail=f"{where}: {name}: {error}", word=name) from error
+    for name in READERS.keys() & fields.keys():
+        fields[name] = READERS[name](fields[name], where)
     return fields
 
 

@@ -62,6 +62,8 @@ class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     """One attempt, complete in itself: a worker needs nothing else to run it (P7).
 
     `fence` rises with each attempt of a task instance. `inputs` are outputs of upstream tasks by task id, as JSON.
+    `poll` numbers the polls of an attempt, from 1; each has a token of its own. An exit with one of `success_codes` is
+    success, and only then its output counts.
     """
 
     fence: int
@@ -75,6 +77,8 @@ class Task(AttemptMessage, frozen=True, kw_only=True, tag="task"):
     inputs: dict[TaskId, msgspec.Raw] = {}
     code: Code | None = None
     secrets: tuple[str, ...] = ()
+    poll: int = 1
+    success_codes: tuple[int, ...] = (0,)
 
 
 class TaskAddress(AttemptMessage, frozen=True, kw_only=True, tag="task"):
@@ -203,18 +207,23 @@ class Unroutable(AttemptMessage, frozen=True, kw_only=True, tag="unroutable"):
 # --- events of the clock ----------------------------------------------------------------------------------------------
 
 
-TimerKind = Literal["retry", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable", "deadline"]
-"""`retry`: the next attempt is due. `queued_deadline`: the message must have been taken by now, else it is lost.
-`queued_timeout`: the author's own patience. `republish`: a message that came back is tried again. `stop`: the order to
-end a running child is repeated. `unkillable`: it has had no answer for too long. `deadline`: the task should have
-ended by now."""
+TimerKind = Literal[
+    "retry", "poll", "poll_timeout", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable", "deadline"
+]
+"""`retry`: the next attempt is due. `poll`: the next poll is due. `poll_timeout`: there shall be no more polls.
+`queued_deadline`: the message must have been taken by now, else it is lost. `queued_timeout`: the author's own
+patience. `republish`: a message that came back is tried again. `stop`: the order to end a running child is repeated.
+`unkillable`: it has had no answer for too long. `deadline`: the task should have ended by now."""
 
 RunTimerKind = Literal["run_timeout", "deadline"]
 """`run_timeout`: the run has gone on for as long as it may. `deadline`: it should have ended by now."""
 
 
 class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
-    """A stored timer of a task instance is due. Applied only if the stored one is the same."""
+    """A stored timer of a task instance is due. Applied only if the stored one is the same.
+
+    `listening_since`: since when the scheduler itself was connected; patience begins anew then.
+    """
 
     dag_id: DagId
     run_id: RunId
@@ -222,6 +231,7 @@ class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
     map_index: int = UNMAPPED
     timer: TimerKind
     due: Instant
+    listening_since: Instant
 
 
 class RunTimer(Message, frozen=True, kw_only=True, tag="run_timer"):

@@ -50,6 +50,11 @@ _FORMS: Final = {
 }
 
 
+def first_token(token: str) -> str:
+    """Return the token of the first poll of an attempt: those of later ones begin with it."""
+    return token.partition("-")[0]
+
+
 def check_name(what: str, value: object) -> str:
     """Return `value` if it is a legal name of the kind `what` (a key of the table above), else raise InvalidName."""
     pattern, rule = _FORMS[what]

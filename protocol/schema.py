@@ -6,12 +6,13 @@ accepts, the schema accepts, and a misspelt key it does not. Whether tasks fit t
 """
 
 import sys
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
-from .dag import Dag, Task
+from .dag import Dag, ExitOutcome, Task
 from .durations import DURATION_PATTERN, format_duration
+from .exit_codes import EXIT_CODE_MAX, RETRY_WORDS
 from .keywords import DAG_KEYWORDS, DURATIONS, TASK_KEYWORDS
 from .names import name_pattern
 from .task_rules import RANGES
@@ -41,22 +42,32 @@ DESCRIPTIONS: Final = {
     "python": "A function, as `module:function` or `file.py:function` beside the document; its result is the output.",
     "args": "Positional arguments of the function: JSON, in which outputs of tasks may stand anywhere.",
     "kwargs": "Keyword arguments of the function, like `args`.",
-    "upstream": "The tasks that must have succeeded before this one begins.",
+    "upstream": "The tasks that this one waits for.",
     "queue": "Where workers fetch the task: `headway worker -q QUEUE`.",
     "priority": "Of ready tasks of one queue, those with more go first.",
+    "trigger_rule": "What must have become of the upstream tasks before this one begins.",
     "retries": "How often the task is tried again after it failed.",
     "retry_delay": "How long to wait before the first retry.",
     "retry_backoff": "By how much each further wait is longer than the one before it.",
     "retry_delay_max": "The longest wait before a retry.",
+    "retry_timeout": "How long after the first start of the task a retry may still begin; without it, for ever.",
+    "retry_on": "The exit codes, and ends without one, that are tried again; without it, all but those of exit_codes.",
+    "exit_codes": "What exit codes mean, where it is not the usual: 0 success, 99 skip, 75 poll, others retry.",
+    "poll_every": "How long after the task said 'not yet' it is asked again; it holds no slot meanwhile.",
+    "poll_timeout": "How long after its first start the task may say 'not yet'; without it, for ever.",
     "infra_retries": "How often the task is tried again after an attempt was lost through no fault of its own.",
     "on_lost": "Whether a task whose worker was lost may run again.",
     "on_partition": "Whether a child is killed when its worker is cut off for its lease; kept, it never runs again.",
     "queued_timeout": "How long the task may wait for a worker; without it, for ever.",
-    "on_queued_timeout": "Whether it then goes on waiting or fails.",
+    "on_queued_timeout": "Whether it then fails or goes on waiting, while its workers are busy behind all others.",
     "timeout": "How long an attempt may run; without it, for ever.",
     "env": "Environment variables of the task.",
     "cwd": "The folder that the task begins in; without it, the one that its worker was started in.",
     "inputs": "Upstream tasks whose outputs the task reads from the file HEADWAY_INPUTS.",
+    "branch": "Whether its output (a task id, a list of them, true or false) says which downstream tasks are followed.",
+    "setup": "Whether it makes what the tasks between it and its teardown need.",
+    "teardown": "Whether it takes down what its upstream setups made: it runs whatever became of the tasks between.",
+    "on_failure_fail_dagrun": "Whether a teardown that fails fails the run.",
     "secrets": "Names of secrets, each of which the worker hands to the task as an environment variable.",
 }
 """One sentence for each word of a document."""
@@ -92,6 +103,22 @@ _BY_HAND: Final[dict[str, Schema]] = {
     "inputs": _TASK_NAMES,
     "defaults": {"$ref": "#/$defs/defaults"},
     "tasks": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/task"}},
+    "exit_codes": {
+        "type": "object",
+        "propertyNames": {"pattern": "^0*([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])$"},
+        "additionalProperties": {"enum": list(get_args(ExitOutcome))},
+    },
+    "retry_on": {
+        "anyOf": [
+            {
+                "type": "array",
+                "items": {
+                    "anyOf": [{"type": "integer", "minimum": 0, "maximum": EXIT_CODE_MAX}, {"enum": list(RETRY_WORDS)}]
+                },
+            },
+            {"type": "null"},
+        ],
+    },
 }
 """What the types of a value do not say."""
 

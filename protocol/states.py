@@ -20,8 +20,10 @@ class TaskState(StrEnum):
     QUEUED = "queued"  # published (or in the outbox), nobody granted yet
     RUNNING = "running"  # granted to exactly one worker boot
     UP_FOR_RETRY = "up_for_retry"  # a timer will schedule it again
+    UP_FOR_RESCHEDULE = "up_for_reschedule"  # it said "not yet"; a timer will schedule the next poll of its attempt
     SUCCESS = "success"
     FAILED = "failed"
+    SKIPPED = "skipped"  # by a trigger rule, by a branch, or by its own word
     UPSTREAM_FAILED = "upstream_failed"
     CANCELLED = "cancelled"
 
@@ -31,10 +33,12 @@ class AttemptState(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    POLLING = "polling"  # between two of its polls: nobody holds it
     SUCCESS = "success"
     FAILED = "failed"
+    SKIPPED = "skipped"
     LOST = "lost"  # granted, then its worker was declared dead; its own word still counts until another is granted
-    WITHDRAWN = "withdrawn"  # never granted, and never will be
+    WITHDRAWN = "withdrawn"  # not granted, and never will be
     REFUSED = "refused"  # the worker cannot run it
     CANCELLED = "cancelled"
 
@@ -66,17 +70,23 @@ class TaskChange(StrEnum):
     SUCCEED = "succeed"
     FAIL = "fail"
     RETRY = "retry"  # failed, and a retry is left
+    POLL = "poll"  # "not yet": it is asked again later
     RERUN = "rerun"  # lost or refused, and an infra retry is left
-    WAKE = "wake"  # the retry's timer is due
+    REQUEUE = "requeue"  # its queued_timeout is over, and it lets those that wait for room go first
+    WAKE = "wake"  # the timer of the retry or of the next poll is due
     INHERIT_FAILURE = "inherit_failure"  # an upstream failed
+    SKIP = "skip"
     CANCEL = "cancel"
 
 
 class AttemptChange(StrEnum):
     """The legal changes of an attempt."""
 
+    ADMIT = "admit"  # its next poll is published
     GRANT = "grant"
+    POLL = "poll"  # "not yet"
     SUCCEED = "succeed"
+    SKIP = "skip"
     FAIL = "fail"
     LOSE = "lose"
     WITHDRAW = "withdraw"
@@ -142,40 +152,56 @@ class EndReason(StrEnum):
     POISONED = "poisoned"  # its message came back from dying or leaving workers again and again
     SUPERSEDED = "superseded"  # never granted, because an earlier attempt that was thought lost reported
     UPSTREAM_FAILED = "upstream_failed"
+    SKIPPED_BY_RULE = "skipped_by_rule"  # its trigger rule skips it, as its upstreams ended
+    NOT_CHOSEN = "not_chosen"  # a branch goes another way
     NO_WORKERS = "no_workers"  # queued_timeout: no worker serves the queue, or none that does can run it
     NO_CAPACITY = "no_capacity"  # queued_timeout: its workers were busy
     UNROUTABLE = "unroutable"  # queued_timeout: the queue could not be made
+    POLL_TIMEOUT = "poll_timeout"  # it said "not yet" for longer than its poll_timeout
 
 
 FINAL_TASK_STATES: Final = frozenset(
-    {TaskState.SUCCESS, TaskState.FAILED, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED}
+    {TaskState.SUCCESS, TaskState.FAILED, TaskState.SKIPPED, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED}
 )
+GOOD_ENDS: Final = frozenset({TaskState.SUCCESS, TaskState.SKIPPED})
+"""Final states of a task by which no run fails."""
+
 FINAL_RUN_STATES: Final = frozenset({RunState.SUCCESS, RunState.FAILED, RunState.CANCELLED})
-OPEN_ATTEMPT_STATES: Final = frozenset({AttemptState.QUEUED, AttemptState.RUNNING})
+OPEN_ATTEMPT_STATES: Final = frozenset({AttemptState.QUEUED, AttemptState.RUNNING, AttemptState.POLLING})
 FINAL_ATTEMPT_STATES: Final = frozenset(AttemptState) - OPEN_ATTEMPT_STATES - {AttemptState.LOST}
 
 TASK_TRANSITIONS: Final[dict[tuple[TaskState, TaskChange], TaskState]] = {
     (TaskState.WAITING, TaskChange.RELEASE): TaskState.SCHEDULED,
     (TaskState.WAITING, TaskChange.INHERIT_FAILURE): TaskState.UPSTREAM_FAILED,
+    (TaskState.WAITING, TaskChange.SKIP): TaskState.SKIPPED,
     (TaskState.WAITING, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.SCHEDULED, TaskChange.ADMIT): TaskState.QUEUED,
+    (TaskState.SCHEDULED, TaskChange.REQUEUE): TaskState.SCHEDULED,
     (TaskState.SCHEDULED, TaskChange.SUCCEED): TaskState.SUCCESS,  # as a lost holder reports after all
+    (TaskState.SCHEDULED, TaskChange.SKIP): TaskState.SKIPPED,  # the same
     (TaskState.SCHEDULED, TaskChange.RETRY): TaskState.UP_FOR_RETRY,  # the same
     (TaskState.SCHEDULED, TaskChange.FAIL): TaskState.FAILED,
     (TaskState.SCHEDULED, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.QUEUED, TaskChange.GRANT): TaskState.RUNNING,
     (TaskState.QUEUED, TaskChange.RERUN): TaskState.SCHEDULED,
+    (TaskState.QUEUED, TaskChange.REQUEUE): TaskState.SCHEDULED,
     (TaskState.QUEUED, TaskChange.SUCCEED): TaskState.SUCCESS,  # as a lost holder reports after all
+    (TaskState.QUEUED, TaskChange.SKIP): TaskState.SKIPPED,  # the same
     (TaskState.QUEUED, TaskChange.RETRY): TaskState.UP_FOR_RETRY,  # the same
     (TaskState.QUEUED, TaskChange.FAIL): TaskState.FAILED,
     (TaskState.QUEUED, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.RUNNING, TaskChange.SUCCEED): TaskState.SUCCESS,
+    (TaskState.RUNNING, TaskChange.SKIP): TaskState.SKIPPED,
+    (TaskState.RUNNING, TaskChange.POLL): TaskState.UP_FOR_RESCHEDULE,
     (TaskState.RUNNING, TaskChange.FAIL): TaskState.FAILED,
     (TaskState.RUNNING, TaskChange.RETRY): TaskState.UP_FOR_RETRY,
     (TaskState.RUNNING, TaskChange.RERUN): TaskState.SCHEDULED,
     (TaskState.RUNNING, TaskChange.CANCEL): TaskState.CANCELLED,
     (TaskState.UP_FOR_RETRY, TaskChange.WAKE): TaskState.SCHEDULED,
     (TaskState.UP_FOR_RETRY, TaskChange.CANCEL): TaskState.CANCELLED,
+    (TaskState.UP_FOR_RESCHEDULE, TaskChange.WAKE): TaskState.SCHEDULED,
+    (TaskState.UP_FOR_RESCHEDULE, TaskChange.FAIL): TaskState.FAILED,
+    (TaskState.UP_FOR_RESCHEDULE, TaskChange.CANCEL): TaskState.CANCELLED,
 }
 
 ATTEMPT_TRANSITIONS: Final[dict[tuple[AttemptState, AttemptChange], AttemptState]] = {
@@ -183,10 +209,16 @@ ATTEMPT_TRANSITIONS: Final[dict[tuple[AttemptState, AttemptChange], AttemptState
     (AttemptState.QUEUED, AttemptChange.WITHDRAW): AttemptState.WITHDRAWN,
     (AttemptState.QUEUED, AttemptChange.REFUSE): AttemptState.REFUSED,
     (AttemptState.RUNNING, AttemptChange.SUCCEED): AttemptState.SUCCESS,
+    (AttemptState.RUNNING, AttemptChange.SKIP): AttemptState.SKIPPED,
+    (AttemptState.RUNNING, AttemptChange.POLL): AttemptState.POLLING,
     (AttemptState.RUNNING, AttemptChange.FAIL): AttemptState.FAILED,
     (AttemptState.RUNNING, AttemptChange.LOSE): AttemptState.LOST,
     (AttemptState.RUNNING, AttemptChange.CANCEL): AttemptState.CANCELLED,
+    (AttemptState.POLLING, AttemptChange.ADMIT): AttemptState.QUEUED,
+    (AttemptState.POLLING, AttemptChange.FAIL): AttemptState.FAILED,
+    (AttemptState.POLLING, AttemptChange.CANCEL): AttemptState.CANCELLED,
     (AttemptState.LOST, AttemptChange.SUCCEED): AttemptState.SUCCESS,
+    (AttemptState.LOST, AttemptChange.SKIP): AttemptState.SKIPPED,
     (AttemptState.LOST, AttemptChange.FAIL): AttemptState.FAILED,
 }
 

@@ -12,6 +12,7 @@ import msgspec
 from .dag import Argv, OutputRef, Python, Shell, Task, output_refs
 from .durations import format_duration
 from .errors import InvalidName
+from .exit_codes import POLL_CODE, outcome_of
 from .keywords import DURATIONS, did_you_mean
 from .limits import COMMAND_BYTES_MAX, DURATION_SECONDS_MAX, RETRIES_MAX
 from .names import TaskId, check_name
@@ -25,6 +26,9 @@ BACKOFF_MAX: Final = 100.0
 
 TIMEOUT_SECONDS_MIN: Final = 0.001
 """A timeout of zero would end every attempt."""
+
+POLL_SECONDS_MIN: Final = 0.1
+"""Each poll is a process, a round trip through the broker and four transactions."""
 
 OWN_ENV_PREFIX: Final = "HEADWAY_"
 """Environment variables that Headway sets itself."""
@@ -151,6 +155,9 @@ RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("retry_delay", 0, DURATION_SECONDS_MAX),
     ("retry_backoff", 1, BACKOFF_MAX),
     ("retry_delay_max", 0, DURATION_SECONDS_MAX),
+    ("retry_timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
+    ("poll_every", POLL_SECONDS_MIN, DURATION_SECONDS_MAX),
+    ("poll_timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
     ("infra_retries", 0, RETRIES_MAX),
     ("queued_timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
     ("timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
@@ -173,6 +180,29 @@ def _check_ranges(_: Known, task: Task) -> Iterator[str]:
         )
 
 
+def _check_polling(_: Known, task: Task) -> Iterator[str]:
+    if task.poll_every is not None:
+        if not any(outcome_of(task, code) == "poll" for code in (*task.exit_codes, POLL_CODE)):
+            yield f"it says poll_every, and no exit code means 'poll': its exit_codes give {POLL_CODE} another meaning"
+        return
+    if task.poll_timeout is not None:
+        yield "it says poll_timeout without poll_every, how often to ask"
+    for code, outcome in task.exit_codes.items():
+        if outcome == "poll":
+            yield f"its exit code {code} means 'poll', and poll_every does not say how often to ask"
+
+
+def _check_role(_: Known, task: Task) -> Iterator[str]:
+    if task.setup and task.teardown:
+        yield "it is a setup and a teardown: make two tasks"
+    if task.branch and (task.setup or task.teardown):
+        yield f"it is a branch and a {'setup' if task.setup else 'teardown'}: make two tasks"
+    if task.teardown and task.trigger_rule not in ("all_success", "all_done_setup_success"):
+        yield f"its trigger_rule is {task.trigger_rule!r}, and that of a teardown is always 'all_done_setup_success'"
+    if task.on_failure_fail_dagrun and not task.teardown:
+        yield "on_failure_fail_dagrun is for a teardown: any other task fails the run anyway"
+
+
 TASK_CHECKS: Final[tuple[TaskCheck, ...]] = (
     _check_names,
     _check_upstream,
@@ -181,6 +211,8 @@ TASK_CHECKS: Final[tuple[TaskCheck, ...]] = (
     _check_environment,
     _check_secrets,
     _check_ranges,
+    _check_polling,
+    _check_role,
 )
 
 

@@ -25,7 +25,7 @@ from headway.protocol.topology import EVENT_QUEUES, TASKS, control_queue_name, t
 from shopfloor import task as make_task
 
 E = TypeVar("E")
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 
 PROGRAM = """
 import logging, os, sys

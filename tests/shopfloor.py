@@ -295,15 +295,17 @@ class Floor:
 
 
 class Followed:
-    """What was said of logs, where a shipper would be: each attempt's mask, and whether it wrote anything."""
+    """What was said of logs, where a shipper would be: of each attempt mask and beginning, and if it wrote anything."""
 
     def __init__(self) -> None:
         self.masks: dict[str, Mask] = {}
+        self.begins: dict[str, int] = {}
         self.wrote: dict[str, bool] = {}
 
-    def watch(self, attempt: Task, _log: Path, mask: Mask) -> None:
+    def watch(self, attempt: Task, _log: Path, mask: Mask, begin: int) -> None:
         """Note a beginning."""
         self.masks[attempt.token] = mask
+        self.begins[attempt.token] = begin
 
     def end(self, token: str, *, wrote: bool) -> None:
         """Note an end."""

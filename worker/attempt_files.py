@@ -45,6 +45,7 @@ _PYTHON: Final = (sys.executable, "-I", "-X", "utf8", template.__file__)
 
 class _Open(NamedTuple):
     log: Path
+    begin: int  # behind what earlier polls of the attempt wrote
     written: tuple[Path, ...]
     mask: Mask
 
@@ -117,8 +118,9 @@ class AttemptFiles:
         except OSError as error:
             return _fault(task, EndReason.NOT_STARTED, f"cannot write {error.filename}: {error.strerror}")
         mask = Mask(map(str.encode, secrets.values())) if secrets else _NO_SECRETS
-        self._open[task.token] = _Open(log, tuple(written), mask)
-        self._shipper.watch(task, log, mask)
+        begin = _size(log) if task.poll > 1 else 0
+        self._open[task.token] = _Open(log, begin, tuple(written), mask)
+        self._shipper.watch(task, log, mask, begin)
         return Launch(
             token=task.token,
             marker=f"{OUTPUT_VARIABLE}={output}",
@@ -135,7 +137,7 @@ class AttemptFiles:
         """Read what the child wrote, and remove what only it needed."""
         output = take_output(self._path(exited.token, "output"))
         opened = self._open[exited.token]
-        tail = read_tail(opened.log, opened.mask)
+        tail = read_tail(opened.log, opened.mask, opened.begin)
         self._forget(exited.token, wrote=bool(tail))
         return ChildEnded(
             token=exited.token,
@@ -204,6 +206,13 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"SIG{number}"  # a real-time signal has no name of its own
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _remove(path: Path) -> None:

@@ -41,6 +41,7 @@ def environment_of(task: Task, inherited: Mapping[str, str], *, output: Path, in
         "HEADWAY_MAP_INDEX": str(task.map_index),
         "HEADWAY_TRY": str(task.try_number),
         "HEADWAY_FENCE": str(task.fence),
+        "HEADWAY_POLL": str(task.poll),
         "HEADWAY_DS": context.ds,
         "HEADWAY_LOGICAL_DATE": _instant(context.logical_date),
         "HEADWAY_DATA_INTERVAL_START": _instant(context.data_interval_start),

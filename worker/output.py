@@ -30,18 +30,18 @@ def log_path(home: Path, task: AttemptMessage) -> Path:
     return home / "logs" / task.run_id / f"{task.task_id}{index}.{task.try_number}.log"
 
 
-def read_tail(path: Path, mask: Mask) -> str:
+def read_tail(path: Path, mask: Mask, begin: int = 0) -> str:
     """Return the end of a log as text, secrets hidden; what is no text in it, or cannot be stored, is replaced.
 
-    It is empty only if the log is.
+    It is empty only if the log is, from `begin` on.
     """
     try:
         file = os.open(path, NO_WAIT)
     except OSError:
         return ""
     try:
-        start = max(0, os.fstat(file).st_size - TAIL_BYTES_MAX)
-        before = min(start, mask.context)  # where a secret may begin of which the tail has the end
+        start = max(begin, os.fstat(file).st_size - TAIL_BYTES_MAX)
+        before = min(start - begin, mask.context)  # where a secret may begin of which the tail has the end
         data = os.pread(file, before + TAIL_BYTES_MAX, start - before)
     except OSError:
         return ""

@@ -39,7 +39,7 @@ from headway.broker.port import (
 from headway.protocol.codec import encode
 from headway.protocol.kinds import kind_of
 from headway.protocol.log_chunk import LogChunk
-from headway.protocol.messages import AttemptMessage
+from headway.protocol.messages import Task
 from headway.protocol.names import Token, log_key
 from headway.protocol.topology import LOGS
 
@@ -99,10 +99,10 @@ class LogShipper:
         self._broker.open()
         self._thread.start()
 
-    def watch(self, attempt: AttemptMessage, log: Path, mask: Mask) -> None:
-        """Follow a log. The thread is not woken: what was written is found at its next look."""
+    def watch(self, attempt: Task, log: Path, mask: Mask, begin: int = 0) -> None:
+        """Follow a log from a place on. The thread is not woken: what was written is found at its next look."""
         with self._lock:
-            self._tails[attempt.token] = LogTail(attempt, log, mask)
+            self._tails[attempt.token] = LogTail(attempt, log, mask, begin)
 
     def end(self, token: Token, *, wrote: bool) -> None:
         """Nothing is added to a log any more; of one that is empty there is nothing to say."""

@@ -5,9 +5,10 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from headway.protocol.codec import address_of
 from headway.protocol.limits import LOG_CHUNK_BYTES_MAX
 from headway.protocol.log_chunk import LogChunk
-from headway.protocol.messages import AttemptMessage
+from headway.protocol.messages import Task
 
 from .masking import Mask
 from .output import NO_WAIT
@@ -27,13 +28,17 @@ _CHARACTER_BYTES_MAX: Final = 4
 
 
 class LogTail:
-    """A log of a running attempt, or (`is_complete`) of one that has ended. `is_behind`: more is there."""
+    """A log of a running attempt, or (`is_complete`) of one that has ended. `is_behind`: more is there.
 
-    def __init__(self, attempt: AttemptMessage, log: Path, mask: Mask) -> None:
+    `begin` is where in the file it begins: behind what earlier polls of the attempt wrote on this machine.
+    """
+
+    def __init__(self, attempt: Task, log: Path, mask: Mask, begin: int = 0) -> None:
         self.token = attempt.token
         self.is_complete = False
         self.is_behind = False
-        self._about = {name: getattr(attempt, name) for name in AttemptMessage.__struct_fields__ if name != "v"}
+        self._about = {**address_of(attempt), "poll": attempt.poll}
+        self._begin = begin
         self._log = log
         self._mask = mask
         self._offset = 0
@@ -44,7 +49,7 @@ class LogTail:
         if self._offset >= LOG_BYTES_MAX:
             return self._chunk(0, _NOTE.format(self._offset, self._log).encode(), eof=True)
         before = min(self._offset, self._mask.context)
-        data = _read(self._log, self._offset, before)
+        data = _read(self._log, self._begin + self._offset, before)
         self.is_behind = len(data) == before + LOG_CHUNK_BYTES_MAX
         eof = is_complete and not self.is_behind
         end = max(before, len(data) if eof else cut(data, self._mask, before))

@@ -9,6 +9,7 @@ What the service sees of each failure:
     broker not there, name not found, TLS refused           Disconnected after each try
     alarm on the broker                                     Blocked, Unblocked; after five minutes as if cut
     queue deleted under its consumer, delivery held too long, exchange deleted      as if cut; declared again
+    binding deleted, alone or with its exchange             nothing: bound again within ten seconds, if we may
     no queue for a message / queue full                     Unconfirmed(returned) / Unconfirmed(refused)
     queue exists with other arguments                       Failed(QueueMismatch); all others go on without it
     queue not there, and we may not make it                 looked for every two seconds; all others go on without it

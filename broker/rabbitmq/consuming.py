@@ -12,6 +12,10 @@ The broker may end a consumer alone (basic.cancel): its queue was deleted, or a 
 4.3 waits for an answer to that which pika never gives, so a single-active-consumer queue would stand still for good;
 only the end of the channel frees it. So this ends the session, as does the end of the channel: `lost` is told, and
 both halves begin anew, with the queue declared again.
+
+Nobody tells us that an exchange was deleted, and with it its bindings, and others may make it again without them. So a
+queue that we were able to bind is bound again now and then, which does nothing where it is bound; an exchange that is
+not there ends the session as well, and is declared with the next one.
 """
 
 from functools import partial
@@ -22,15 +26,17 @@ from pika.channel import Channel  # type: ignore[import-untyped]
 from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped]
 from pika.frame import Method  # type: ignore[import-untyped]
 from pika.spec import Basic  # type: ignore[import-untyped]
+from pika.spec import Queue as Queues
 
 from headway.protocol.errors import BrokerUnavailable, HeadwayError, QueueMismatch
+from headway.protocol.topology import Queue
 
 from ..address import Address
 from ..consumer import Consumption, Consumptions
 from ..failures import NOT_FOUND, reply_of, translate
 from ..halves import Reports
 from ..port import ConsumerGone, ConsumerId, Delivered, Delivery, Failed, Outcome, QueueDepth
-from ..timing import MISSING_QUEUE_SECONDS
+from ..timing import BIND_SECONDS, MISSING_QUEUE_SECONDS
 from ..windows import TagWindow
 from .connection import Connection
 from .declaring import Declarer, Reply
@@ -53,6 +59,7 @@ class ConsumeSession:
         self._consumers: dict[str, Consumption] = {}  # by consumer tag, once the broker was asked
         self._cancelling: dict[str, ConsumerId] = {}
         self._starting: set[ConsumerId] = set()
+        self._bound: dict[str, Queue] = {}  # by name: those that we may bind
         self._early: list[Delivered | ConsumerGone] | None = []
         self._is_over = False
 
@@ -135,7 +142,9 @@ class ConsumeSession:
             self.start(consumption)
         self._check_ready()
 
-    def _consume(self, consumption: Consumption, _reply: Reply) -> None:
+    def _consume(self, consumption: Consumption, reply: Reply) -> None:
+        if isinstance(reply.method, Queues.BindOk):
+            self._bound[consumption.queue.name] = consumption.queue
         if self._channel is None or consumption.consumer not in self._wanted:
             self._started(consumption)
             return
@@ -152,11 +161,12 @@ class ConsumeSession:
         It does not exist where we may not make it and the scheduler did not need it yet. Others must not wait for it.
         """
         ours = translate(error, url=self._address.url, declared=consumption.queue)
+        code, text = reply_of(error)
         if isinstance(ours, QueueMismatch):
             self._wanted.pop(consumption.consumer, None)
             self._reports.sink(Failed(ours))
             self._started(consumption)
-        elif reply_of(error)[0] == NOT_FOUND:
+        elif code == NOT_FOUND and "no exchange" not in text:
             self._started(consumption)
             self._connection.ioloop.call_later(MISSING_QUEUE_SECONDS, partial(self.start, consumption))
         else:
@@ -174,6 +184,23 @@ class ConsumeSession:
         self._reports.ready()
         for signal in early:
             self._say(signal)
+        self._bind_later()
+
+    def _bind_later(self) -> None:
+        self._connection.ioloop.call_later(BIND_SECONDS, self._bind)
+
+    def _bind(self) -> None:
+        """Bind again what we consume from, and go on so."""
+        if self._is_over:
+            return
+        wanted = {consumption.queue.name for consumption in self._wanted.values()}
+        for name in self._bound.keys() & wanted:
+            self._declarer.bind(self._bound[name], done=lambda _reply: None, failed=self._unbound)
+        self._bind_later()
+
+    def _unbound(self, error: Exception) -> None:
+        """Begin anew, whatever it is: what is missing is declared then, and what is forbidden is done without."""
+        self._fail(BrokerUnavailable(url=self._address.url, detail=reply_of(error)[1]))
 
     def _say(self, signal: Delivered | ConsumerGone) -> None:
         """Tell the service, or hold it back until we are ready: a consumer must not be gone before its deliveries."""

@@ -56,6 +56,10 @@ class Declarer:
             plans.append(passive_plan(wanted))
         self._add(_Job(plans, done, failed))
 
+    def bind(self, queue: Queue, *, done: Callable[[Reply], None], failed: Callable[[Exception], None]) -> None:
+        """Make sure of the bindings of a queue that exists; one of the two is called later."""
+        self._add(_Job([binding_plan(queue)], done, failed))
+
     def measure(self, queue: str, *, done: Callable[[Reply], None], failed: Callable[[Exception], None]) -> None:
         """Look at a queue by the broker's name; `done` gets the frame with its figures."""
         self._add(_Job([passive_plan(Queue(name=queue))], done, failed))
@@ -125,11 +129,15 @@ def active_plan(wanted: Exchange | Queue, version: Version) -> Plan:
         exclusive=wanted.exclusive,
         arguments=arguments_for(wanted, version),
     )
-    bindings = (
-        partial(Channel.queue_bind, queue=wanted.name, exchange=binding.exchange, routing_key=binding.pattern)
-        for binding in wanted.bindings
+    return (declaration, *binding_plan(wanted))
+
+
+def binding_plan(queue: Queue) -> Plan:
+    """Return the steps that bind a queue to its exchanges, where it is not."""
+    return tuple(
+        partial(Channel.queue_bind, queue=queue.name, exchange=binding.exchange, routing_key=binding.pattern)
+        for binding in queue.bindings
     )
-    return (declaration, *bindings)
 
 
 def passive_plan(wanted: Exchange | Queue) -> Plan:

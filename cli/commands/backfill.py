@@ -51,7 +51,8 @@ def backfill(  # noqa: PLR0913 - one for each option
     from headway.scheduler.store.reads import find_dag
 
     from ..database import open_database
-    from ..operating import operate, post_of
+    from ..operating import operate
+    from ..posting import post_of
     from ..settings import read_settings
 
     settings = read_settings()

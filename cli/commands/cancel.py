@@ -24,7 +24,8 @@ def cancel(run_id: str, task_id: str | None) -> None:
     from headway.scheduler.store.reads import find_run, find_task
 
     from ..database import open_database
-    from ..operating import operate, post_of
+    from ..operating import operate
+    from ..posting import post_of
     from ..settings import read_settings
 
     settings = read_settings()

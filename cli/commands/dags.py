@@ -148,7 +148,8 @@ def _sync(settings: "Settings") -> "Look":
 
     from ..composing import limits_of
     from ..database import open_database
-    from ..operating import VERDICT_SECONDS, post_of, send_all, wait_until
+    from ..operating import VERDICT_SECONDS, send_all, wait_until
+    from ..posting import post_of
 
     engine = open_database(settings)
     changed: list[DagVersion] = []

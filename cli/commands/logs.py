@@ -54,7 +54,7 @@ def logs(run_id: str, task: str, *, try_number: int | None, is_followed: bool) -
     wanted = AttemptId(run_id=run_id, task_id=task_id, map_index=map_index, try_number=attempt.try_number)
     output = output_of(wanted)
     output.show()
-    if not output.is_complete:
+    if not output.has_all(attempt.polls):
         _explain(evidence, attempt, log_file(home, wanted), output)
 
 

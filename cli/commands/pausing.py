@@ -45,7 +45,8 @@ def _tell(kind: "type[Pause | Unpause]", dag_id: str) -> None:
     from headway.scheduler.store.reads import find_dag
 
     from ..database import open_database
-    from ..operating import operate, post_of
+    from ..operating import operate
+    from ..posting import post_of
     from ..settings import read_settings
 
     settings = read_settings()

@@ -66,7 +66,7 @@ def _measure(settings: "Settings", names: Sequence[str]) -> "dict[str, QueueDept
     from headway.protocol.errors import BrokerRefused, NothingRuns, Unavailable
     from headway.protocol.topology import task_queue_name
 
-    from ..operating import post_of
+    from ..posting import post_of
 
     try:
         depths = post_of(settings).measure([task_queue_name(name) for name in names])

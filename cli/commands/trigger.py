@@ -55,7 +55,8 @@ def trigger(dag_id: str, *, run_id: str | None, date: str | None, params: tuple[
     from headway.scheduler.store.reads import find_dag
 
     from ..database import open_database
-    from ..operating import operate, post_of
+    from ..operating import operate
+    from ..posting import post_of
     from ..settings import read_settings
 
     settings = read_settings()

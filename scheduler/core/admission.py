@@ -16,7 +16,16 @@ from headway.protocol.names import DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, EndReason, HoldReason, TaskChange, TaskState
 
 from .assignment import input_fault, publish
-from .changes import end_run_if_done, follow_downstream, forget_timers, move_task, token_for
+from .changes import (
+    end_rest,
+    end_run_if_done,
+    follow_downstream,
+    forget_timers,
+    move_task,
+    resting_attempt,
+    token_for,
+)
+from .polling import ask_again
 from .rows import Attempt, QueueRow, Run, TaskInstance, TaskKey
 from .snapshot import Decision, Draft, QueueDelta, Snapshot, Transition, moved
 
@@ -26,9 +35,9 @@ WINDOW_MIN: Final = 100
 WINDOW_PER_SLOT: Final = 2
 """Messages published for each slot: one that runs and one that is at hand when it ends."""
 
-
-FULL_FRESH: Final = timedelta(seconds=30)
-"""How long a queue counts as full after the broker refused a message: each is tried again every second."""
+FULL_FRESH: Final = timedelta(seconds=15)
+"""How long a queue counts as full after the broker refused a message: each is tried again every second, and what came
+of it is noted every five."""
 
 
 def hold_of(queue: QueueRow, now: datetime) -> HoldReason:
@@ -102,6 +111,13 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
     if fault is not None:
         _fail(draft, task, fault)
         return
+    resting = resting_attempt(draft, task)
+    attempt = _make_attempt(draft, task, seed) if resting is None else ask_again(draft, task, resting, seed)
+    task = move_task(draft, task, TaskChange.ADMIT, hold=None, try_number=attempt.try_number)
+    publish(draft, run, task, attempt)
+
+
+def _make_attempt(draft: Draft, task: TaskInstance, seed: str) -> Attempt:
     attempt = Attempt(
         run_id=task.run_id,
         task_id=task.task_id,
@@ -119,13 +135,13 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
     draft.transitions.append(
         Transition("attempt", task.task_id, task.map_index, attempt.try_number, "", AttemptState.QUEUED, "admit", "")
     )
-    task = move_task(draft, task, TaskChange.ADMIT, hold=None, try_number=attempt.try_number)
-    publish(draft, run, task, attempt)
+    return attempt
 
 
 def _fail(draft: Draft, task: TaskInstance, fault: str) -> None:
     """End a task that cannot be run, and tell its downstreams in decisions of their own: there may be many such."""
     forget_timers(draft, task)
+    end_rest(draft, task, TaskChange.FAIL, reason=EndReason.BAD_INPUT, detail=fault)
     failed = move_task(draft, task, TaskChange.FAIL, hold=None, reason=EndReason.BAD_INPUT, detail=fault)
     if draft.graph(draft.run_of(failed)).downstream_of(failed.task_id):
         follow_downstream(draft, failed)

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from headway.protocol.dag import OutputRef, Task, output_refs, output_sources
+from headway.protocol.exit_codes import success_codes
 from headway.protocol.limits import INPUT_BYTES_MAX
 from headway.protocol.messages import RunContext
 from headway.protocol.messages import Task as TaskMessage
@@ -43,6 +44,8 @@ def publish(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt) -> Non
         on_partition=spec.on_partition,
         inputs=_inputs(draft, run, spec),
         secrets=spec.secrets,
+        poll=attempt.polls,
+        success_codes=success_codes(spec),
     )
     draft.effects.append(PublishTask(message, attempt.publications))
     set_timer(draft, task, "queued_deadline", draft.now + _ttl(draft, attempt.queue) + QUEUED_GRACE)

@@ -7,6 +7,8 @@ The decision about `started` is the gate of the whole system: an attempt is gran
 from typing import Final
 
 from headway.protocol.codec import address_of
+from headway.protocol.dag import ExitOutcome, Task
+from headway.protocol.exit_codes import may_retry, outcome_of
 from headway.protocol.messages import (
     Drop,
     Finished,
@@ -26,10 +28,21 @@ from headway.protocol.states import (
     WorkerState,
 )
 
-from .changes import change_task, current_attempt, end_task, forget_timers, move_attempt, move_task, reason_of_cancel
+from .branches import output_of, with_choice
+from .changes import (
+    change_task,
+    current_attempt,
+    end_task,
+    forget_timers,
+    move_attempt,
+    move_task,
+    reason_of_cancel,
+    withdraw,
+)
 from .finding import find, find_reporting, find_running
+from .polling import give_up_at, rest, say_given_up
 from .retry import rerun_or_fail, retry_or_fail
-from .rows import Attempt, BootKey, Output, TaskInstance, TaskKey
+from .rows import Attempt, BootKey, Output, Run, TaskInstance, TaskKey
 from .snapshot import Decision, Draft, SendOrder
 
 INFRASTRUCTURE_REASONS: Final = frozenset({EndReason.LEASE, EndReason.SHUTDOWN, EndReason.LOST})
@@ -66,7 +79,7 @@ def decide_started(draft: Draft, event: Started) -> Decision:
         detail="",
         returns=0,
     )
-    move_task(draft, task, TaskChange.GRANT, granted_try=attempt.try_number)
+    move_task(draft, task, TaskChange.GRANT, granted_try=attempt.try_number, begun_at=task.begun_at or draft.now)
     draft.effects.append(_grant(event))
     return draft.applied()
 
@@ -83,31 +96,37 @@ def _grant_again(draft: Draft, event: Started, attempt: Attempt, holder: BootKey
 
 
 def decide_finished(draft: Draft, event: Finished) -> Decision:
-    """A child ended: success, a retry, or the end. What a lost holder reports counts as well, while it is of use."""
+    """A child ended: its exit code says what that means. What a lost holder reports counts too, while it is of use."""
     found = find_reporting(draft, event)
     if isinstance(found, str):
         return draft.ignored(found)
     run, task, attempt = found
-    reason = _failure_of(event)
+    graph = draft.graph(run)
+    spec = graph.task(task.task_id)
+    outcome, reason = _judge(spec, event)
+    if outcome == "success":
+        event = with_choice(graph, event)
+        outcome, reason = _judge(spec, event)
     if attempt.state is AttemptState.LOST:
-        if reason in INFRASTRUCTURE_REASONS:
+        if reason in INFRASTRUCTURE_REASONS or outcome == "poll":
             return draft.ignored("the attempt is lost, and this says no more")
         task = _call_back(draft, task, attempt)
-    if reason is None:
-        _end_attempt(draft, attempt, event, AttemptChange.SUCCEED, None)
-        if event.output is not None:
-            key = TaskKey(task.run_id, task.task_id, task.map_index)
-            draft.changes.outputs[key] = Output(**key._asdict(), value=bytes(event.output).decode())
-        end_task(draft, task, TaskChange.SUCCEED)
+    if outcome == "success":
+        _succeed(draft, run, task, attempt, event)
+    elif outcome == "skip":
+        _end_attempt(draft, attempt, event, AttemptChange.SKIP, reason)
+        end_task(draft, task, TaskChange.SKIP, reason=reason, detail=f"exit code {event.exit_code} means skip")
     elif task.intent is Intent.CANCEL:
         _end_attempt(draft, attempt, event, AttemptChange.CANCEL, reason)
         end_task(draft, task, TaskChange.CANCEL, reason=reason_of_cancel(run), detail=task.detail)
     elif reason in INFRASTRUCTURE_REASONS:
         _end_attempt(draft, attempt, event, AttemptChange.FAIL, reason)
         rerun_or_fail(draft, run, task, reason=reason, detail=event.detail)
+    elif outcome == "poll":
+        _poll_on(draft, run, task, attempt, event)
     else:
         failed = _end_attempt(draft, attempt, event, AttemptChange.FAIL, reason)
-        retry_or_fail(draft, run, task, failed)
+        retry_or_fail(draft, run, task, failed, may_retry=outcome == "retry")
     return draft.applied()
 
 
@@ -144,15 +163,8 @@ def decide_loss(draft: Draft, event: WorkerLost | NotHeld) -> Decision:
 def _call_back(draft: Draft, task: TaskInstance, attempt: Attempt) -> TaskInstance:
     """Withdraw what was to take the place of a lost attempt, which has reported: its loss spends nothing."""
     if task.state is TaskState.QUEUED:
-        move_attempt(
-            draft,
-            current_attempt(draft, task),
-            AttemptChange.WITHDRAW,
-            reason=EndReason.SUPERSEDED,
-            detail=f"attempt {attempt.try_number}, which was thought lost, reported",
-            finished_at=draft.now,
-            decided_by=draft.envelope.ref,
-        )
+        detail = f"attempt {attempt.try_number}, which was thought lost, reported"
+        withdraw(draft, current_attempt(draft, task), EndReason.SUPERSEDED, detail)
     forget_timers(draft, task)
     return change_task(draft, task, infra_used=task.infra_used - 1)
 
@@ -178,19 +190,45 @@ def _drop(event: Started, detail: str) -> SendOrder:
     return SendOrder(event.worker, Drop(**address_of(event), boot=event.boot, detail=detail))
 
 
-def _failure_of(event: Finished) -> EndReason | None:
-    if event.reason is not None:
-        return event.reason
-    if event.oom:
-        return EndReason.OUT_OF_MEMORY
-    if event.signal is not None:
-        return EndReason.SIGNAL
-    return None if event.exit_code == 0 else EndReason.EXIT_CODE
+def _judge(spec: Task, event: Finished) -> tuple[ExitOutcome, EndReason | None]:
+    """Say what an end means, and for which reason it is no success: how it exited, unless something else ended it."""
+    reason = event.reason
+    if reason is None and event.oom:
+        reason = EndReason.OUT_OF_MEMORY
+    elif reason is None and event.signal is not None:
+        reason = EndReason.SIGNAL
+    if reason is not None:
+        return "retry" if may_retry(spec, reason) else "fail", reason
+    outcome = outcome_of(spec, event.exit_code)
+    return outcome, None if outcome in ("success", "poll") else EndReason.EXIT_CODE
+
+
+def _succeed(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt, event: Finished) -> None:
+    """A task has done its work: what it wrote is there for others."""
+    _end_attempt(draft, attempt, event, AttemptChange.SUCCEED, None)
+    output = output_of(draft.graph(run), event)
+    if output is not None:
+        key = TaskKey(task.run_id, task.task_id, task.map_index)
+        draft.changes.outputs[key] = Output(**key._asdict(), value=output)
+    end_task(draft, task, TaskChange.SUCCEED)
+
+
+def _poll_on(draft: Draft, run: Run, task: TaskInstance, attempt: Attempt, event: Finished) -> None:
+    """A poll said "not yet": there is another, unless that was said for too long."""
+    spec = draft.graph(run).task(task.task_id)
+    until = give_up_at(spec, task)
+    if until is None or draft.now < until:
+        _end_attempt(draft, attempt, event, AttemptChange.POLL, None)
+        rest(draft, run, task)
+        return
+    _end_attempt(draft, attempt, event, AttemptChange.FAIL, EndReason.POLL_TIMEOUT)
+    end_task(draft, task, TaskChange.FAIL, reason=EndReason.POLL_TIMEOUT, detail=say_given_up(spec))
 
 
 def _end_attempt(
     draft: Draft, attempt: Attempt, event: Finished, change: AttemptChange, reason: EndReason | None
 ) -> Attempt:
+    """Keep how a child ended: for ever, or until the next poll."""
     return move_attempt(
         draft,
         attempt,

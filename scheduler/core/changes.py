@@ -7,10 +7,11 @@ says that the table has no row: the decision is dropped and the event ignored wi
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 
+from headway.protocol.dag import Task, rule_of
 from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
 from headway.protocol.messages import Continue, RunTimerKind, TimerKind
@@ -18,7 +19,9 @@ from headway.protocol.names import UNMAPPED, TaskId, Token
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
+    GOOD_ENDS,
     AttemptChange,
+    AttemptState,
     EndReason,
     HoldReason,
     Intent,
@@ -32,15 +35,19 @@ from headway.protocol.states import (
 )
 
 from .backfills import end_in_backfill
+from .branches import edges_from
 from .graph import Graph
 from .past import may_begin, tell_next
 from .rows import Attempt, AttemptKey, Run, TaskInstance, TaskKey, Timer, TimerKey
+from .rules import Edge, Verdict, ends_of, explain_end, judge, move_counters
 from .snapshot import Draft, FollowUp, Transition
 
 _replace = msgspec.structs.replace
 
 TIMER_STATES: Final[dict[TimerKind, tuple[TaskState, ...]]] = {
     "retry": (TaskState.UP_FOR_RETRY,),
+    "poll": (TaskState.UP_FOR_RESCHEDULE,),
+    "poll_timeout": (TaskState.UP_FOR_RESCHEDULE, TaskState.SCHEDULED, TaskState.QUEUED),
     "queued_deadline": (TaskState.QUEUED,),
     "republish": (TaskState.QUEUED,),
     "queued_timeout": (TaskState.SCHEDULED, TaskState.QUEUED),
@@ -166,11 +173,13 @@ def clear_timers(draft: Draft, task: TaskInstance, *timers: TimerKind) -> None:
 def forget_timers(draft: Draft, task: TaskInstance) -> None:
     """Forget all timers that a task instance may have in the state that it is about to leave for good.
 
-    One that runs has some only if it shall end: most tasks end without that.
+    One that runs has some only if it shall end, and few poll: what most tasks never have is not looked for.
     """
     if task.state is TaskState.RUNNING and task.intent is None:
         return
-    clear_timers(draft, task, *(timer for timer, states in TIMER_STATES.items() if task.state in states))
+    unset = () if _spec_of(draft, task).poll_timeout is not None else ("poll_timeout",)
+    found = (timer for timer, states in TIMER_STATES.items() if task.state in states and timer not in unset)
+    clear_timers(draft, task, *found)
 
 
 def current_attempt(draft: Draft, task: TaskInstance) -> Attempt:
@@ -181,14 +190,37 @@ def current_attempt(draft: Draft, task: TaskInstance) -> Attempt:
     return attempt
 
 
+def resting_attempt(draft: Draft, task: TaskInstance) -> Attempt | None:
+    """Return the attempt of a task instance if it rests between two polls: nobody holds it, and it goes on."""
+    if task.state not in (TaskState.UP_FOR_RESCHEDULE, TaskState.SCHEDULED) or not task.try_number:
+        return None
+    if _spec_of(draft, task).poll_every is None:
+        return None
+    attempt = current_attempt(draft, task)
+    return attempt if attempt.state is AttemptState.POLLING else None
+
+
+def withdraw(draft: Draft, attempt: Attempt, reason: EndReason, detail: str = "") -> None:
+    """End an attempt that is queued: whoever asks for it is told to drop it."""
+    move_attempt(
+        draft,
+        attempt,
+        AttemptChange.WITHDRAW,
+        reason=reason,
+        detail=detail,
+        finished_at=draft.now,
+        decided_by=draft.envelope.ref,
+    )
+
+
 def after_seconds(draft: Draft, seconds: float) -> datetime:
     """Return the time so many seconds from now."""
     return draft.now + timedelta(seconds=seconds)
 
 
-def token_for(seed: str, task: TaskInstance, try_number: int) -> Token:
+def token_for(seed: str, task: TaskInstance, try_number: int, poll: int = 1) -> Token:
     """Make the token of an attempt: unguessable without the seed, and the same when it is decided again."""
-    text = f"{seed}/{task.run_id}/{task.task_id}/{task.map_index}/{try_number}"
+    text = f"{seed}/{task.run_id}/{task.task_id}/{task.map_index}/{try_number}{f'/{poll}' if poll > 1 else ''}"
     return Token(hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
 
 
@@ -202,8 +234,9 @@ def spread_end(draft: Draft, run: Run, task: TaskInstance, cursor: int = 0) -> N
     graph = draft.graph(run)
     downstream = graph.downstream_of(task.task_id)
     end = min(cursor + ROWS_PER_DECISION_MAX, len(downstream))
-    for task_id in graph.ids(downstream[cursor:end]):
-        _hear_end(draft, graph, TaskKey(run.run_id, task_id), task.state)
+    edges = edges_from(draft, graph, task, downstream[cursor:end])
+    for position, edge in zip(downstream[cursor:end], edges, strict=True):
+        _hear_end(draft, graph, position, edge, task)
     change_task(draft, draft.task(task.key) or task, propagated=end)
     if end < len(downstream):
         follow_downstream(draft, task, end)
@@ -227,7 +260,7 @@ def follow_downstream(draft: Draft, task: TaskInstance, cursor: int = 0) -> None
 
 def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
     """Move a task instance to `scheduled`, held until its queue's window has room; its patience begins."""
-    patience = draft.graph(draft.run_of(task)).task(task.task_id).queued_timeout
+    patience = _spec_of(draft, task).queued_timeout
     if patience is not None:
         set_timer(draft, task, "queued_timeout", after_seconds(draft, patience))
     return move_task(draft, task, change, hold=HoldReason.WINDOW, **fields)
@@ -235,7 +268,9 @@ def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object)
 
 def is_ready(graph: Graph, task: TaskInstance) -> bool:
     """Say whether all that a task waits for in its run has ended as it must."""
-    return task.up_success == len(graph.task(task.task_id).upstream)
+    spec = graph.task(task.task_id)
+    setups = graph.setups.get(graph.position[task.task_id], 0)
+    return judge(rule_of(spec), ends_of(task), len(spec.upstream), setups) is Verdict.READY
 
 
 def release(draft: Draft, task: TaskInstance) -> None:
@@ -254,9 +289,25 @@ def end_task(
 ) -> None:
     """Move a task instance to a final state, tell its downstreams, and end the run if it was the last."""
     forget_timers(draft, task)
+    end_rest(draft, task, change, reason=reason, detail=detail)
     moved = move_task(draft, task, change, reason=reason, detail=detail, hold=None)
     spread_end(draft, draft.run_of(moved), moved)
     end_run_if_done(draft, draft.run_of(moved))
+
+
+def end_rest(draft: Draft, task: TaskInstance, change: TaskChange, *, reason: EndReason | None, detail: str) -> None:
+    """End the attempt of a task instance that is about to end between two polls."""
+    resting = resting_attempt(draft, task)
+    if resting is not None:
+        move_attempt(
+            draft,
+            resting,
+            AttemptChange.FAIL if change is TaskChange.FAIL else AttemptChange.CANCEL,
+            reason=reason,
+            detail=detail,
+            finished_at=draft.now,
+            decided_by=draft.envelope.ref,
+        )
 
 
 def end_run_if_done(draft: Draft, run: Run) -> None:
@@ -270,26 +321,35 @@ def end_run_if_done(draft: Draft, run: Run) -> None:
     move_run(draft, run, change, finished_at=draft.now)
 
 
-def _hear_end(draft: Draft, graph: Graph, key: TaskKey, ended: TaskState) -> None:
-    task = draft.task(key)
+def _hear_end(draft: Draft, graph: Graph, position: int, edge: Edge, above: TaskInstance) -> None:
+    spec = graph.tasks[position]
+    task = draft.task(TaskKey(above.run_id, spec.task_id))
     if task is None:
         return
-    match ended:
-        case TaskState.SUCCESS:
-            task = change_task(draft, task, up_success=task.up_success + 1)
-        case TaskState.UPSTREAM_FAILED:
-            task = change_task(draft, task, up_upstream_failed=task.up_upstream_failed + 1)
-        case _:
-            task = change_task(draft, task, up_failed=task.up_failed + 1)
+    task = change_task(draft, task, **move_counters(task, edge, new=above.state))
     if task.state is not TaskState.WAITING:
         return
-    if task.up_failed or task.up_upstream_failed:
-        detail = f"an upstream task ended as {ended}"
-        move_task(draft, task, TaskChange.INHERIT_FAILURE, reason=EndReason.UPSTREAM_FAILED, detail=detail)
-        if graph.downstream_of(task.task_id):
-            follow_downstream(draft, task)
-    elif is_ready(graph, task):
-        release(draft, task)
+    rule = rule_of(spec)
+    match judge(rule, ends_of(task), len(spec.upstream), graph.setups.get(position, 0)):
+        case Verdict.WAIT:
+            return
+        case Verdict.READY:
+            release(draft, task)
+            return
+        case Verdict.UPSTREAM_FAILED:
+            change, reason = TaskChange.INHERIT_FAILURE, EndReason.UPSTREAM_FAILED
+        case Verdict.SKIP:
+            change = TaskChange.SKIP
+            reason = EndReason.NOT_CHOSEN if task.up_unchosen else EndReason.SKIPPED_BY_RULE
+        case verdict:
+            assert_never(verdict)
+    move_task(draft, task, change, reason=reason, detail=explain_end(rule, edge, above))
+    if graph.downstream[position]:
+        follow_downstream(draft, task)
+
+
+def _spec_of(draft: Draft, task: TaskInstance) -> Task:
+    return draft.graph(draft.run_of(task)).task(task.task_id)
 
 
 def _count_in_queue(draft: Draft, task: TaskInstance, after: TaskState) -> None:
@@ -304,8 +364,7 @@ def _count_in_run(draft: Draft, task: TaskInstance) -> None:
     if graph.task(task.task_id).deadline is not None:
         clear_timers(draft, task, "deadline")
     tell_next(draft, run, graph, task)
-    leaf = not graph.downstream_of(task.task_id)
-    failed = leaf and task.state is not TaskState.SUCCESS
+    failed = task.position in graph.deciders and task.state not in GOOD_ENDS
     change_run(draft, run, unfinished=run.unfinished - 1, failed_leaves=run.failed_leaves + failed)
 
 

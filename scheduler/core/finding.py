@@ -3,6 +3,8 @@
 Every function returns the run, the task instance and the attempt, or the reason why the event is about nothing.
 """
 
+from typing import Final
+
 from headway.protocol.messages import (
     AttemptMessage,
     DeliveryLimit,
@@ -15,10 +17,12 @@ from headway.protocol.messages import (
 )
 from headway.protocol.states import FINAL_TASK_STATES, AttemptState, TaskState
 
-from .rows import Attempt, AttemptKey, Run, TaskInstance, TaskKey
+from .rows import Attempt, AttemptKey, Run, TaskInstance, TaskKey, TimerKey
 from .snapshot import Draft
 
 Found = tuple[Run, TaskInstance, Attempt]
+
+PENDING: Final = "it is about to be published again"
 
 
 def find(draft: Draft, event: AttemptMessage) -> Found | str:
@@ -77,7 +81,8 @@ def find_queued(draft: Draft, event: AttemptMessage) -> Found | str:
 def find_published(draft: Draft, event: Expired | DeliveryLimit | Unroutable | Rejected) -> Found | str:
     """Find the queued attempt whose newest message came back; an older one says nothing about the newest.
 
-    Which one it is stands in its message id (see PublishTask), which the broker keeps.
+    Which one it is stands in its message id (see PublishTask), which the broker keeps. It comes back once: what waits
+    for its backoff did so before.
     """
     found = find_queued(draft, event)
     if isinstance(found, str):
@@ -86,4 +91,10 @@ def find_published(draft: Draft, event: Expired | DeliveryLimit | Unroutable | R
     token, _, publication = draft.envelope.message_id.rpartition(".")
     if token == attempt.token and publication != str(attempt.publications):
         return "it was published again since"
-    return found
+    return PENDING if is_pending(draft, attempt) else found
+
+
+def is_pending(draft: Draft, attempt: Attempt) -> bool:
+    """Say whether it came back before and waits for its backoff: nothing of it is with the broker now."""
+    key = TimerKey(attempt.run_id, attempt.task_id, attempt.map_index, "republish")
+    return draft.snapshot.timers.rows[key] is not None

@@ -3,17 +3,24 @@
 The order is the author's; slices of a run are cut along it. Compiled once per version and kept while its runs live.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import msgspec
 
-from headway.protocol.dag import Dag, Task
+from headway.protocol.dag import Dag, Task, rule_of
 from headway.protocol.names import DagId, TaskId
+
+from .paths import Leads, find_leads, find_scopes
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
-    """Tasks in a fixed order, with their direct neighbours as positions; `roots` have no upstream.
+    """Tasks in a fixed order, with their neighbours as positions.
 
+    `downstream` are those that wait for a task: directly, and behind those, of a setup, what lies in its scope. `roots`
+    wait for none. `deciders` decide what becomes of a run. `leads`, `scopes` and `setups` say which ways a branch has
+    (paths.py), what lies in the scope of a setup, and on how many setups a task depends.
     `has_past` says that some depend on the past.
     """
 
@@ -23,7 +30,11 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     position: dict[TaskId, int]
     downstream: tuple[tuple[int, ...], ...]
     roots: tuple[int, ...]
-    has_past: bool
+    deciders: frozenset[int]
+    leads: Leads = {}
+    scopes: dict[int, frozenset[int]] = {}
+    setups: dict[int, int] = {}
+    has_past: bool = False
 
     @property
     def tasks(self) -> Sequence[Task]:
@@ -50,12 +61,39 @@ def compile_graph(dag: Dag, version: int) -> Graph:
     for index, task in enumerate(dag.tasks):
         for upstream in task.upstream:
             downstream[position[upstream]].append(index)
+    deciders = _find_deciders(dag, downstream)
+    leads = find_leads(dag, downstream)
+    scopes = find_scopes(dag, position)
+    for setup, within in scopes.items():
+        downstream[setup] += sorted(within)
     return Graph(
         dag_id=dag.dag_id,
         version=version,
         dag=dag,
         position=position,
         downstream=tuple(map(tuple, downstream)),
+        deciders=deciders,
+        leads=leads,
+        scopes=scopes,
+        setups=_count_setups(dag, position, scopes),
+        roots=tuple(
+            index for index, task in enumerate(dag.tasks) if not task.upstream or task.trigger_rule == "always"
+        ),
         has_past=any(task.depends_on_past for task in dag.tasks),
-        roots=tuple(index for index, task in enumerate(dag.tasks) if not task.upstream),
     )
+
+
+def _find_deciders(dag: Dag, downstream: Sequence[Sequence[int]]) -> frozenset[int]:
+    """Return who decides what becomes of a run: the leaves, where teardowns count for nothing, as in Airflow."""
+    counts = [not task.teardown or task.on_failure_fail_dagrun for task in dag.tasks]
+    leaves = (at for at, below in enumerate(downstream) if counts[at] and not any(counts[one] for one in below))
+    return frozenset(leaves) or frozenset(at for at, below in enumerate(downstream) if not below)
+
+
+def _count_setups(dag: Dag, position: Mapping[TaskId, int], scopes: Mapping[int, frozenset[int]]) -> dict[int, int]:
+    """Return on how many setups a task depends: a teardown on those directly before it, another on those further up."""
+    found = Counter(chain.from_iterable(scopes.values()))
+    for index, task in enumerate(dag.tasks):
+        if rule_of(task) == "all_done_setup_success":
+            found[index] = sum(dag.tasks[position[name]].setup for name in task.upstream)
+    return dict(found)

@@ -160,6 +160,8 @@ def _add_of_run(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
     wanted.versions.add(version)
     if run.previous is not None:
         wanted.runs.add(run.previous)
+        if isinstance(event, PastEnded):
+            wanted.tasks.add(TaskKey(run.previous, event.task_id, event.map_index))
     if run.backfill_id is not None:
         wanted.backfills.add(run.backfill_id)
     graph = snapshot.graphs.get(version)
@@ -208,18 +210,19 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
     match event:
         case Expired() | Missing() | TaskTimer(timer="queued_deadline" | "republish"):
             _add_inputs(wanted, run, graph, event.task_id)
-        case Finished() | WorkerLost() | NotHeld() | Refused() | Rejected() | DeliveryLimit():
+        case Finished():
             _add_downstream(wanted, run, graph, event.task_id, 0)
-        case TaskTimer(timer="queued_timeout" | "unkillable"):
+            _add_choice(wanted, run, graph, event.task_id)
+        case WorkerLost() | NotHeld() | Refused() | Rejected() | DeliveryLimit():
             _add_downstream(wanted, run, graph, event.task_id, 0)
-        case PastEnded() if run.previous is not None:
-            wanted.tasks.add(TaskKey(run.previous, event.task_id, event.map_index))
+        case TaskTimer(timer="queued_timeout" | "unkillable" | "poll_timeout"):
+            _add_downstream(wanted, run, graph, event.task_id, 0)
         case RunTimer(timer="run_timeout"):
             _add_slice_of_all(wanted, snapshot, run, graph)
         case AttemptMessage() | TaskTimer() | RunTimer() | RunCapacity() | PastEnded():
             pass
         case Capacity():
-            _add_admitted(wanted, run, graph, event)
+            _add_admitted(wanted, snapshot, event, run, graph)
         case Cancel():
             _add_cancelled(wanted, snapshot, event, run, graph)
         case Continue():
@@ -261,6 +264,12 @@ def _add_tasks(wanted: Needs, run: Run, graph: Graph, positions: Sequence[int]) 
             wanted.tasks.add(TaskKey(run.previous, spec.task_id))
 
 
+def _add_choice(wanted: Needs, run: Run, graph: Graph, task_id: TaskId) -> None:
+    """Add the output of a branch, which says who is followed: whoever lets its downstreams hear of its end asks."""
+    if task_id in graph.position and graph.task(task_id).branch:
+        wanted.outputs.add(TaskKey(run.run_id, task_id))
+
+
 def _add_current(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> None:
     wanted.tasks.add(key)
     task = snapshot.tasks.rows.get(key)
@@ -268,9 +277,12 @@ def _add_current(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> None:
         wanted.attempts.add(AttemptKey(*key, task.try_number))
 
 
-def _add_admitted(wanted: Needs, run: Run, graph: Graph, event: Capacity) -> None:
+def _add_admitted(wanted: Needs, snapshot: Snapshot, event: Capacity, run: Run, graph: Graph) -> None:
     for instance in event.instances:
-        wanted.tasks.add(TaskKey(run.run_id, instance.task_id, instance.map_index))
+        key = TaskKey(run.run_id, instance.task_id, instance.map_index)
+        if instance.task_id in graph.position and graph.task(instance.task_id).poll_every is not None:
+            _add_current(wanted, snapshot, key)
+        wanted.tasks.add(key)
         _add_inputs(wanted, run, graph, instance.task_id)
 
 
@@ -291,6 +303,7 @@ def _add_slice(wanted: Needs, snapshot: Snapshot, event: Continue, run: Run, gra
         case "downstream" if event.task_id is not None:
             wanted.tasks.add(TaskKey(run.run_id, event.task_id, event.map_index))
             _add_downstream(wanted, run, graph, event.task_id, event.cursor)
+            _add_choice(wanted, run, graph, event.task_id)
         case "release":
             _add_tasks(wanted, run, graph, graph.roots[event.cursor : end])
         case "cancel":

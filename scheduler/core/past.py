@@ -9,14 +9,11 @@ from typing import Final
 
 from headway.protocol.dag_events import PastEnded
 from headway.protocol.names import RunId
-from headway.protocol.states import RunState, TaskState
+from headway.protocol.states import GOOD_ENDS, RunState
 
 from .graph import Graph
 from .rows import Run, TaskInstance, TaskKey
 from .snapshot import Draft, FollowUp
-
-GOOD_ENDS: Final = frozenset({TaskState.SUCCESS})
-"""How a task must have ended for the same task of the next run."""
 
 _NO_PAST: Final = "none"
 

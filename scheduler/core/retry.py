@@ -5,9 +5,11 @@ be decided again. `infra_retries` are for what happened to it, and at once.
 """
 
 import zlib
+from datetime import datetime, timedelta
 from typing import Final
 
 from headway.protocol.dag import Task
+from headway.protocol.durations import format_duration
 from headway.protocol.names import Token
 from headway.protocol.states import EndReason, TaskChange
 
@@ -46,14 +48,32 @@ def retry_delay(task: Task, *, retries_used: int, token: Token) -> float:
     return delay * (1 + JITTER * (zlib.crc32(token.encode()) / 0xFFFFFFFF))
 
 
-def retry_or_fail(draft: Draft, run: Run, task: TaskInstance, failed: Attempt) -> None:
-    """Let a task whose attempt failed rest until its next one, or end it: the author's budget."""
+def retry_or_fail(draft: Draft, run: Run, task: TaskInstance, failed: Attempt, *, may_retry: bool) -> None:
+    """Let a task whose attempt failed rest until its next one, or end it: the author's budget, of tries and of time."""
     spec = draft.graph(run).task(task.task_id)
+    due = after_seconds(draft, retry_delay(spec, retries_used=task.retries_used, token=failed.token))
     if task.retries_used >= spec.retries:
-        end_task(draft, task, TaskChange.FAIL, reason=failed.reason, detail=failed.detail)
+        refusal = failed.detail
+    elif not may_retry:
+        refusal = _say_final(spec, failed)
+    elif spec.retry_timeout is not None and due > (task.begun_at or draft.now) + timedelta(seconds=spec.retry_timeout):
+        refusal = f"its retry_timeout of {format_duration(spec.retry_timeout)} is over before its next retry"
+    else:
+        _rest_until(draft, task, failed, due)
         return
-    delay = retry_delay(spec, retries_used=task.retries_used, token=failed.token)
-    set_timer(draft, task, "retry", after_seconds(draft, delay))
+    end_task(draft, task, TaskChange.FAIL, reason=failed.reason, detail=refusal)
+
+
+def _say_final(spec: Task, failed: Attempt) -> str:
+    """Say why a failure is not tried again, though a retry is left."""
+    if failed.reason is EndReason.EXIT_CODE and failed.exit_code in spec.exit_codes:
+        return f"its exit_codes say that {failed.exit_code} is final"
+    end = f"exit code {failed.exit_code}" if failed.reason is EndReason.EXIT_CODE else failed.reason
+    return f"its retry_on does not name {end}"
+
+
+def _rest_until(draft: Draft, task: TaskInstance, failed: Attempt, due: datetime) -> None:
+    set_timer(draft, task, "retry", due)
     move_task(
         draft,
         task,

@@ -16,9 +16,9 @@ from headway.protocol.states import AttemptChange, EndReason
 
 from .assignment import publish_again
 from .changes import after_seconds, forget_timers, move_attempt, set_timer
-from .finding import Found, find_published, find_queued
+from .finding import PENDING, Found, find_published, find_queued, is_pending
 from .retry import republish_delay, rerun_or_fail
-from .rows import Attempt, Run, TaskInstance, TimerKey
+from .rows import Attempt, Run, TaskInstance
 from .snapshot import Decision, DeclareQueue, Draft
 
 POISON_RETURNS: Final = 3
@@ -27,8 +27,6 @@ POISON_RETURNS: Final = 3
 REFUSALS_MAX: Final = 3
 """Different workers that must refuse an attempt to end it; where fewer serve its queue, all of them."""
 
-_PENDING: Final = "it is about to be published again"
-
 
 def decide_expired(draft: Draft, event: Expired) -> Decision:
     """Nobody took it within its queue's TTL, which was wait enough: it is published again at once."""
@@ -36,8 +34,6 @@ def decide_expired(draft: Draft, event: Expired) -> Decision:
     if isinstance(found, str):
         return draft.ignored(found)
     run, task, attempt = found
-    if _is_pending(draft, attempt):
-        return draft.ignored(_PENDING)
     publish_again(draft, run, task, msgspec.structs.replace(attempt, reason=None, detail="", returns=0))
     return draft.applied("published again")
 
@@ -49,8 +45,8 @@ def decide_missing(draft: Draft, event: Missing) -> Decision:
         return draft.ignored(found)
     if event.publication != found[2].publications:
         return draft.ignored("it was published again since")
-    if _is_pending(draft, found[2]):
-        return draft.ignored(_PENDING)
+    if is_pending(draft, found[2]):
+        return draft.ignored(PENDING)
     run, task, attempt = found
     lost = _came_back(attempt, EndReason.LOST, "the broker does not have its message any more")
     draft.queue(task.queue).mended += 1
@@ -72,8 +68,6 @@ def decide_unroutable(draft: Draft, event: Unroutable) -> Decision:
     found = find_published(draft, event)
     if isinstance(found, str):
         return draft.ignored(found)
-    if _is_pending(draft, found[2]):
-        return draft.ignored(_PENDING)
     draft.effects.append(DeclareQueue(event.queue))
     back = _came_back(found[2], EndReason.UNROUTABLE, f"the broker has no queue {event.queue}")
     return draft.applied(f"the queue is declared, and the message {_wait(draft, found, back)}")
@@ -85,8 +79,6 @@ def decide_delivery_limit(draft: Draft, event: DeliveryLimit) -> Decision:
     if isinstance(found, str):
         return draft.ignored(found)
     run, task, attempt = found
-    if _is_pending(draft, attempt):
-        return draft.ignored(_PENDING)
     back = _came_back(attempt, EndReason.POISONED, "its message came back from dying or leaving workers")
     if back.returns < POISON_RETURNS:
         return draft.applied(_wait(draft, found, back))
@@ -111,16 +103,14 @@ def decide_refusal(draft: Draft, event: Refused | Rejected) -> Decision:
         refused_by[event.worker] = (event.boot, event.seq)
         detail = event.detail
     else:
-        if _is_pending(draft, attempt):
-            return draft.ignored(_PENDING)
         refused_by[WorkerName(f"#{len(refused_by)}")] = (BootId(""), 0)  # the broker does not say who it was
         detail = f"a worker of queue {event.queue} could not read it"
     back = msgspec.structs.replace(_came_back(attempt, EndReason.REFUSED, detail), refused_by=refused_by)
     serving = draft.fact("workers", lambda: draft.snapshot.queues[task.queue].workers)
     if len(refused_by) < min(REFUSALS_MAX, int(serving or 0)):
-        if _is_pending(draft, attempt):
+        if is_pending(draft, attempt):
             draft.changes.attempts[back.key] = back
-            return draft.applied(_PENDING)
+            return draft.applied(PENDING)
         return draft.applied(f"{_wait(draft, found, back)}, for others: {len(refused_by)} refused it")
     _end(draft, back, AttemptChange.REFUSE, EndReason.REFUSED, detail)
     forget_timers(draft, task)
@@ -152,9 +142,3 @@ def _end(draft: Draft, attempt: Attempt, change: AttemptChange, reason: EndReaso
         finished_at=draft.now,
         decided_by=draft.envelope.ref,
     )
-
-
-def _is_pending(draft: Draft, attempt: Attempt) -> bool:
-    """Say whether it came back before and waits for its backoff: nothing of it is with the broker now."""
-    key = TimerKey(attempt.run_id, attempt.task_id, attempt.map_index, "republish")
-    return draft.snapshot.timers.rows[key] is not None

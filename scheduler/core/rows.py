@@ -127,11 +127,11 @@ class BackfillRow(Row, frozen=True, kw_only=True):
 class Run(Row, frozen=True, kw_only=True):
     """A DAG run. `created`, `released` and `cancelled` are cursors over the DAG's tasks in their fixed order.
 
-    `unfinished` counts its task instances that are not final, `failed_leaves` those without downstreams that ended
-    in anything but success: the run succeeds when the first is zero and so is the second. While it has a `hold`, none
-    of its task instances is made. `previous` is the run before it, if some of its tasks depend on the past, and there
-    this one is among the `next_runs`; `tells_all` says that one of those is of another version. `rerun` is the newest
-    run of a backfill that ran its date again.
+    `unfinished` counts its task instances that are not final, `failed_leaves` those that decide the run (graph.py) and
+    ended in anything but success or skipped: the run succeeds when the first is zero and so is the second. While it
+    has a `hold`, none of its task instances is made. `previous` is the run before it, if some of its tasks depend on
+    the past, and there this one is among the `next_runs`; `tells_all` says that one of those is of another version.
+    `rerun` is the newest run of a backfill that ran its date again.
     """
 
     run_id: RunId
@@ -169,9 +169,10 @@ class Run(Row, frozen=True, kw_only=True):
 class TaskInstance(Row, frozen=True, kw_only=True):
     """A task of a run. `position` is its place in the DAG's fixed order.
 
-    The `up_*` counters say how many upstream tasks ended how; `propagated` how many downstream tasks have heard of its
-    own end. `since` is when it entered its state. `granted_try` is the newest attempt that was granted: only its holder
-    has anything to report.
+    The `up_*` counters say how many upstream tasks ended how, and `up_unchosen` how many of them are branches that go
+    another way; `setup_*` how the setups that it depends on ended (rules.py). `propagated` says how many tasks have
+    heard of its own end. `since` is when it entered its state, `begun_at` when its first attempt was first granted.
+    `granted_try` is the newest attempt that was granted: only its holder has anything to report.
     """
 
     run_id: RunId
@@ -185,11 +186,17 @@ class TaskInstance(Row, frozen=True, kw_only=True):
     priority: int
     try_number: int = 0
     granted_try: int = 0
+    begun_at: datetime | None = None
     retries_used: int = 0
     infra_used: int = 0
     up_success: int = 0
     up_failed: int = 0
     up_upstream_failed: int = 0
+    up_skipped: int = 0
+    up_unchosen: int = 0
+    setup_success: int = 0
+    setup_failed: int = 0
+    setup_skipped: int = 0
     propagated: int = 0
     hold: HoldReason | None = None
     intent: Intent | None = None
@@ -205,6 +212,7 @@ class TaskInstance(Row, frozen=True, kw_only=True):
 class Attempt(Row, frozen=True, kw_only=True):
     """One assignment of a task instance, and for ever what came of it.
 
+    One that polls tells of the newest of its `polls`: each has a token, a message and a holder of its own.
     `publications` counts how often its message was published, the last time at `published_at`. While it is queued,
     `reason` and `detail` say why its message came back last, and `returns` how often in a row for that reason;
     `refused_by` holds the last refusal of each worker, by boot and sequence number. `granted_seq` is the worker's
@@ -221,6 +229,7 @@ class Attempt(Row, frozen=True, kw_only=True):
     state: AttemptState
     queue: QueueName
     publications: int
+    polls: int = 1
     queued_at: datetime
     published_at: datetime
     returns: int = 0

@@ -7,14 +7,14 @@ event with a cursor, applied only where the stored cursor is the same, so that o
 task of a run is released before the last slice of its creation.
 """
 
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Final, Literal, assert_never
 
 from headway.protocol.codec import address_of
 from headway.protocol.dag_events import PastEnded
 from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Cancel, Continue, RunTimer, Stop, TaskTimer, TimerKind
+from headway.protocol.messages import Cancel, Continue, RunTimer, Stop, TaskTimer
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
@@ -37,6 +37,7 @@ from .changes import (
     current_attempt,
     end_run_if_done,
     end_task,
+    forget_timers,
     hold,
     is_ready,
     move_attempt,
@@ -46,9 +47,11 @@ from .changes import (
     set_run_timer,
     set_timer,
     spread_end,
+    withdraw,
 )
 from .graph import Graph
 from .past import may_begin
+from .polling import give_up
 from .returns import miss_deadline
 from .rows import Run, TaskInstance, TaskKey, TimerKey
 from .snapshot import Decision, Draft, FollowUp, SendOrder
@@ -119,7 +122,7 @@ def decide_past_ended(draft: Draft, event: PastEnded) -> Decision:
 
 
 def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
-    """Retry, publish again, run out of patience, or repeat the order to stop: a stored timer is due."""
+    """Retry, poll, publish again, run out of patience, or repeat the order to stop: a stored timer is due."""
     # A fact, since a timer whose event was quarantined is put off without a record.
     key = TimerKey(event.run_id, event.task_id, event.map_index, event.timer)
     due = draft.fact("due", lambda: stored_due(draft, key, event))
@@ -132,7 +135,7 @@ def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
     clear_timers(draft, task, event.timer)
     if task.state not in TIMER_STATES[event.timer]:
         return draft.applied(f"the timer is dropped: the task is {task.state}")
-    return draft.applied(_ring(draft, run, task, event.timer))
+    return draft.applied(_ring(draft, run, task, event))
 
 
 def stored_due(draft: Draft, key: TimerKey, event: TaskTimer | RunTimer) -> str | None:
@@ -141,18 +144,20 @@ def stored_due(draft: Draft, key: TimerKey, event: TaskTimer | RunTimer) -> str 
     return None if stored is None or stored.dag_id != event.dag_id else stored.due.astimezone(UTC).isoformat()
 
 
-def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
+def _ring(draft: Draft, run: Run, task: TaskInstance, event: TaskTimer) -> str:
     said = ""
-    match timer:
-        case "retry":
+    match event.timer:
+        case "retry" | "poll":
             hold(draft, task, TaskChange.WAKE)
+        case "poll_timeout":
+            said = give_up(draft, run, task)
         case "queued_deadline":
             said = miss_deadline(draft, run, task, current_attempt(draft, task))
         case "republish":
             publish_again(draft, run, task, current_attempt(draft, task))
             said = "published again"
         case "queued_timeout":
-            said = _lose_patience(draft, run, task)
+            said = _lose_patience(draft, run, task, event)
         case "stop":
             _order_stop(draft, task)
             said = "the order to stop is repeated"
@@ -161,7 +166,7 @@ def _ring(draft: Draft, run: Run, task: TaskInstance, timer: TimerKind) -> str:
         case "deadline":
             said = "it missed its deadline"
         case _:
-            assert_never(timer)
+            assert_never(event.timer)
     return said
 
 
@@ -247,19 +252,8 @@ def _cancel_task(draft: Draft, task: TaskInstance) -> None:
         _order_stop(draft, task)
         return
     if task.state is TaskState.QUEUED:
-        _withdraw(draft, task, reason)
+        withdraw(draft, current_attempt(draft, task), reason)
     end_task(draft, task, TaskChange.CANCEL, reason=reason, detail=detail)
-
-
-def _withdraw(draft: Draft, task: TaskInstance, reason: EndReason) -> None:
-    move_attempt(
-        draft,
-        current_attempt(draft, task),
-        AttemptChange.WITHDRAW,
-        reason=reason,
-        finished_at=draft.now,
-        decided_by=draft.envelope.ref,
-    )
 
 
 def _give_up(draft: Draft, task: TaskInstance) -> str:
@@ -279,6 +273,11 @@ def _give_up(draft: Draft, task: TaskInstance) -> str:
     return detail
 
 
+ANEW_SECONDS_MAX: Final = 3600.0
+"""How much of its patience a task has anew, like a lease, once the scheduler is there again, or somebody has set the
+database's clock: no worker could take it meanwhile, or nobody knows how long it has waited. No more than this, so that
+a patience of a day comes to an end where a scheduler is restarted each night."""
+
 WHY_IT_WAITS: Final = {
     EndReason.UNROUTABLE: EndReason.UNROUTABLE,
     EndReason.LOST: EndReason.LOST,
@@ -288,21 +287,40 @@ WHY_IT_WAITS: Final = {
 """What patience ends with while a message that came back, for the reason at the left, waits to be published again."""
 
 
-def _lose_patience(draft: Draft, run: Run, task: TaskInstance) -> str:
+def _lose_patience(draft: Draft, run: Run, task: TaskInstance, event: TaskTimer) -> str:
+    spec = draft.graph(run).task(task.task_id)
+    patience = spec.queued_timeout or 0.0
+    over = event.listening_since + timedelta(seconds=min(patience, ANEW_SECONDS_MAX))
+    if over > draft.now:
+        set_timer(draft, task, "queued_timeout", over)
+        return "its patience begins anew: we were not listening all the time"
     slots = draft.fact("slots", lambda: draft.snapshot.queues[task.queue].slots)
     reason = EndReason.NO_CAPACITY if slots else EndReason.NO_WORKERS
     if draft.snapshot.timers.rows[TimerKey(*task.key, "republish")] is not None:
         came_back = current_attempt(draft, task).reason
         reason = WHY_IT_WAITS[came_back] if came_back is not None else reason
-    spec = draft.graph(run).task(task.task_id)
     if spec.on_queued_timeout == "requeue":
-        set_timer(draft, task, "queued_timeout", after_seconds(draft, spec.queued_timeout or 0))
-        return f"goes on waiting: {reason.replace('_', ' ')} on queue {task.queue}"
+        return _requeue(draft, task, reason, patience)
     if task.state is TaskState.QUEUED:
-        _withdraw(draft, task, reason)
-    detail = f"nobody took it from queue {task.queue} for {spec.queued_timeout:g} s"
+        withdraw(draft, current_attempt(draft, task), reason)
+    detail = f"nobody took it from queue {task.queue} for {patience:g} s"
     end_task(draft, task, TaskChange.FAIL, reason=reason, detail=detail)
     return detail
+
+
+def _requeue(draft: Draft, task: TaskInstance, reason: EndReason, patience: float) -> str:
+    """Let a task wait on: at the end of its line, where workers are busy and others wait for room in their queue.
+
+    Else nobody is helped by it, and each turn leaves a message behind in the queue, for a worker to drop.
+    """
+    if reason is EndReason.NO_CAPACITY and draft.fact("waiting", lambda: draft.snapshot.queues[task.queue].waiting):
+        if task.state is TaskState.QUEUED:
+            withdraw(draft, current_attempt(draft, task), reason)
+            forget_timers(draft, task)
+        hold(draft, task, TaskChange.REQUEUE)
+        return f"goes to the end of the line: no capacity on queue {task.queue}"
+    set_timer(draft, task, "queued_timeout", after_seconds(draft, patience))
+    return f"goes on waiting: {reason.replace('_', ' ')} on queue {task.queue}"
 
 
 def _order_stop(draft: Draft, task: TaskInstance) -> None:

@@ -350,7 +350,8 @@ class Draft:
 
     def output(self, run_id: RunId, task_id: TaskId) -> Output | None:
         """Return what a task wrote, or None where it wrote nothing."""
-        return self.snapshot.outputs.rows[TaskKey(run_id, task_id)]
+        key = TaskKey(run_id, task_id)
+        return self.changes.outputs.get(key) or self.snapshot.outputs.rows[key]
 
     def graph(self, run: Run) -> Graph:
         """Return the compiled version that a run stays on."""

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headway.protocol.log_chunk import LogChunk
+from headway.protocol.names import first_token
 
 from . import tables as t
 from .engine import WRITES, translated
@@ -35,8 +36,9 @@ class AttemptId(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored piece of output."""
+    """A stored piece of output: of which poll of its attempt, and from where on."""
 
+    poll: int
     offset: int
     size: int
     data: str
@@ -47,6 +49,7 @@ class AttemptProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far an attempt is. `tail` are its last lines, once it has ended."""
 
     try_number: int
+    polls: int
     state: str
     tail: str
 
@@ -55,17 +58,18 @@ def add_chunks(engine: Engine, chunks: Sequence[LogChunk], now: datetime) -> lis
     """Store pieces, in one transaction; return those that no attempt with their token has written."""
     with translated(engine), engine.execution_options(**{WRITES: True}).begin() as connection:
         tokens = _tokens(connection, chunks)
-        rows = [_row(chunk, now) for chunk in chunks if tokens.get(_key(chunk)) == chunk.token]
+        rows = [_row(chunk, now) for chunk in chunks if tokens.get(_key(chunk)) == first_token(chunk.token)]
         if rows:
             insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
             connection.execute(insert(t.log_chunks).on_conflict_do_nothing(), rows)
-    return [chunk for chunk in chunks if tokens.get(_key(chunk)) != chunk.token]
+    return [chunk for chunk in chunks if tokens.get(_key(chunk)) != first_token(chunk.token)]
 
 
-def read_chunks(engine: Engine, attempt: AttemptId, *, since: int) -> list[StoredChunk]:
-    """Return the next pieces of an attempt's output from a place in its log on, at most CHUNKS_READ_MAX."""
+def read_chunks(engine: Engine, attempt: AttemptId, *, since: tuple[int, int]) -> list[StoredChunk]:
+    """Return the next pieces of an attempt's output, at most CHUNKS_READ_MAX, from a place in what a poll wrote on."""
     c = t.log_chunks.c
-    statement = select(t.log_chunks).where(_of(t.log_chunks, attempt), c.offset >= since).order_by(c.offset)
+    is_later = tuple_(c.poll, c.offset) >= tuple_(*since)
+    statement = select(t.log_chunks).where(_of(t.log_chunks, attempt), is_later).order_by(c.poll, c.offset)
     with translated(engine), engine.connect() as connection:
         return [to(StoredChunk, row) for row in connection.execute(statement.limit(CHUNKS_READ_MAX))]
 
@@ -87,7 +91,7 @@ def read_progress(engine: Engine, attempt: AttemptId) -> tuple[str | None, dict[
 def remove_chunks(engine: Engine, *, before: datetime) -> Iterator[int]:
     """Remove what was stored before a time, slice by slice; yield the size of each, also of the last one."""
     c = t.log_chunks.c
-    key = (c.run_id, c.task_id, c.map_index, c.try_number, c.offset)
+    key = (c.run_id, c.task_id, c.map_index, c.try_number, c.poll, c.offset)
     oldest = select(*key).where(c.stored_at < before).order_by(c.stored_at).limit(ROWS_REMOVED_MAX)
     removed = ROWS_REMOVED_MAX
     while removed == ROWS_REMOVED_MAX:
@@ -97,12 +101,12 @@ def remove_chunks(engine: Engine, *, before: datetime) -> Iterator[int]:
 
 
 def _tokens(connection: Connection, chunks: Sequence[LogChunk]) -> dict[tuple[Any, ...], str]:
-    """Return the tokens of the attempts that the pieces name."""
+    """Return the first tokens of the attempts that the pieces name: an earlier poll's piece may come late."""
     c = t.attempts.c
     key = (c.run_id, c.task_id, c.map_index, c.try_number)
     wanted = {_key(chunk) for chunk in chunks}
     rows = connection.execute(select(*key, c.token).where(tuple_(*key).in_(sorted(wanted))))
-    return {tuple(row[:-1]): row.token for row in rows}
+    return {tuple(row[:-1]): first_token(row.token) for row in rows}
 
 
 def _key(chunk: LogChunk) -> tuple[str, str, int, int]:

@@ -65,7 +65,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt of a task instance. `host` is known once it has ended."""
+    """One attempt of a task instance, and of one that polls the newest of its `polls`. `host` is known at its end."""
 
     try_number: int = msgspec.field(name="try")
     state: str
@@ -80,6 +80,7 @@ class AttemptDetail(msgspec.Struct, frozen=True, kw_only=True):
     ran_seconds: float | None
     host: str | None
     detail: str
+    polls: int
 
 
 class TaskDetail(msgspec.Struct, frozen=True, kw_only=True):

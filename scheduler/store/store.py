@@ -15,7 +15,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, Text, and_, cast, exists, func, insert, literal, select, text, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Exists,
+    Text,
+    and_,
+    cast,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from headway.protocol.codec import address_of
 from headway.protocol.dag_events import ScheduleTimer
@@ -192,10 +207,9 @@ class Store:
         republish = exists().where(
             o.run_id == c.run_id, o.task_id == c.task_id, o.map_index == c.map_index, o.timer == "republish"
         )
-        unsent = exists().where(t.outbox.c.message_id == c.token + "." + cast(c.publications, Text))
         with translated(self._reads), self._reads.connect() as connection:
             old = and_(text("attempts.state = 'queued'"), c.published_at < _now(connection) - age)  # as its index says
-            statement = select(t.attempts).where(old, ~republish, ~unsent).order_by(c.published_at).limit(CENSUS_MAX)
+            statement = select(t.attempts).where(old, ~republish, ~_unsent()).order_by(c.published_at).limit(CENSUS_MAX)
             found: dict[QueueName, list[Missing]] = {}
             for attempt in (to_struct(Attempt, row) for row in connection.execute(statement)):
                 found.setdefault(attempt.queue, []).append(_missing(attempt))
@@ -231,7 +245,7 @@ class Store:
         """Return timer events that are due at `now`, and when the next one will be; schedules of DAGs if wanted."""
         with translated(self._reads), self._reads.connect() as connection:
             events: list[TimerEvent] = [
-                *_due_timers(connection, now),
+                *_due_timers(connection, now, listening_since),
                 *_due_leases(connection, now, listening_since),
                 *(_due_schedules(connection, now) if schedules else ()),
             ]
@@ -280,16 +294,28 @@ def _now(connection: Connection) -> datetime:
     return datetime.now(UTC)
 
 
-def _due_timers(connection: Connection, now: datetime) -> list[TaskTimer | RunTimer]:
-    statement = select(t.timers).where(t.timers.c.due <= now).order_by(t.timers.c.due).limit(TIMERS_MAX)
+def _due_timers(connection: Connection, now: datetime, listening_since: datetime) -> list[TaskTimer | RunTimer]:
+    """Return the timers that are due; the deadline of a message counts once the broker has it."""
+    c, a = t.timers.c, t.attempts.c
+    mine = and_(a.run_id == c.run_id, a.task_id == c.task_id, a.map_index == c.map_index)
+    at_home = exists().where(mine, a.state == AttemptState.QUEUED, _unsent())
+    due = and_(c.due <= now, or_(c.timer != "queued_deadline", ~at_home))
+    statement = select(t.timers).where(due).order_by(c.due).limit(TIMERS_MAX)
     rows = [to_struct(Timer, row) for row in connection.execute(statement)]
-    return [_timer_event(msgspec.structs.asdict(row)) for row in rows]
+    return [_timer_event(row, listening_since) for row in rows]
 
 
-def _timer_event(row: dict[str, Any]) -> TaskTimer | RunTimer:
-    if row["task_id"] != NO_TASK:
-        return TaskTimer(**row)
-    return RunTimer(**{name: value for name, value in row.items() if name not in ("task_id", "map_index")})
+def _timer_event(row: Timer, listening_since: datetime) -> TaskTimer | RunTimer:
+    fields = msgspec.structs.asdict(row)
+    if row.task_id != NO_TASK:
+        return TaskTimer(**fields, listening_since=listening_since)
+    return RunTimer(**{name: value for name, value in fields.items() if name not in ("task_id", "map_index")})
+
+
+def _unsent() -> Exists:
+    """Whether the newest message of an attempt stands in the outbox."""
+    c = t.attempts.c
+    return exists().where(t.outbox.c.message_id == c.token + "." + cast(c.publications, Text)).correlate(t.attempts)
 
 
 def _due_leases(connection: Connection, now: datetime, listening_since: datetime) -> list[LeaseTimer]:

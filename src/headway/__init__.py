@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headway.protocol.authoring import DAG, argv, python, shell
+    from headway.protocol.authoring import DAG, argv, group, python, shell
 
-__all__ = ["DAG", "argv", "python", "shell"]
+__all__ = ["DAG", "argv", "group", "python", "shell"]
 
 
 def __getattr__(name: str) -> object:

@@ -145,7 +145,7 @@ def test_following_ends_with_ctrl_c(cluster: Cluster):
         assert process.stdout is not None
         assert process.stdout.readline() == b"tick\n"
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, b"\n")  # click ends the line that holds ^C
     assert set(logs(cluster, run_id, "tick").stdout.splitlines()) == {"tick"}
     cluster.headway("cancel", run_id)

@@ -8,7 +8,7 @@ from typing import TypeVar
 from headway.broker.port import Connected, Delivered, Delivery, Signal
 
 S = TypeVar("S", bound=Signal)
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 """How long an expected signal may take on a machine that is busy with other things."""
 
 

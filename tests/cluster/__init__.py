@@ -49,11 +49,13 @@ class Service:
     def __init__(self, name: str, command: Sequence[str], env: dict[str, str], log: Path) -> None:
         """Describe it; `start` runs it."""
         self.name, self._command, self._env, self.log = name, command, env, log
+        self._log_begin = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, **settings: str) -> None:
         """Run it, again if it ran before, this time with these variables too."""
         with self.log.open("ab") as log:
+            self._log_begin = log.tell()
             self._process = subprocess.Popen(self._command, env=self._env | settings, stdout=log, stderr=log)
 
     @property
@@ -86,6 +88,10 @@ class Service:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self._running().send_signal(number)
+
+    def said(self) -> str:
+        """Return its log since it was started last."""
+        return self.log.read_bytes()[self._log_begin :].decode(errors="replace")
 
     def is_running(self) -> bool:
         """Whether it was started and has not ended."""
@@ -180,7 +186,10 @@ class Cluster:
         return json.loads(self.headway(*args, "--json"))
 
     def sync(self, *files: tuple[str, str]) -> None:
-        """Write DAG files, as (name, text), and wait until their versions are known."""
+        """Write DAG files, as (name, text), and wait until their versions are known, also by one that is starting."""
+        scheduler = self.services.get("scheduler")
+        if scheduler is not None and scheduler.is_running():
+            self.wait_for(lambda: "connected to the broker" in scheduler.said())
         for name, text in files:
             (self.dags / name).write_text(text)
         self.headway("dags", "sync")

@@ -1,11 +1,13 @@
 """What the adapters on RabbitMQ make of queues and exchanges that somebody deleted, changed, or holds."""
 
+import pytest
+
 from brokers import Listener
 from brokers.rabbit import NAME, QUEUE, Open, joined, message, vhost_of
 from headway.broker.connecting import connect
 from headway.broker.port import Broker, Confirmed, Disconnected, Failed, Outcome, Unconfirmed
 from headway.protocol.errors import QueueMismatch, WorkerNameTaken
-from headway.protocol.topology import EVENTS, TASKS, Queue, control_queue
+from headway.protocol.topology import DEAD, EVENT_QUEUES, EVENTS, TASKS, Queue, control_queue
 from servers import RabbitMQ
 
 
@@ -36,6 +38,46 @@ def test_a_deleted_exchange_is_made_again(amqp_url: str, rabbitmq: RabbitMQ, ope
     broker.declare(QUEUE)
     broker.publish(message(1))
     listener.wait_for(Confirmed)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let queues be bound again every now and then, and soon."""
+    monkeypatch.setattr("headway.broker.rabbitmq.consuming.BIND_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_binding_that_went_with_its_exchange_is_made_again(fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open):
+    """Somebody else was quicker to make the exchange again, who does not know of the queue: messages are returned."""
+    broker, listener = joined(fresh_vhost, opened)
+    broker.consume(QUEUE, prefetch=1)
+    other, heard = joined(fresh_vhost, opened)
+    other.publish(message(0))
+    listener.deliveries(1)
+    rabbitmq.api("DELETE", f"/exchanges/{vhost_of(fresh_vhost)}/{EVENTS}")
+    number = 1
+    while len(heard.all_of(Confirmed)) < 2:
+        other.publish(message(number))
+        heard.wait_for((Confirmed, Unconfirmed), count=number + 1)
+        number += 1
+    broker.settle(listener.deliveries(1)[0], Outcome.ACK)
+    listener.deliveries(2)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_exchange_that_only_the_broker_publishes_to_is_made_again(
+    fresh_vhost: str, rabbitmq: RabbitMQ, opened: Open
+):
+    """Nobody is told that dead letters go nowhere: it is found as their queue is bound again."""
+    broker, listener = joined(fresh_vhost, opened)
+    broker.consume(EVENT_QUEUES[0], prefetch=1)
+    rabbitmq.api("DELETE", f"/exchanges/{vhost_of(fresh_vhost)}/{DEAD}")
+    (lost,) = listener.wait_for(Disconnected)
+    assert DEAD in lost.detail
+    listener.connected(times=2)
+    key = EVENT_QUEUES[0].bindings[1].pattern.replace("#", "task.default")
+    broker.publish(message(1, exchange=DEAD, key=key))
+    assert listener.deliveries(1)[0].message_id == "m1"
 
 
 def test_a_failure_that_comes_while_a_queue_is_declared_is_not_taken_for_its_own(

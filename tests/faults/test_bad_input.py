@@ -40,6 +40,11 @@ class Attempt(NamedTuple):
         """Return what its worker said."""
         return Started(**self.about, worker=WorkerName(self.worker), boot=BootId(self.boot), seq=10**6)
 
+    def timer(self) -> TaskTimer:
+        """Return a timer that is due later."""
+        run_id = self.about["run_id"]
+        return TaskTimer(dag_id=DAG, run_id=run_id, task_id="l0_0", timer="retry", due=LATER, listening_since=LATER)
+
 
 class Forger:
     """Publishes as the services' own user, or as another."""
@@ -105,10 +110,7 @@ IGNORED: dict[str, tuple[Callable[[Forger, Attempt], None], str]] = {
     "another boot": (lambda f, a: f.say(a.finished(boot=BootId("b9"))), "was granted to boot"),
     "an attempt that is not": (lambda f, a: f.say(a.finished(try_number=9)), "no such attempt"),
     "a replay": (lambda f, a: f.say(a.started()), "granted before to this boot"),
-    "the future": (
-        lambda f, a: f.say(TaskTimer(dag_id=DAG, run_id=a.about["run_id"], task_id="l0_0", timer="retry", due=LATER)),
-        "",
-    ),
+    "the future": (lambda f, a: f.say(a.timer()), ""),
 }
 
 REFUSED: dict[str, tuple[Callable[[Forger, Attempt], None], str]] = {

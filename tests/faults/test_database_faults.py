@@ -50,6 +50,6 @@ def test_a_commit_whose_answer_is_lost_is_not_repeated(trial: Trial, database_ga
     for _ in range(LOST_ANSWERS):
         cluster.wait_for(database_gate.was_fatal.is_set)
         database_gate.cut_after(b"COMMIT")
-    command.wait(timeout=30)
+    command.wait(timeout=60)
     assert trial.judge("F27", "unanswered-1").recovered == 0
     scheduler.terminate()

@@ -21,7 +21,7 @@ from trial import Trial
 LONG = {"HEADWAY_WORKER_LEASE": "60s"}
 TROUBLES = 6
 AWAY = re.compile("There is no connection to the broker|the broker is away")
-NOTICE_SECONDS_MAX = 2 * (HEARTBEAT_SECONDS + 5) + 5
+NOTICE_SECONDS_MAX = 2 * (HEARTBEAT_SECONDS + 5) + 15
 """pika looks every heartbeat and 5 s whether anything arrived since the last look; and 5 s for a busy machine."""
 
 

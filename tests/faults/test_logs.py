@@ -36,5 +36,5 @@ def test_the_output_of_a_host_that_is_gone_is_there(fresh_vhost: str, fresh_data
         def shown() -> list[str]:
             return re.findall(r"^tick \d+$", cluster.headway("logs", run_id, "tick"), re.MULTILINE)
 
-        cluster.wait_for(lambda: len(shown()) >= len(written) - 5, seconds=10)
+        cluster.wait_for(lambda: len(shown()) >= len(written) - 5)
         assert shown() == written[: len(shown())]

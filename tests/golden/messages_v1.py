@@ -60,6 +60,7 @@ LOAD: Final = TaskId("load")
 EXTRACT: Final = TaskId("extract")
 IO: Final = QueueName("io")
 DUE: Final = datetime(2026, 1, 2, 2, 10, 30, 250000, tzinfo=UTC)
+SINCE: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 ATTEMPT: Final[dict[str, Any]] = {
     "dag_id": DAG,
@@ -107,6 +108,8 @@ MESSAGES: Final[dict[str, Message]] = {
         cwd="/srv/sales",
         code=Code(kind="python", ref="sales.tasks:extract", digest="sha256:9f86d081884c7d65"),
         secrets=("warehouse",),
+        poll=4,
+        success_codes=(0, 3),
     ),
     "task.python": Task(
         **ATTEMPT,
@@ -155,9 +158,9 @@ MESSAGES: Final[dict[str, Message]] = {
     "rejected": Rejected(**ATTEMPT, queue=IO),
     "delivery_limit": DeliveryLimit(**ATTEMPT, queue=IO),
     "unroutable": Unroutable(**ATTEMPT, queue=IO),
-    "task_timer": TaskTimer(dag_id=DAG, run_id=RUN, task_id=LOAD, timer="retry", due=DUE),
+    "task_timer": TaskTimer(dag_id=DAG, run_id=RUN, task_id=LOAD, timer="retry", due=DUE, listening_since=SINCE),
     "run_timer": RunTimer(dag_id=DAG, run_id=RUN, timer="deadline", due=DUE),
-    "lease_timer": LeaseTimer(**BOOT, due=DUE, listening_since=datetime(2026, 1, 1, tzinfo=UTC)),
+    "lease_timer": LeaseTimer(**BOOT, due=DUE, listening_since=SINCE),
     "schedule_timer": ScheduleTimer(dag_id=DAG, due=CONTEXT.logical_date),
     "worker_lost": WorkerLost(**ATTEMPT, **BOOT, detail="worker db1-1 was silent for 310 s"),
     "not_held": NotHeld(**ATTEMPT, **BOOT, detail="worker db1-1 lives and does not hold it"),

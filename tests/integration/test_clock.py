@@ -15,7 +15,7 @@ from headway.scheduler.store import tables as t
 from headway.scheduler.store.store import Store
 from stage import Stage, dag, task
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -16,7 +16,7 @@ from headway.scheduler.store import tables as t
 from headway.scheduler.store.engine import make_engine, translate, translated
 from servers import PostgreSQL
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ class Mouth:
 
     def _kept(self) -> list[str]:
         attempt = AttemptId(run_id="r", task_id="a", map_index=-1, try_number=1)
-        return [found.data for found in read_chunks(self.stage.engine, attempt, since=0)]
+        return [found.data for found in read_chunks(self.stage.engine, attempt, since=(1, 0))]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from headway.scheduler.store import tables as t
 from headway.scheduler.store.store import Batch, Store
 from stage import Stage, dag, task
 
-SECONDS_MAX = 30.0
+SECONDS_MAX = 60.0
 
 
 class ForgetfulStore(Store):

@@ -168,6 +168,33 @@ def test_a_failure_is_retried_and_then_fails_the_run(stage: Stage):
     assert [row["state"] for row in stage.rows(t.attempts)] == ["failed", "failed"]
 
 
+def test_a_poll_is_published_again_with_a_token_of_its_own(stage: Stage):
+    """Its attempt is one row, which tells of the newest poll; what an earlier one says is ignored."""
+    stage.online()
+    first = tasks_in(stage.run(dag(task("a", poll_every=0.0, poll_timeout=3600.0), task("b", "a"))))["a"]
+    stage.work(first, 75)
+    assert stage.states() == {"a": "up_for_reschedule", "b": "waiting"}
+    assert [row["timer"] for row in stage.rows(t.timers)] == ["poll", "poll_timeout"]
+    second = tasks_in(stage.ring())["a"]
+    assert (second.try_number, second.poll, second.token == first.token) == (1, 2, False)
+    stage.work(first, 0)
+    assert stage.states() == {"a": "queued", "b": "waiting"}
+    stage.work(second, 75)
+    third = tasks_in(stage.ring())["a"]
+    stage.work(third)
+    assert stage.states() == {"a": "success", "b": "queued"}
+    assert [(row["state"], row["polls"]) for row in stage.rows(t.attempts, task_id="a")] == [("success", 3)]
+    assert [row["timer"] for row in stage.rows(t.timers)] == ["queued_deadline"]
+
+
+def test_a_skip_is_stored(stage: Stage):
+    """As the state of the task and of its attempt."""
+    stage.online()
+    stage.work(tasks_in(stage.run(dag(task("a"))))["a"], 99)
+    assert (stage.states(), stage.run_state()) == ({"a": "skipped"}, "success")
+    assert [row["state"] for row in stage.rows(t.attempts)] == ["skipped"]
+
+
 def test_an_expired_message_is_published_again(stage: Stage):
     """The same attempt goes out once more under a message id of its own."""
     first = tasks_in(stage.run(CHAIN))["a"]

@@ -186,6 +186,18 @@ def test_due_timers_and_the_next_one_are_found(stage: Stage):
     assert next_due is None
 
 
+def test_the_deadline_of_a_message_counts_once_the_broker_has_it(stage: Stage):
+    """Where the queue is full, or the broker away, it stands in the outbox: another one beside it would help nobody."""
+    stage.learn(dag(task("a")))
+    committed = stage.decider.process([stage.arrival(stage.trigger())])
+    with stage.engine.begin() as connection:
+        connection.execute(update(t.timers).values(due=NOW))
+    assert stage.store.due_timers(stage.store.now(), listening_since=NOW) == ([], None)
+    stage.decider.process([], confirmed=[row.message_id for row in committed.outbox])
+    events, _ = stage.store.due_timers(stage.store.now(), listening_since=NOW)
+    assert [event.timer for event in events] == ["queued_deadline"]
+
+
 def plan_of(stage: Stage, statement: str, parameters: Any) -> str:
     """Return how the database goes about a statement."""
     explain = "EXPLAIN QUERY PLAN " if stage.engine.dialect.name == "sqlite" else "EXPLAIN "

@@ -34,7 +34,7 @@ def attempt(try_number: int = 1) -> AttemptId:
 
 def stored(stage: Stage, *, since: int = 0) -> list[tuple[int, str]]:
     """Return the stored pieces."""
-    return [(found.offset, found.data) for found in read_chunks(stage.engine, attempt(), since=since)]
+    return [(found.offset, found.data) for found in read_chunks(stage.engine, attempt(), since=(1, since))]
 
 
 def test_pieces_are_stored_once_and_read_in_order(stage: Stage, token: str):
@@ -43,7 +43,23 @@ def test_pieces_are_stored_once_and_read_in_order(stage: Stage, token: str):
     assert add_chunks(stage.engine, [chunk(token, 0, "again"), chunk(token, 4, "", eof=True)], NOW) == []
     assert stored(stage) == [(0, "x\n"), (2, "x\n"), (4, "")]
     assert stored(stage, since=2) == [(2, "x\n"), (4, "")]
-    assert [found.eof for found in read_chunks(stage.engine, attempt(), since=0)] == [False, False, True]
+    assert [found.eof for found in read_chunks(stage.engine, attempt(), since=(1, 0))] == [False, False, True]
+
+
+def test_polls_are_stored_one_after_the_other(stage: Stage):
+    """Each from its own beginning, whichever host it was on; a piece of an earlier one may come late."""
+    stage.online()
+    first = tasks_in(stage.run(dag(task("a", poll_every=0.0))))["a"]
+    stage.work(first, 75)
+    newest = tasks_in(stage.ring())["a"].token
+    assert newest.startswith(f"{first.token}-")
+    late = [chunk(newest, poll=2), chunk(newest, 2, "", poll=2, eof=True), chunk(first.token)]
+    assert add_chunks(stage.engine, late, NOW) == []
+    assert add_chunks(stage.engine, [chunk(newest, 9, "forged")], NOW) == []
+    found = read_chunks(stage.engine, attempt(), since=(1, 0))
+    assert [(one.poll, one.offset) for one in found] == [(1, 0), (1, 9), (2, 0), (2, 2)]
+    assert [one.eof for one in found] == [False, False, False, True]
+    assert [one.poll for one in read_chunks(stage.engine, attempt(), since=(2, 1))] == [2]
 
 
 def test_what_no_attempt_has_written_is_not_stored(stage: Stage, token: str):

@@ -3,6 +3,7 @@
 import math
 from contextlib import suppress
 from datetime import timedelta, timezone
+from typing import get_args
 
 import msgspec
 import pytest
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from yaml.reader import Reader
 
 from headway.protocol.codec import decode_dag, decode_event, decode_order, decode_task, encode
-from headway.protocol.dag import Argv, Code, Dag, OutputRef, Python, Shell, Task
+from headway.protocol.dag import Argv, Code, Dag, ExitOutcome, OutputRef, Python, Shell, Task
 from headway.protocol.document import read_document, to_document
 from headway.protocol.durations import format_duration, parse_duration
 from headway.protocol.errors import InvalidDuration, MalformedMessage
+from headway.protocol.exit_codes import RETRY_WORDS
 from headway.protocol.graph import find_cycles, missing_paths, order_tasks
 from headway.protocol.limits import DURATION_SECONDS_MAX
 from headway.protocol.messages import Finished, Started, Trigger
@@ -42,6 +44,11 @@ TASKS = st.builds(
     retry_delay=SECONDS,
     retry_backoff=st.floats(1, 100),
     retry_delay_max=SECONDS,
+    retry_timeout=st.none() | SECONDS,
+    retry_on=st.none() | st.lists(st.integers(0, 255) | st.sampled_from(RETRY_WORDS), max_size=3).map(tuple),
+    exit_codes=st.dictionaries(st.integers(0, 255), st.sampled_from(get_args(ExitOutcome)), max_size=3),
+    poll_every=st.none() | SECONDS,
+    poll_timeout=st.none() | SECONDS,
     infra_retries=st.integers(0, 1000),
     on_lost=st.sampled_from(["retry", "fail"]),
     on_partition=st.sampled_from(["kill", "keep"]),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from headway.protocol.document import read_document, to_document
+from headway.protocol.exit_codes import RETRY_WORDS
 from headway.protocol.keywords import TASK_KEYWORDS
 from headway.protocol.schema import build_schema
 from headway.protocol.validation import validate
@@ -27,6 +28,12 @@ KEYWORDS = {
     "retries": st.integers(0, 1000),
     "retry_delay": SECONDS,
     "retry_backoff": st.floats(1, 100) | st.integers(1, 100),
+    "retry_timeout": st.none() | SECONDS,
+    "retry_on": st.none() | st.lists(st.integers(0, 255) | st.sampled_from(RETRY_WORDS), max_size=2),
+    "exit_codes": st.dictionaries(
+        st.integers(0, 255).map(str), st.sampled_from(["success", "fail", "skip", "retry"]), max_size=2
+    ).filter(lambda table: "75" not in table),
+    "poll_every": st.none() | SECONDS,
     "infra_retries": st.integers(0, 1000),
     "on_lost": st.sampled_from(["retry", "fail"]),
     "on_partition": st.sampled_from(["kill", "keep"]),

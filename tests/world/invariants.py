@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from headway.protocol.dag import rule_of
 from headway.protocol.dag_events import BackfillStep, PastEnded, RunDue
 from headway.protocol.messages import Continue, WorkerLost
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
+    GOOD_ENDS,
     OPEN_ATTEMPT_STATES,
     AttemptState,
     Intent,
@@ -20,7 +23,6 @@ from headway.protocol.states import (
 from headway.scheduler.core import changes
 from headway.scheduler.core.admission import free_in_window
 from headway.scheduler.core.changes import NO_TASK, TIMER_STATES, is_ready
-from headway.scheduler.core.past import GOOD_ENDS
 from headway.scheduler.core.rows import (
     Attempt,
     AttemptKey,
@@ -32,7 +34,10 @@ from headway.scheduler.core.rows import (
     TimerKey,
     VersionKey,
 )
+from headway.scheduler.core.rules import ends_of
 from headway.scheduler.core.snapshot import Decision, QueueDelta, Snapshot
+
+from .rules import deciders_of, follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +102,10 @@ def _final_states_are_never_left(world: World, before: Before) -> None:
 def _a_holder_never_changes(world: World, before: Before) -> None:
     for key, was in before.attempts.items():
         now = world.db.attempts[key]
-        assert now.token == was.token
+        assert (now.token == was.token) == (now.polls == was.polls)
+        if now.polls != was.polls:  # each poll is granted by itself
+            assert now.polls > was.polls
+            continue
         assert was.worker is None or (now.worker, now.boot) == (was.worker, was.boot)
         assert was.state is not AttemptState.QUEUED or now.state is AttemptState.QUEUED or was.worker is None
 
@@ -107,26 +115,54 @@ def _open_attempts_are_current_and_single(world: World, _: Before) -> None:
     wanted = {
         AttemptKey(*key, task.try_number)
         for key, task in world.db.tasks.items()
-        if task.state in (TaskState.QUEUED, TaskState.RUNNING)
+        if task.state in (TaskState.QUEUED, TaskState.RUNNING, TaskState.UP_FOR_RESCHEDULE)
     }
-    assert is_open == wanted
+    polling = {key for key in is_open if world.db.attempts[key].state is AttemptState.POLLING}
+    assert is_open - polling <= wanted <= is_open
     for key in is_open:
-        assert world.db.attempts[key].state == world.db.tasks[TaskKey(*key[:3])].state
+        task = world.db.tasks[TaskKey(*key[:3])]
+        assert task.try_number == key.try_number
+        if key in polling:
+            assert task.state in (TaskState.UP_FOR_RESCHEDULE, TaskState.SCHEDULED)
+        else:
+            assert world.db.attempts[key].state == task.state
 
 
 def _counters_of_upstreams_are_true(world: World, _: Before) -> None:
     for run in world.db.runs.values():
         graph = _graph(world, run)
-        heard: dict[TaskKey, Counter[TaskState]] = {}
+        heard: dict[TaskKey, Counter[str]] = {}
         for task in _tasks(world, run):
-            for name in graph.ids(graph.downstream_of(task.task_id)[: task.propagated]):
+            spec = graph.task(task.task_id)
+            followed = _followed(world, graph, task)
+            for place in graph.downstream_of(task.task_id)[: task.propagated]:
+                below = graph.tasks[place]
                 assert task.state in FINAL_TASK_STATES
-                heard.setdefault(TaskKey(run.run_id, name), Counter())[task.state] += 1
+                counts = heard.setdefault(TaskKey(run.run_id, below.task_id), Counter())
+                counts[task.state] += spec.task_id in below.upstream
+                counts["unchosen"] += below.task_id not in followed and not below.teardown
+                is_setup = spec.task_id not in below.upstream or rule_of(below) == "all_done_setup_success"
+                counts[f"setup {task.state}"] += spec.setup and is_setup
         for task in _tasks(world, run):
             ends = heard.get(task.key, Counter())
-            assert task.up_success == ends[TaskState.SUCCESS]
-            assert task.up_upstream_failed == ends[TaskState.UPSTREAM_FAILED]
-            assert task.up_failed == ends[TaskState.FAILED] + ends[TaskState.CANCELLED]
+            assert ends_of(task) == (
+                ends["success"],
+                ends["failed"] + ends["cancelled"],
+                ends["upstream_failed"],
+                ends["skipped"],
+                ends["unchosen"],
+                ends["setup success"],
+                ends["setup failed"] + ends["setup cancelled"] + ends["setup upstream_failed"],
+                ends["setup skipped"],
+            )
+
+
+def _followed(world: World, graph: Graph, task: TaskInstance) -> set[str]:
+    """Return the direct downstreams of a task that a choice does not leave out, found without what was compiled."""
+    ways = set(graph.ids(graph.downstream_of(task.task_id)))
+    if not graph.task(task.task_id).branch or task.state is not TaskState.SUCCESS:
+        return ways
+    return follow(graph.dag, task.task_id, json.loads(world.db.outputs[task.key].value))
 
 
 def _counters_of_runs_are_true(world: World, _: Before) -> None:
@@ -138,8 +174,8 @@ def _counters_of_runs_are_true(world: World, _: Before) -> None:
             continue  # it was held
         final = [task for task in tasks if task.state in FINAL_TASK_STATES]
         assert run.unfinished == len(graph.tasks) - len(final)
-        leaves = [task for task in final if not graph.downstream_of(task.task_id)]
-        assert run.failed_leaves == sum(task.state is not TaskState.SUCCESS for task in leaves)
+        leaves = [task for task in final if task.task_id in deciders_of(graph.dag)]
+        assert run.failed_leaves == sum(task.state not in GOOD_ENDS for task in leaves)
         assert (run.state in FINAL_RUN_STATES) == (run.unfinished == 0)
 
 
@@ -229,7 +265,8 @@ def _may_wait(world: World, run: Run, graph: Graph, task: TaskInstance) -> bool:
         return True
     if place in graph.roots:
         return graph.roots.index(place) >= run.released and _is_owed(world, run, "release", run.released)
-    return any(_still_matters(world, run, graph, place, name) for name in graph.tasks[place].upstream)
+    setups = [graph.tasks[setup].task_id for setup, scope in graph.scopes.items() if place in scope]
+    return any(_still_matters(world, run, graph, place, name) for name in (*graph.tasks[place].upstream, *setups))
 
 
 def _waits_for_past(world: World, run: Run, graph: Graph, task: TaskInstance) -> bool:
@@ -282,12 +319,20 @@ def _may_rest(world: World, _run: Run, _graph: Graph, task: TaskInstance) -> boo
     return TimerKey(*task.key, "retry") in world.db.timers
 
 
+def _may_rest_between_polls(world: World, _run: Run, graph: Graph, task: TaskInstance) -> bool:
+    is_bounded = graph.task(task.task_id).poll_timeout is not None
+    return TimerKey(*task.key, "poll") in world.db.timers and (
+        not is_bounded or TimerKey(*task.key, "poll_timeout") in world.db.timers
+    )
+
+
 REASONS: Final[dict[TaskState, Callable[[World, Run, Graph, TaskInstance], bool]]] = {
     TaskState.WAITING: _may_wait,
     TaskState.SCHEDULED: _may_be_held,
     TaskState.QUEUED: _may_be_queued,
     TaskState.RUNNING: _may_run,
     TaskState.UP_FOR_RETRY: _may_rest,
+    TaskState.UP_FOR_RESCHEDULE: _may_rest_between_polls,
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from headway.protocol.exit_codes import POLL_CODE, SKIP_CODE
 from headway.protocol.kinds import Event
 from headway.protocol.messages import (
     AttemptMessage,
@@ -31,12 +32,19 @@ from headway.scheduler.core.returns import POISON_RETURNS
 from headway.scheduler.core.rows import BootKey
 from headway.scheduler.core.snapshot import Envelope, PublishTask
 
+from .audit import graph_of
 from .reference import Outcome, Script
+from .rules import draw_choice
 from .world import World
 
 WORKERS = 3
 STEPS_TO_THE_END_MAX = 500  # the longest one of many thousand games took 100
 RAW = msgspec.Raw(b"1")
+POLLS = 2
+"""How often an attempt that polls says "not yet"."""
+
+FINAL_CODE = 4
+"""The exit code that each DAG of these games says is final."""
 
 
 class Players:
@@ -196,15 +204,22 @@ class Players:
         if not running:
             return
         boot, one = self.random.choice(running)
+        if self.polls(one.message):
+            self.report(boot, one, exit_code=POLL_CODE)
+            return
         match self.outcome(one.message):
             case "lost":
                 self.die(boot)
             case "failure":
                 self.report(boot, one, exit_code=1)
+            case "skip":
+                self.report(boot, one, exit_code=SKIP_CODE)
+            case "final":
+                self.report(boot, one, exit_code=FINAL_CODE)
             case "lease":
                 self.report(boot, one, exit_code=None, signal="SIGKILL", reason=EndReason.LEASE)
             case outcome:
-                self.report(boot, one, exit_code=0, output=RAW if outcome == "output" else None)
+                self.report(boot, one, exit_code=0, output=self.output(one.message) if outcome == "output" else None)
 
     def report(self, boot: BootKey, one: PublishTask, **fields: Any) -> None:
         """Say how it ended."""
@@ -238,8 +253,23 @@ class Players:
         self.fly(msgspec.convert(msgspec.to_builtins(beat) | fields, type(beat)))
 
     def outcome(self, message: Task) -> Outcome:
-        """Return what the script says of an attempt."""
-        return self.script(message.run_id, message.task_id, message.try_number)
+        """Return what the script says of an attempt; it counts none that gave its turn to others."""
+        mine, number = (message.run_id, message.task_id, message.map_index), message.try_number
+        before = [row for key, row in self.world.db.attempts.items() if key[:3] == mine and row.try_number < number]
+        gone = sum(row.reason is EndReason.NO_CAPACITY for row in before)
+        return self.script(message.run_id, message.task_id, number - gone)
+
+    def polls(self, message: Task) -> bool:
+        """Say whether an attempt says "not yet" for now."""
+        spec = graph_of(self.world, message.run_id).task(message.task_id)
+        return spec.poll_every is not None and message.poll <= POLLS
+
+    def output(self, message: Task) -> msgspec.Raw:
+        """Return what an attempt writes: a branch its choice."""
+        dag = graph_of(self.world, message.run_id).dag
+        if not any(task.branch for task in dag.tasks if task.task_id == message.task_id):
+            return RAW
+        return msgspec.Raw(msgspec.json.encode(draw_choice(dag, message.task_id, message.try_number)))
 
     def said_by(self, boot: BootKey) -> dict[str, Any]:
         """Return who says it."""

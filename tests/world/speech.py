@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from headway.protocol.dag import Dag
 from headway.protocol.dag_events import Backfill, DagVersion
 from headway.protocol.messages import (
@@ -126,12 +128,11 @@ class Speech:
 
     # --- clock and scheduler ------------------------------------------------------------------------------------------
 
-    def due(self, timer: Timer) -> TaskTimer | RunTimer:
+    def due(self, timer: Timer, listening_since: datetime = START - timedelta(days=400)) -> TaskTimer | RunTimer:
         """A stored timer is due."""
         if timer.task_id == NO_TASK:
             return RunTimer(dag_id=timer.dag_id, run_id=timer.run_id, timer=timer.timer, due=timer.due)
-        names = ("dag_id", "run_id", "task_id", "map_index", "timer", "due")
-        return TaskTimer(**{name: getattr(timer, name) for name in names})
+        return TaskTimer(**msgspec.structs.asdict(timer), listening_since=listening_since)
 
     def lease_due(self, boot: BootKey = BOOT, listening_since: datetime = START) -> LeaseTimer:
         """A boot's lease may have run out."""

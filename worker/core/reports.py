@@ -45,7 +45,7 @@ class Reports:
             ran_seconds=child.ran_seconds,
             cpu_seconds=child.cpu_seconds,
             memory_peak_bytes=child.memory_peak_bytes,
-            output=child.output if child.exit_code == 0 else None,
+            output=child.output if child.exit_code in attempt.task.success_codes else None,
             tail=child.tail,
         )
 
@@ -72,7 +72,7 @@ class Reports:
             return attempt.ending, attempt.ending_detail
         if child.lease_ended:
             return EndReason.LEASE, self.lease_detail()
-        if child.exit_code == 0 and child.output_fault:
+        if child.exit_code in attempt.task.success_codes and child.output_fault:
             return EndReason.BAD_OUTPUT, child.output_fault
         return None, ""
 

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from headway.cli.explain import BECAUSE, Explanation, explain
+from headway.cli.explain import Explanation, explain
+from headway.cli.explain_words import BECAUSE
 from headway.protocol.dag import Shell, Task
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
 from headway.protocol.states import (
@@ -254,7 +255,9 @@ def test_a_message_that_is_not_with_the_broker_says_so(seconds: int, reason: str
     assert ("its queue is full" in told.sentences[-1]) == (reason == "broker_full")
 
 
-@pytest.mark.parametrize(("rule", "act"), [("fail", "then it fails."), ("requeue", "it goes on waiting.")])
+@pytest.mark.parametrize(
+    ("rule", "act"), [("fail", "then it fails."), ("requeue", "it goes on waiting, behind others.")]
+)
 def test_patience_is_said(rule: str, act: str):
     """What happens when it is over depends on the author."""
     told = why(TaskState.QUEUED, {}, timers={"queued_timeout": NOW}, spec={"on_queued_timeout": rule})
@@ -310,6 +313,44 @@ def test_a_task_that_is_up_for_retry_says_when(seconds: int, when: str):
     assert told.sentences[0] == "Attempt 1 failed with exit code 3."
     assert f"Attempt 2 is due {when}, at" in told.sentences[1]
     assert told.sentences[1].endswith("2 of 3 retries are left after it.")
+    assert told.last_lines == ("one", "two")
+
+
+POLLED = {**ENDED, "state": AttemptState.POLLING, "exit_code": 75, "polls": 2}
+GIVES_UP = {"poll_timeout": NOW + timedelta(hours=1)}
+
+
+@pytest.mark.parametrize(("seconds", "when"), [(10, "in 10.0s"), (-1, "now")])
+def test_a_task_that_polls_says_when_it_asks_again(seconds: int, when: str):
+    """And what it said last, and until when it may."""
+    due = NOW + timedelta(seconds=seconds)
+    told = why(TaskState.UP_FOR_RESCHEDULE, POLLED, timers={"poll": due, **GIVES_UP})
+    assert told.reason == "poll"
+    assert told.sentences[0] == "Poll 2 of attempt 1 said 'not yet', on worker w1 (host h1) after 1.5s."
+    assert told.sentences[2].startswith(f"Its next poll is due {when}, at ")
+    assert told.sentences[3] == "Its poll_timeout is over at 2026-03-01 13:00:00Z: then it fails."
+    assert told.last_lines == ("one", "two")
+
+
+def test_a_poll_that_waits_or_runs_says_which_one_it_is():
+    """In each state on its way."""
+    held = why(TaskState.SCHEDULED, POLLED, task={"hold": HoldReason.WINDOW}, timers=GIVES_UP)
+    assert held.sentences[-2:] == (
+        "Poll 2 of attempt 1 said 'not yet', and it will be tried again.",
+        "Its poll_timeout is over at 2026-03-01 13:00:00Z: then it fails.",
+    )
+    queued = why(TaskState.QUEUED, {"polls": 3}, timers=GIVES_UP)
+    assert queued.sentences[0].startswith("Poll 3 of attempt 1 stands in queue 'io'")
+    assert queued.sentences[-1].startswith("Its poll_timeout is over")
+    running = why(TaskState.RUNNING, {**RAN, "state": AttemptState.RUNNING, "polls": 3}, holder=HOLDER)
+    assert running.sentences[0].startswith("Poll 3 of attempt 1 runs on worker w1")
+
+
+def test_a_task_that_skipped_itself_says_so():
+    """With its exit code and its last lines."""
+    skipped = {**ENDED, "state": AttemptState.SKIPPED, "reason": EndReason.EXIT_CODE, "exit_code": 99}
+    told = why(TaskState.SKIPPED, skipped, task={"reason": EndReason.EXIT_CODE, "since": NOW})
+    assert told.sentences[0] == "Attempt 1 said 'skip' with exit code 99, on worker w1 (host h1) after 1.5s."
     assert told.last_lines == ("one", "two")
 
 
@@ -375,6 +416,36 @@ def test_a_fallen_task_names_the_upstreams_that_fell():
     told = why(TaskState.UPSTREAM_FAILED, task={"reason": EndReason.UPSTREAM_FAILED}, upstream=upstream)
     assert told.reason == "upstream_failed"
     assert text(told).endswith("upstream tasks did not succeed: b (failed), c (upstream_failed).")
+
+
+def test_what_waits_by_another_rule_says_so():
+    """The rule is what one looks for if a task does not begin."""
+    told = why(TaskState.WAITING, upstream={"a": TaskState.RUNNING}, spec={"trigger_rule": "one_failed"})
+    assert text(told) == "It waits for 1 of 1 upstream tasks: a (running). Its trigger rule is one_failed."
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "said"),
+    [
+        (EndReason.NOT_CHOSEN, "branch pick chose other ways", "because a branch goes another way: branch pick chose"),
+        (EndReason.SKIPPED_BY_RULE, "upstream task a ended as success", "because its trigger rule skips it: upstream"),
+    ],
+)
+def test_what_was_skipped_says_by_what(reason, detail, said):
+    """It was never started."""
+    told = why(TaskState.SKIPPED, task={"reason": reason, "detail": detail})
+    assert told.reason == reason
+    assert said in text(told)
+
+
+def test_what_fell_by_another_rule_or_with_a_setup_says_so():
+    """All directly upstream of it may have gone well."""
+    detail = "setup task s ended as failed, and the trigger rule is all_done"
+    fields = {"task": {"reason": EndReason.UPSTREAM_FAILED, "detail": detail}, "spec": {"trigger_rule": "all_done"}}
+    told = text(why(TaskState.UPSTREAM_FAILED, upstream={"a": TaskState.SUCCESS}, **fields))
+    assert told == "It was never started, because setup task s ended as failed, and the trigger rule is all_done."
+    told = text(why(TaskState.UPSTREAM_FAILED, upstream={"a": TaskState.FAILED}, **fields))
+    assert told.endswith("did not succeed: a (failed). Setup task s ended as failed, and the trigger rule is all_done.")
 
 
 @pytest.mark.parametrize("state", TaskState)

@@ -8,7 +8,7 @@ from typing import get_type_hints
 
 import pytest
 
-from headway import DAG, argv, python, shell
+from headway import DAG, argv, group, python, shell
 from headway.protocol.authoring import DAGS_MADE, DagKeywords, Place, TaskKeywords
 from headway.protocol.dag import Argv, Code, OutputRef, Python, Shell, output_refs
 from headway.protocol.errors import InvalidDag
@@ -64,6 +64,40 @@ def test_arrows_take_tasks_and_lists_on_either_side():
         f << [e] << d
         d >> (f,)
     assert upstream(dag) == {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c"), "e": ("d",), "f": ("e", "d")}
+
+
+def test_a_group_stands_for_its_first_and_last_tasks():
+    """Its name is put before their ids; groups may be nested, and whatever a list holds."""
+    with DAG("d") as dag:
+        start, end = shell("start", "x"), shell("end", "x")
+        with group("g") as g:
+            a, b = shell("a", "x"), shell("b", "x")
+            with group("inner") as inner:
+                c = shell("c", "x")
+            a >> b >> inner
+        [start] >> g >> [end]
+    assert upstream(dag) == {
+        "start": (),
+        "end": ("g.inner.c",),
+        "g.a": ("start",),
+        "g.b": ("g.a",),
+        "g.inner.c": ("g.b",),
+    }
+    assert (c.task_id, g.name, inner.name) == ("g.inner.c", "g", "g.inner")
+
+
+def test_a_teardown_is_not_waited_for_with_its_group():
+    """As in Airflow: what comes next need not wait until it is cleared up; a group of nothing else is waited for."""
+    with DAG("d") as dag:
+        with group("g") as g:
+            made, work = shell("make", "x", setup=True), shell("work", "x")
+            gone = shell("gone", "x", teardown=True)
+            made >> work >> gone
+            made >> gone
+        with group("h") as h:
+            shell("gone", "x", teardown=True)
+        g >> shell("next", "x") << h
+    assert upstream(dag)["next"] == ("g.work", "h.gone")
 
 
 def test_a_dependency_said_twice_counts_once():
@@ -137,6 +171,12 @@ def cross_dags():
     a >> b
 
 
+def within_itself():
+    """An arrow to a group that is not closed yet."""
+    with DAG("d"), group("g") as g:
+        shell("a", "x") >> g
+
+
 def in_text():
     """Put an output into a text."""
     return f"{shell('a', 'x', dag=DAG('d')).output['rows']}"
@@ -164,8 +204,13 @@ def in_text():
         (lambda: DAG("d", defaults={"retrys": 1}), "defaults: there is no keyword 'retrys'"),
         (lambda: DAG("d", defaults={"retries": "1"}), "defaults: retries: expected a whole number"),
         (lambda: DAG(1), "DAG 1: dag_id: expected text"),
-        (lambda: shell("a", "x", dag=DAG("d")) >> "b", "only tasks and lists of tasks can be dependencies, and 'b'"),
-        (lambda: [1] >> shell("a", "x", dag=DAG("d")), "and 1 is neither"),
+        (lambda: shell("a", "x", dag=DAG("d")) >> "b", "only tasks, groups and lists of them can be.*'b' is"),
+        (lambda: shell("a", "x", dag=DAG("d"), trigger_rule="any"), "trigger_rule: 'any' is none of 'all_success'"),
+        (lambda: group("g"), "group 'g' is in no DAG"),
+        (lambda: group("a b", dag=DAG("d")), "group 'a b': its name is no part of a task id"),
+        (lambda: shell("a", "x", dag=DAG("d")) >> group("g", dag=DAG("d")), "group 'g' is not written yet: draw its"),
+        (within_itself, "group 'g' is not written yet"),
+        (lambda: [1] >> shell("a", "x", dag=DAG("d")), "and 1 is none of them"),
         (cross_dags, "task 'b' is in DAG 'two' and cannot wait for 'a', which is in DAG 'one'"),
         (in_text, r"the output of task 'a' is not known yet and cannot be part of a text: give it to argv\(\)"),
     ],

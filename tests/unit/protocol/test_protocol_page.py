@@ -61,7 +61,7 @@ def test_placeholders_and_limits_stand_there():
 def test_what_may_be_left_out_is_what_has_a_default():
     """The sentence about it lists these fields and no others."""
     said = {
-        "task": {"env", "cwd", "timeout_seconds", "on_partition", "inputs", "code", "secrets"},
+        "task": {"env", "cwd", "timeout_seconds", "on_partition", "inputs", "code", "secrets", "poll", "success_codes"},
         "finished": _fields_after("seq", "finished"),
         "trigger": {"params"},
         "cancel": {"task_id"},
@@ -69,7 +69,7 @@ def test_what_may_be_left_out_is_what_has_a_default():
         "run_due": {"previous", "backfill_id", "params"},
         "backfill": _fields_after("end", "backfill"),
         "dag_version": {"schedule", "max_active_runs"},
-        "log_chunk": {"eof"},
+        "log_chunk": {"eof", "poll"},
     }
     for name, message in MESSAGES.items():
         optional = {field.encode_name for field in msgspec.structs.fields(message) if not field.required}

@@ -26,35 +26,51 @@ ROWS = {
     next_task_state: """
         waiting release scheduled
         waiting inherit_failure upstream_failed
+        waiting skip skipped
         waiting cancel cancelled
         scheduled admit queued
+        scheduled requeue scheduled
         scheduled succeed success
+        scheduled skip skipped
         scheduled retry up_for_retry
         scheduled fail failed
         scheduled cancel cancelled
         queued grant running
         queued rerun scheduled
+        queued requeue scheduled
         queued succeed success
+        queued skip skipped
         queued retry up_for_retry
         queued fail failed
         queued cancel cancelled
         running succeed success
+        running skip skipped
+        running poll up_for_reschedule
         running fail failed
         running retry up_for_retry
         running rerun scheduled
         running cancel cancelled
         up_for_retry wake scheduled
         up_for_retry cancel cancelled
+        up_for_reschedule wake scheduled
+        up_for_reschedule fail failed
+        up_for_reschedule cancel cancelled
     """,
     next_attempt_state: """
         queued grant running
         queued withdraw withdrawn
         queued refuse refused
         running succeed success
+        running skip skipped
+        running poll polling
         running fail failed
         running lose lost
         running cancel cancelled
+        polling admit queued
+        polling fail failed
+        polling cancel cancelled
         lost succeed success
+        lost skip skipped
         lost fail failed
     """,
     next_run_state: """

@@ -144,6 +144,26 @@ def test_a_legal_dag_has_no_problem():
         (dag_of(task(retry_delay_max=1e12)), "task 'a': retry_delay_max is 1e+12, and may be from 0ms to 366d"),
         (dag_of(task(timeout=0.0)), "task 'a': timeout is 0, and may be from 1ms to 366d"),
         (dag_of(task(queued_timeout=0.0)), "task 'a': queued_timeout is 0, and may be from 1ms to 366d"),
+        (dag_of(task(retry_timeout=0.0)), "task 'a': retry_timeout is 0, and may be from 1ms to 366d"),
+        (dag_of(task(poll_every=0.01)), "task 'a': poll_every is 0.01, and may be from 100ms to 366d"),
+        (dag_of(task(poll_every=1.0, poll_timeout=0.0)), "task 'a': poll_timeout is 0, and may be from 1ms to 366d"),
+        (dag_of(task(poll_timeout=9.0)), "task 'a': it says poll_timeout without poll_every, how often to ask"),
+        (
+            dag_of(task(exit_codes={3: "poll", 4: "fail"})),
+            "task 'a': its exit code 3 means 'poll', and poll_every does not say how often to ask",
+        ),
+        (
+            dag_of(task(poll_every=1.0, exit_codes={75: "fail"})),
+            "task 'a': it says poll_every, and no exit code means 'poll': its exit_codes give 75 another meaning",
+        ),
+        (dag_of(task(setup=True, teardown=True)), "task 'a': it is a setup and a teardown: make two tasks"),
+        (dag_of(task(setup=True, branch=True)), "task 'a': it is a branch and a setup: make two tasks"),
+        (dag_of(task(teardown=True, branch=True)), "task 'a': it is a branch and a teardown: make two tasks"),
+        (
+            dag_of(task(teardown=True, trigger_rule="all_done")),
+            "task 'a': its trigger_rule is 'all_done', and that of a teardown is always 'all_done_setup_success'",
+        ),
+        (dag_of(task(on_failure_fail_dagrun=True)), "task 'a': on_failure_fail_dagrun is for a teardown: any other"),
         (
             dag_of(task(retry_delay=7200.0)),
             "task 'a': retry_delay 2h is above retry_delay_max 1h: raise retry_delay_max",

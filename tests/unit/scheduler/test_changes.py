@@ -118,7 +118,7 @@ def test_each_upstream_counts_as_it_ended():
     world.play("x", exit_code=1)
     counters = world.task("e")
     assert (counters.up_success, counters.up_failed, counters.up_upstream_failed) == (1, 2, 1)
-    assert world.task("e").detail == "an upstream task ended as failed"
+    assert world.task("e").detail == "upstream task b ended as failed, and the trigger rule is all_success"
 
 
 def test_a_downstream_that_is_not_there_is_passed_over():

@@ -19,6 +19,7 @@ from headway.protocol.states import (
     TaskChange,
     TaskState,
 )
+from headway.scheduler.core.changes import TIMER_STATES
 from headway.scheduler.core.decide import RULES
 from headway.scheduler.core.snapshot import Transition
 from world import BOOT, RUN, World, cut_slices, dag, running
@@ -37,6 +38,13 @@ def with_an_upstream_that_failed() -> World:
     """The task before it fails."""
     world = running("a >> b")
     world.play("a", exit_code=1)
+    return world
+
+
+def with_an_upstream_that_went_well() -> World:
+    """The task was to mend what failed."""
+    world = running("a >> b", b={"trigger_rule": "one_failed"})
+    world.play("a")
     return world
 
 
@@ -59,6 +67,16 @@ def impatient() -> World:
     """Nobody takes it in time."""
     world = running("a", a={"queued_timeout": 1.0, "on_queued_timeout": "fail"})
     world.ring("a", "queued_timeout")
+    return world
+
+
+def moved_back(name: str) -> World:
+    """It gives its turn to others, from its queue or from the line before it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headway.scheduler.core.admission.WINDOW_MIN", 1)
+        patch.setattr("headway.scheduler.core.admission.WINDOW_PER_SLOT", 1)
+        world = running("a, b", each={"queued_timeout": 1.0})
+        world.ring(name, "queued_timeout")
     return world
 
 
@@ -194,36 +212,75 @@ def backfilling() -> World:
     return world
 
 
+def polled(*events: str, **fields: Any) -> World:
+    """It says "not yet", and these things happen before it is asked again."""
+    world = running("a", a={"poll_every": 60.0} | fields)
+    world.play("a", exit_code=75)
+    for event in events:
+        world.tell(getattr(world, event)("a"))
+    return world
+
+
+def polled_for_too_long() -> World:
+    """It says "not yet" until nobody asks any more."""
+    world = polled(poll_timeout=300.0)
+    world.ring("a", "poll_timeout")
+    return world
+
+
+def polled_again() -> World:
+    """It says "not yet", and is asked again."""
+    world = polled()
+    world.ring("a", "poll")
+    return world
+
+
 STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("task", "waiting", "release", "scheduled"): played,
     ("task", "waiting", "inherit_failure", "upstream_failed"): with_an_upstream_that_failed,
+    ("task", "waiting", "skip", "skipped"): with_an_upstream_that_went_well,
     ("task", "waiting", "cancel", "cancelled"): cancelled_before_its_turn,
     ("task", "scheduled", "admit", "queued"): played,
+    ("task", "scheduled", "requeue", "scheduled"): lambda: moved_back("b"),
     ("task", "scheduled", "succeed", "success"): lambda: reported_late(held=True),
+    ("task", "scheduled", "skip", "skipped"): lambda: reported_late(99, held=True),
     ("task", "scheduled", "retry", "up_for_retry"): lambda: reported_late(1, held=True, retries=1),
     ("task", "scheduled", "fail", "failed"): lambda: held(queued_timeout=1.0, on_queued_timeout="fail"),
     ("task", "scheduled", "cancel", "cancelled"): held,
     ("task", "queued", "grant", "running"): played,
     ("task", "queued", "rerun", "scheduled"): refused,
+    ("task", "queued", "requeue", "scheduled"): lambda: moved_back("a"),
     ("task", "queued", "succeed", "success"): reported_late,
+    ("task", "queued", "skip", "skipped"): lambda: reported_late(99),
     ("task", "queued", "retry", "up_for_retry"): lambda: reported_late(1, retries=1),
     ("task", "queued", "fail", "failed"): impatient,
     ("task", "queued", "cancel", "cancelled"): cancelled_in_its_queue,
     ("task", "running", "succeed", "success"): played,
+    ("task", "running", "skip", "skipped"): lambda: played(99),
+    ("task", "running", "poll", "up_for_reschedule"): polled,
     ("task", "running", "fail", "failed"): lambda: played(1),
     ("task", "running", "retry", "up_for_retry"): retried,
     ("task", "running", "rerun", "scheduled"): lost,
     ("task", "running", "cancel", "cancelled"): stopped,
     ("task", "up_for_retry", "wake", "scheduled"): retried,
     ("task", "up_for_retry", "cancel", "cancelled"): cancelled_between_tries,
+    ("task", "up_for_reschedule", "wake", "scheduled"): polled_again,
+    ("task", "up_for_reschedule", "fail", "failed"): polled_for_too_long,
+    ("task", "up_for_reschedule", "cancel", "cancelled"): lambda: polled("cancel"),
     ("attempt", "queued", "grant", "running"): played,
     ("attempt", "queued", "withdraw", "withdrawn"): cancelled_in_its_queue,
     ("attempt", "queued", "refuse", "refused"): refused,
     ("attempt", "running", "succeed", "success"): played,
+    ("attempt", "running", "skip", "skipped"): lambda: played(99),
+    ("attempt", "running", "poll", "polling"): polled,
+    ("attempt", "polling", "admit", "queued"): polled_again,
+    ("attempt", "polling", "fail", "failed"): polled_for_too_long,
+    ("attempt", "polling", "cancel", "cancelled"): lambda: polled("cancel"),
     ("attempt", "running", "fail", "failed"): lambda: played(1),
     ("attempt", "running", "lose", "lost"): lost,
     ("attempt", "running", "cancel", "cancelled"): stopped,
     ("attempt", "lost", "succeed", "success"): reported_late,
+    ("attempt", "lost", "skip", "skipped"): lambda: reported_late(99),
     ("attempt", "lost", "fail", "failed"): lambda: reported_late(1),
     ("run", "queued", "start", "running"): played,
     ("run", "queued", "cancel", "cancelled"): cancelled_while_it_is_held,
@@ -298,6 +355,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "retried": retried,
     "success": played,
     "failed": with_an_upstream_that_failed,
+    "skipped": with_an_upstream_that_went_well,
     "cancelled": cancelled_before_its_turn,
     "stopped": stopped,
     "lost": lost,
@@ -313,6 +371,9 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "timed out": timed_out,
     "with a past": with_a_past,
     "backfill": backfilling,
+    "skipped by its own word": lambda: played(99),
+    "polling": lambda: polled(poll_timeout=300.0),
+    "polled again": polled_again,
 }
 
 
@@ -331,16 +392,7 @@ def events_about(world: World) -> list[Event]:
     base |= {"data_interval_start": world.now, "data_interval_end": world.now}
     base |= {"publication": 1, "backfill_id": "etl__backfill", "cursor": world.now, "begin": world.now}
     base |= {"end": world.now}
-    timers = [
-        "retry",
-        "queued_deadline",
-        "queued_timeout",
-        "republish",
-        "stop",
-        "unkillable",
-        "deadline",
-        "run_timeout",
-    ]
+    timers = [*TIMER_STATES, "run_timeout"]
     varied: list[dict[str, Any]] = [
         {"task_id": name, "try": number, "token": _token(world, name, number)} for name in "abz" for number in (1, 2)
     ]

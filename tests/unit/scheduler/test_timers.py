@@ -112,12 +112,57 @@ def test_patience_that_is_over_says_nothing_of_what_was_mended():
     assert world.task("a").reason is EndReason.NO_CAPACITY
 
 
+@pytest.mark.parametrize("patience", [60.0, 90_000.0])
+def test_patience_begins_anew_when_the_scheduler_is_there_again(patience: float):
+    """Or when somebody has set the clock: nobody could take it meanwhile. Of a day, no more than an hour."""
+    world = running("a", a={"queued_timeout": patience, "on_queued_timeout": "fail"})
+    timer = world.timer("a", "queued_timeout")
+    world.now = timer.due + timedelta(hours=1)
+    decision = world.tell(world.due(timer, listening_since=world.now - timedelta(seconds=2)))
+    assert decision.reason == "its patience begins anew: we were not listening all the time"
+    again = world.timer("a", "queued_timeout")
+    assert again.due == world.now + timedelta(seconds=min(patience, 3600.0) - 2)
+    world.now = again.due
+    assert world.tell(world.due(again, listening_since=again.due - timedelta(seconds=min(patience, 3600.0)))).applied
+    assert world.states() == {"a": "failed"}
+
+
 def test_patience_may_go_on():
-    """With on_queued_timeout="requeue" the task stays where it is, and the timer is set anew."""
+    """With on_queued_timeout="requeue" the task stays where it is while no other waits for room."""
     world = running("a", a={"queued_timeout": 60.0})
     assert world.ring("a", "queued_timeout").reason == "goes on waiting: no capacity on queue default"
     assert world.states() == {"a": "queued"}
     assert world.timer("a", "queued_timeout").due == START + timedelta(seconds=120)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_patience_that_goes_on_lets_others_go_first():
+    """While workers are busy a task goes to the end of its line, whether it was published or held; nothing is spent."""
+    world = running("a, b, c", each={"queued_timeout": 60.0}, c={"queued_timeout": 90.0})
+    assert list(world.states().values()) == ["queued", "scheduled", "scheduled"]
+    world.ring("b", "queued_timeout")
+    world.later(1)
+    reason = "goes to the end of the line: no capacity on queue default"
+    assert world.ring("a", "queued_timeout").reason == reason
+    assert world.states() == {"a": "scheduled", "b": "scheduled", "c": "queued"}
+    assert world.task("a").hold == "window"
+    assert (world.attempt("a").state, world.attempt("a").reason) == ("withdrawn", "no_capacity")
+    assert world.timer("a", "queued_timeout").due == world.now + timedelta(seconds=60)
+    world.start("c")
+    assert world.states() == {"a": "scheduled", "b": "queued", "c": "running"}
+    world.start("b")
+    world.start("a")
+    assert (world.task("a").try_number, world.task("a").retries_used, world.task("a").infra_used) == (2, 0, 0)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_patience_moves_nobody_where_nobody_serves():
+    """It would help none of them, and leave a message behind each time."""
+    world = World(dag("a, b", each={"queued_timeout": 60.0}))
+    world.tell(world.trigger())
+    for task in ("a", "b"):
+        assert world.ring(task, "queued_timeout").reason == "goes on waiting: no workers on queue default"
+    assert world.states() == {"a": "queued", "b": "scheduled"}
 
 
 def test_patience_begins_anew_with_each_try():

@@ -118,6 +118,20 @@ def test_the_end_is_told_with_what_the_child_wrote(files):
     assert (ended.ran_seconds, ended.cpu_seconds, ended.memory_peak_bytes, ended.pid) == (1.0, 0.5, 9, 5)
 
 
+def test_polls_share_a_log_and_each_tells_its_own_end(tmp_path):
+    """What is shipped, and what is shown as the last lines, begins behind the polls before it."""
+    followed = Followed()
+    files = make_files(tmp_path, shipper=followed)
+    for number, wrote in enumerate(["not\n", "", "now\n"], start=1):
+        launch = files.prepare(task(f"t{number}", task_id="a", poll=number))
+        with launch.output.open("a") as log:
+            log.write(wrote)
+        assert files.collect(exited(75, token=f"t{number}")).tail == wrote
+    assert launch.output.read_text() == "not\nnow\n"
+    assert followed.begins == {"t1": 0, "t2": 4, "t3": 4}
+    assert followed.wrote == {"t1": True, "t2": False, "t3": True}
+
+
 def test_a_bad_output_is_told(files):
     """The core says what that means."""
     launch = files.prepare(task())

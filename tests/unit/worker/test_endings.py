@@ -47,6 +47,18 @@ def test_only_success_has_an_output():
     assert floor.said(Finished)[0].output is None
 
 
+def test_the_message_says_what_success_is():
+    """An output goes with these codes, and with 0 only if it is one of them."""
+    floor = Floor().connect()
+    for token, exit_code in (("t1", 3), ("t2", 0)):
+        floor.run(token, success_codes=(3,))
+        floor.end(token, exit_code=exit_code, output=msgspec.Raw(b"[1]"))
+    assert [result.output for result in floor.said(Finished)] == [msgspec.Raw(b"[1]"), None]
+    floor.run("t3", success_codes=(3,))
+    floor.end("t3", exit_code=3, output_fault="no JSON")
+    assert floor.said(Finished)[-1].reason is EndReason.BAD_OUTPUT
+
+
 def test_out_of_memory_is_said_without_a_reason():
     """What to make of the evidence is the scheduler's matter."""
     floor = Floor().connect()

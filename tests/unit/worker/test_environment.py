@@ -48,6 +48,7 @@ def test_the_environment_is_exactly_the_contract():
         "HEADWAY_MAP_INDEX": "-1",
         "HEADWAY_TRY": "1",
         "HEADWAY_FENCE": "1",
+        "HEADWAY_POLL": "1",
         "HEADWAY_DS": "2026-03-01",
         "HEADWAY_LOGICAL_DATE": "2026-02-28T23:30:00Z",
         "HEADWAY_DATA_INTERVAL_START": "2026-02-28T00:00:00Z",

@@ -21,6 +21,24 @@ def test_a_grant_starts_the_child_once():
     assert floor.all(Remark) == []
 
 
+def test_each_poll_is_started_once():
+    """The same attempt, with a token of its own each time: what is still said of an earlier poll starts nothing."""
+    floor = Floor().connect()
+    polls = [task(token, task_id="a", poll=number) for number, token in enumerate(("t1", "t1-x", "t1-y"), start=1)]
+    for poll in polls:
+        floor.deliver(poll)
+        floor.order(Grant, poll.token)
+        floor.end(poll.token, exit_code=75)
+        for earlier in polls[: poll.poll]:
+            floor.deliver(earlier)
+            floor.order(Grant, earlier.token)
+            floor.order(Stop, earlier.token)
+    assert [effect.task.poll for effect in floor.all(StartChild)] == [1, 2, 3]
+    assert [(event.token, event.exit_code) for event in floor.said(Finished)] == [(poll.token, 75) for poll in polls]
+    assert floor.core.next_due() is not None
+    assert floor.idle() == 1
+
+
 def test_the_memory_of_started_tokens_is_bounded(monkeypatch):
     """The oldest token is forgotten first."""
     monkeypatch.setattr(bench, "PAST_MAX", 2)

@@ -40,6 +40,15 @@ def test_a_piece_names_its_attempt(log):
     assert chunk.token == "t1"
 
 
+def test_a_poll_begins_behind_those_before_it(log):
+    """On the machine its log goes on, and what is stored of it counts from 0."""
+    log.write_text("not\nnow\n")
+    tail = LogTail(task(poll=2), log, Mask(()), 4)
+    chunk = tail.next_chunk()
+    assert (chunk.poll, chunk.offset, chunk.data) == (2, 0, "now\n")
+    assert tail.next_chunk() is None
+
+
 def test_what_is_new_is_the_next_piece(log):
     """A line that is not finished waits for its end, but not when it is all there is."""
     tail = tail_of(log)

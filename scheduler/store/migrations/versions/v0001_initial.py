@@ -20,7 +20,6 @@ def upgrade() -> None:
     """Create every table, and the row of each partition."""
     _create_partitions()
     _create_dags()
-    _create_backfills()
     _create_runs()
     _create_task_instances()
     _create_attempts()
@@ -121,31 +120,6 @@ def _create_dags() -> None:
     )
 
 
-def _create_backfills() -> None:
-    op.create_table(
-        "backfills",
-        _text("backfill_id"),
-        _text("dag_id"),
-        _text("schedule", "the DAG's at that time: its dates are the backfill's"),
-        _time("begin_date"),
-        _time("end_date"),
-        _number("max_active", "runs at a time"),
-        sa.Column("reverse", sa.Boolean(), nullable=False, comment="the last date first"),
-        _text("reprocess", "which dates that have a run are run again"),
-        _text("params"),
-        _time("next_date", "cursor: the next date, empty when all had their turn", nullable=True),
-        _count("made", "dates that got a run"),
-        _count("skipped", "dates that had one"),
-        _text("asked", "runs that were asked for and have not begun"),
-        _count("active", "runs that go on, or were asked for"),
-        _count("failed", "runs that ended otherwise than in success"),
-        _time("created_at"),
-        _time("finished_at", nullable=True),
-        sa.CheckConstraint("active >= 0 AND made >= 0", name=op.f("ck_backfills_runs")),
-        sa.PrimaryKeyConstraint("backfill_id", name=op.f("pk_backfills")),
-    )
-
-
 def _create_runs() -> None:
     op.create_table(
         "runs",
@@ -164,7 +138,7 @@ def _create_runs() -> None:
         _time("finished_at", nullable=True),
         _time("deadline", "when it should have ended", nullable=True),
         _number("unfinished", "task instances that are not final"),
-        _count("failed_leaves", "tasks without downstreams that ended in anything but success"),
+        _count("failed_leaves", "tasks that decide the run and ended in neither success nor skipped"),
         _count("created", "cursor: task instances made so far"),
         _count("released", "cursor: tasks without upstreams made ready so far"),
         _count("cancelled", "cursor: tasks looked at for a cancel so far"),
@@ -190,8 +164,8 @@ def _create_runs() -> None:
 
 def _create_task_instances() -> None:
     states = (
-        "'waiting', 'scheduled', 'queued', 'running', 'up_for_retry', 'success', 'failed', 'upstream_failed', "
-        "'cancelled'"
+        "'waiting', 'scheduled', 'queued', 'running', 'up_for_retry', 'up_for_reschedule', 'success', 'failed', "
+        "'skipped', 'upstream_failed', 'cancelled'"
     )
     op.create_table(
         "task_instances",
@@ -206,11 +180,17 @@ def _create_task_instances() -> None:
         _number("priority"),
         _count("try_number", "the current attempt; 0 before the first"),
         _count("granted_try", "the newest attempt that was granted; 0 before the first"),
+        _time("begun_at", "when its first attempt was first granted", nullable=True),
         _count("retries_used", "of the author's retries"),
         _count("infra_used", "of infra_retries: granted attempts lost through no fault of the task"),
         _count("up_success", "upstream tasks that ended in success"),
         _count("up_failed", "upstream tasks that failed or were cancelled"),
         _count("up_upstream_failed"),
+        _count("up_skipped"),
+        _count("up_unchosen", "upstream branches that go another way"),
+        _count("setup_success", "of the setups that it depends on"),
+        _count("setup_failed"),
+        _count("setup_skipped"),
         _count("propagated", "cursor: downstream tasks that have heard of its end"),
         _maybe_text("hold", "why it is scheduled and not queued"),
         _maybe_text("intent", "what shall become of it when its child has ended"),
@@ -230,7 +210,9 @@ def _create_task_instances() -> None:
 
 
 def _create_attempts() -> None:
-    states = "'queued', 'running', 'success', 'failed', 'lost', 'withdrawn', 'refused', 'cancelled'"
+    states = (
+        "'queued', 'running', 'polling', 'success', 'failed', 'skipped', 'lost', 'withdrawn', 'refused', 'cancelled'"
+    )
     op.create_table(
         "attempts",
         _text("run_id"),
@@ -242,11 +224,18 @@ def _create_attempts() -> None:
         _text("state"),
         _text("queue"),
         _number("publications", "how often its message was published"),
+        sa.Column(
+            "polls",
+            sa.Integer(),
+            server_default="1",
+            nullable=False,
+            comment="the newest; the row tells of that one",
+        ),
         _time("queued_at"),
         _time("published_at", "the last time"),
         _count("returns", "how often in a row its message came back for the same reason"),
         _text("refused_by", "boot and sequence number of each worker's last refusal"),
-        _maybe_text("worker", "who was granted it: set once, never changed"),
+        _maybe_text("worker", "who was granted it: set once for each poll"),
         _maybe_text("boot"),
         sa.Column(
             "granted_seq",
@@ -276,7 +265,8 @@ def _create_attempts() -> None:
         postgresql_with={"fillfactor": "70"},
     )
     columns = ["run_id", "task_id", "map_index"]
-    op.create_index("ix_attempts_open", "attempts", columns, unique=True, **_where("state IN ('queued', 'running')"))
+    is_open = _where("state IN ('queued', 'running', 'polling')")
+    op.create_index("ix_attempts_open", "attempts", columns, unique=True, **is_open)
     op.create_index("ix_attempts_published_at", "attempts", ["published_at"], **_where("state = 'queued'"))
     op.create_index("ix_attempts_held", "attempts", ["worker", "boot"], **_where("state = 'running'"))
 

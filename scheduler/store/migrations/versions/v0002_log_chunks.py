@@ -22,11 +22,14 @@ def upgrade() -> None:
         sa.Column("task_id", sa.Text(), nullable=False),
         sa.Column("map_index", sa.Integer(), nullable=False),
         sa.Column("try_number", sa.Integer(), nullable=False),
-        sa.Column("offset", sa.BigInteger(), nullable=False, comment="of its first byte in the log on the worker"),
+        sa.Column("poll", sa.Integer(), nullable=False),
+        sa.Column("offset", sa.BigInteger(), nullable=False, comment="of its first byte in what this poll wrote"),
         sa.Column("size", sa.Integer(), nullable=False, comment="bytes of the log that it stands for"),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("eof", sa.Boolean(), nullable=False, comment="nothing follows"),
         sa.Column("stored_at", UTC_TIME, nullable=False),
-        sa.PrimaryKeyConstraint("run_id", "task_id", "map_index", "try_number", "offset", name=op.f("pk_log_chunks")),
+        sa.PrimaryKeyConstraint(
+            "run_id", "task_id", "map_index", "try_number", "poll", "offset", name=op.f("pk_log_chunks")
+        ),
     )
     op.create_index("ix_log_chunks_stored_at", "log_chunks", ["stored_at"])
