@@ -17,8 +17,9 @@ import msgspec
 
 from headway.broker.port import Outgoing, Signal, Unconfirmed
 from headway.protocol.codec import encode
+from headway.protocol.dag_events import DagVersion
 from headway.protocol.kinds import Event
-from headway.protocol.messages import DagVersion, Trigger
+from headway.protocol.messages import Trigger
 from headway.protocol.names import DagId, RunId
 from headway.protocol.states import FINAL_RUN_STATES
 from headway.protocol.topology import EVENTS
