@@ -70,8 +70,8 @@ class VersionKey(NamedTuple):
     version: int
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored thing."""
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A stored thing. It holds plain values, in no circle: Python's collector need not look at 100,000 of them (gc)."""
 
 
 class DagRow(Row, frozen=True, kw_only=True):

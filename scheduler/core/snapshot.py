@@ -62,7 +62,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     seed: str
 
 
-class Transition(msgspec.Struct, frozen=True, array_like=True, order=True):
+class Transition(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False):
     """One recorded change of state: of a task instance, an attempt (`try_number` set) or the run (`task_id` empty)."""
 
     subject: str
