@@ -59,6 +59,15 @@ ROWS_PER_DECISION_MAX: Final = 1_000
 DURATION_SECONDS_MAX: Final = 366 * 24 * 3600
 """The longest duration an author may write: longer ones are typing errors."""
 
+ACTIVE_RUNS_MAX: Final = 1_000
+"""Runs of one DAG at a time: beyond that it is their tasks that want a limit."""
+
+ACTIVE_RUNS_DEFAULT: Final = 16
+"""As in Airflow."""
+
+BACKFILL_ACTIVE_DEFAULT: Final = 10
+"""As in Airflow."""
+
 RETRIES_MAX: Final = 1_000
 """Attempts are rows; a task that needs more is polling."""
 

@@ -111,6 +111,7 @@ def _fill_with_nothing(snapshot: Snapshot, needs: Needs) -> None:
     """Answer every need with what the record says so far: rows that no recorded decision made are not there."""
     pairs: tuple[tuple[Loaded[Any, Any], set[Any]], ...] = (
         (snapshot.dags, needs.dags),
+        (snapshot.backfills, needs.backfills),
         (snapshot.runs, needs.runs),
         (snapshot.tasks, needs.tasks),
         (snapshot.attempts, needs.attempts),

@@ -24,6 +24,7 @@ from .graph import Graph
 from .rows import (
     Attempt,
     AttemptKey,
+    BackfillRow,
     BootKey,
     DagRow,
     Output,
@@ -139,11 +140,12 @@ def moved(row: QueueRow, delta: QueueDelta | None) -> QueueRow:
 class Changes:
     """The rows that something changed, by table; None means deleted."""
 
-    __slots__ = ("attempts", "dags", "outputs", "queues", "runs", "tasks", "timers", "workers")
+    __slots__ = ("attempts", "backfills", "dags", "outputs", "queues", "runs", "tasks", "timers", "workers")
 
     def __init__(self) -> None:
         """Begin with nothing changed."""
         self.dags: dict[DagId, DagRow] = {}
+        self.backfills: dict[str, BackfillRow] = {}
         self.runs: dict[RunId, Run] = {}
         self.tasks: dict[TaskKey, TaskInstance] = {}
         self.attempts: dict[AttemptKey, Attempt] = {}
@@ -155,6 +157,7 @@ class Changes:
     def merge(self, later: "Changes") -> None:
         """Overlay these changes with later ones."""
         self.dags.update(later.dags)
+        self.backfills.update(later.backfills)
         self.runs.update(later.runs)
         self.tasks.update(later.tasks)
         self.attempts.update(later.attempts)
@@ -231,6 +234,7 @@ class Snapshot:
         """Begin with nothing loaded and nothing decided; `limits` are those of queues that have their own."""
         self.limits = limits
         self.dags: Loaded[DagId, DagRow] = Loaded()
+        self.backfills: Loaded[str, BackfillRow] = Loaded()
         self.runs: Loaded[RunId, Run] = Loaded()
         self.tasks: Loaded[TaskKey, TaskInstance] = Loaded()
         self.attempts: Loaded[AttemptKey, Attempt] = Loaded()
@@ -250,6 +254,7 @@ class Snapshot:
     def apply(self, changes: Changes) -> None:
         """Overlay the rows with what a decision changed."""
         self.dags.overlay(changes.dags)
+        self.backfills.overlay(changes.backfills)
         self.runs.overlay(changes.runs)
         self.tasks.overlay(changes.tasks)
         self.attempts.overlay(changes.attempts)
@@ -264,6 +269,7 @@ class Snapshot:
     def settle(self) -> None:
         """Begin a new batch after a commit: the rows stay, as what the database now holds."""
         self.dags.settle(lambda _: False)
+        self.backfills.settle(lambda row: row.finished_at is not None)
         self.runs.settle(lambda run: run.state in FINAL_RUN_STATES)
         self.tasks.settle(lambda task: task.state in FINAL_TASK_STATES)
         self.attempts.settle(lambda attempt: attempt.state not in OPEN_ATTEMPT_STATES)
@@ -321,6 +327,14 @@ class Draft:
         value = compute() if replayed is None else replayed.get(name)
         self.facts[name] = value
         return value
+
+    def dag(self, dag_id: DagId) -> DagRow | None:
+        """Return a DAG, or None where there is none: an audit of a run knows of none."""
+        return self.changes.dags.get(dag_id) or self.snapshot.dags.rows[dag_id]
+
+    def backfill(self, backfill_id: str) -> BackfillRow | None:
+        """Return a backfill, or None where there is none: an audit of a run knows of none."""
+        return self.changes.backfills.get(backfill_id) or self.snapshot.backfills.rows[backfill_id]
 
     def run(self, run_id: RunId) -> Run | None:
         """Return a run, or None where there is none."""

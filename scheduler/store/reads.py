@@ -33,12 +33,16 @@ class DagSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     dag_id: str
     version: int
-    schedule: str | None = None
-    paused: bool = False
+    schedule: str | None
+    paused: bool
     file: str
     task_count: int
     updated_at: datetime
     digest: str
+    next_date: datetime | None
+    max_active_runs: int
+    active_runs: int
+    waiting_runs: int
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +56,12 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     created_at: datetime
     version: int
+    kind: str
+    hold: str | None
+    data_interval_start: datetime
+    data_interval_end: datetime
+    deadline: datetime | None
+    late: bool
 
 
 class AttemptDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +105,12 @@ class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     version: int
+    kind: str
+    hold: str | None
+    data_interval_start: datetime
+    data_interval_end: datetime
+    deadline: datetime | None
+    late: bool
     params: dict[str, Any]
     tasks: list[TaskDetail]
 
@@ -157,7 +173,7 @@ def list_dags(engine: Engine) -> list[DagSummary]:
     """Return every DAG by its id."""
     with translated(engine), engine.connect() as connection:
         rows = connection.execute(select(t.dags).order_by(t.dags.c.dag_id))
-        return [to(DagSummary, row) for row in rows]
+        return [_dag(row) for row in rows]
 
 
 def known_dags(engine: Engine) -> dict[DagId, tuple[str, str]]:
@@ -174,18 +190,22 @@ def find_dag(engine: Engine, dag_id: str) -> tuple[DagSummary, Dag]:
         row = connection.execute(statement.where(t.dags.c.dag_id == dag_id)).one_or_none()
     if row is None:
         raise UnknownDag(dag_id=dag_id)
-    return to(DagSummary, row), decode_dag(unpack_value(row.value))
+    return _dag(row), decode_dag(unpack_value(row.value))
 
 
-def list_runs(engine: Engine, *, dag_id: str | None, state: str | None, limit: int) -> list[RunSummary]:
+def list_runs(
+    engine: Engine, *, dag_id: str | None, state: str | None, backfill_id: str | None = None, limit: int
+) -> list[RunSummary]:
     """Return runs, the newest first."""
     statement = select(t.runs).order_by(t.runs.c.created_at.desc(), t.runs.c.run_id).limit(limit)
     if dag_id is not None:
         statement = statement.where(t.runs.c.dag_id == dag_id)
     if state is not None:
         statement = statement.where(t.runs.c.state == state)
+    if backfill_id is not None:
+        statement = statement.where(t.runs.c.backfill_id == backfill_id)
     with translated(engine), engine.connect() as connection:
-        return [to(RunSummary, row) for row in connection.execute(statement)]
+        return [to_run(RunSummary, row) for row in connection.execute(statement)]
 
 
 def find_run(engine: Engine, run_id: str) -> RunSummary:
@@ -194,7 +214,7 @@ def find_run(engine: Engine, run_id: str) -> RunSummary:
         row = connection.execute(select(t.runs).where(t.runs.c.run_id == run_id)).one_or_none()
     if row is None:
         raise UnknownRun(run_id=run_id)
-    return to(RunSummary, row)
+    return to_run(RunSummary, row)
 
 
 def find_task(engine: Engine, run_id: str, task_id: str, map_index: int = UNMAPPED) -> None:
@@ -220,7 +240,7 @@ def show_run(engine: Engine, run_id: str) -> RunDetail:
         attempts = attempts_of(connection, t.attempts.c.run_id == run_id)
         holds = _holds(connection)
         details = [_task(row, attempts.get((row.task_id, row.map_index), []), holds) for row in tasks]
-    return to(RunDetail, run, tasks=details)
+    return to_run(RunDetail, run, tasks=details)
 
 
 def attempts_of(connection: Connection, condition: ColumnElement[bool]) -> dict[tuple[str, int], list[AttemptDetail]]:
@@ -326,6 +346,16 @@ def _task(row: Any, attempts: list[AttemptDetail], holds: Mapping[str, HoldReaso
     )
 
 
+def to_run(kind: type[S], row: Any, **more: Any) -> S:  # noqa: ANN401 - SQLAlchemy's Row
+    """Return a row of runs; it is late if it missed its deadline."""
+    is_late = row.deadline is not None and (row.finished_at or datetime.now(UTC)) > row.deadline
+    return to(kind, row, late=is_late, **more)
+
+
+def _dag(row: Any) -> DagSummary:  # noqa: ANN401 - SQLAlchemy's Row
+    return to(DagSummary, row, schedule=row.schedule["text"] if row.schedule else None)
+
+
 def _queue_line(row: QueueRow, free: int) -> QueueLine:
     return QueueLine(
         queue=row.queue,
@@ -343,4 +373,4 @@ def to(kind: type[S], row: Any, **more: Any) -> S:  # noqa: ANN401 - SQLAlchemy'
     """Return a row as the Struct whose fields are its columns."""
     fields: Sequence[str] = kind.__struct_fields__
     mapping = row._mapping  # noqa: SLF001 - the documented accessor
-    return kind(**{name: mapping[name] for name in fields if name in mapping}, **more)
+    return kind(**{name: mapping[name] for name in fields if name in mapping} | more)

@@ -104,6 +104,8 @@ class Judge:
         for task in self.db.tasks.values():
             self._count(task)
         self._find_lost_events()
+        for left in self._cluster.spooled():
+            raise Broken(f"the result of {left.task_id} try {left.try_number} stays in the spool")
         differences = list(audit_runs(self._cluster.disk.engine()))
         if differences:
             raise Broken(f"the audit finds {differences[0]}")

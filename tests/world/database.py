@@ -11,6 +11,7 @@ from headway.scheduler.core.needs import Needs
 from headway.scheduler.core.rows import (
     Attempt,
     AttemptKey,
+    BackfillRow,
     BootKey,
     DagRow,
     Output,
@@ -25,7 +26,7 @@ from headway.scheduler.core.rows import (
 )
 from headway.scheduler.core.snapshot import Loaded, Snapshot, moved
 
-TABLES: Final = ("dags", "runs", "tasks", "attempts", "timers", "workers", "outputs", "queues", "versions")
+TABLES: Final = ("dags", "backfills", "runs", "tasks", "attempts", "timers", "workers", "outputs", "queues", "versions")
 
 
 class Database:
@@ -33,6 +34,7 @@ class Database:
 
     def __init__(self) -> None:
         self.dags: dict[DagId, DagRow] = {}
+        self.backfills: dict[str, BackfillRow] = {}
         self.runs: dict[RunId, Run] = {}
         self.tasks: dict[TaskKey, TaskInstance] = {}
         self.attempts: dict[AttemptKey, Attempt] = {}
@@ -57,7 +59,7 @@ class Database:
 
     def load(self, snapshot: Snapshot, needs: Needs) -> None:
         """Fill in everything that `needs` names; what is not there is None."""
-        for name in ("dags", "runs", "tasks", "attempts", "timers", "outputs"):
+        for name in ("dags", "backfills", "runs", "tasks", "attempts", "timers", "outputs"):
             loaded, table = getattr(snapshot, name), getattr(self, name)
             for key in getattr(needs, name):
                 loaded.fill(key, table.get(key))
@@ -98,10 +100,14 @@ class Database:
         ready.sort(key=lambda row: (-row.priority, row.since, row.run_id, row.position, row.map_index))
         return ready[:limit]
 
+    def held_runs(self, dag_id: DagId) -> list[Run]:
+        """Return the runs of a DAG that wait until fewer of its runs go on."""
+        return [row for row in self.runs.values() if row.dag_id == dag_id and row.hold is not None]
+
     def save(self, snapshot: Snapshot) -> None:
         """Take over what a batch changed."""
         changes = snapshot.changes
-        for name in ("dags", "runs", "tasks", "attempts", "workers"):
+        for name in ("dags", "backfills", "runs", "tasks", "attempts", "workers"):
             self._save_rows(name, getattr(changes, name), getattr(snapshot, name))
         self.outputs.update(changes.outputs)
         for key, timer in changes.timers.items():
