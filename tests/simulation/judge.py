@@ -92,8 +92,8 @@ class Judge:
         if task.token in self._cluster.children:
             raise Broken(f"{task.task_id} try {task.try_number} was started twice")
         for other in self._cluster.children.values():
-            same = (other.task.run_id, other.task.task_id) == (task.run_id, task.task_id)
-            if same and other.ended is None:
+            same = [(one.run_id, one.task_id, one.map_index) for one in (other.task, task)]
+            if same[0] == same[1] and other.ended is None:
                 raise Broken(f"{task.task_id} runs as try {task.try_number} and as try {other.task.try_number}")
 
     def end(self) -> None:
