@@ -92,6 +92,9 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "logs": Entry("logs", "logs", "Show what a task wrote."),
         "events": Entry("events", "events", "Show the recorded events of a run, with their verdicts."),
         "queues": Entry("queues", "queues", "Show each queue: the database's side and the broker's."),
+        "pools": Entry(
+            "pools", "pools", "Show each pool: its slots, how many are taken, and how many tasks wait for one."
+        ),
         "workers": Entry("workers", "workers", "Show the workers and what the scheduler believes of them."),
         "audit": Entry("audit", "audit", "Fold and decide the recorded events again, compare with the state."),
     },

@@ -74,10 +74,10 @@ def limits_of(settings: Settings) -> Limits:
 
 def _store_of(settings: Settings, engine: Engine) -> Store:
     if settings.crash_at is None:
-        return Store(engine, settings.limits)
+        return Store(engine, settings.limits, pools=settings.pools)
     from .crashing import CrashingStore
 
-    return CrashingStore(engine, settings.limits, settings.crash_at)
+    return CrashingStore(engine, settings.limits, settings.crash_at, pools=settings.pools)
 
 
 def _connection_of(settings: Settings, transport: Transport, name: str) -> Callable[[Sink], Broker]:

@@ -26,7 +26,8 @@ _TAIL: Final = """\
 # # How many are published at a time; without it, twice the slots of its workers and at least a hundred.
 # window = 100
 
-# A pool, and how many of its tasks run at a time: read, and not applied yet.
+# A pool, and how many slots its tasks may take at a time, over all DAGs. A task of a pool that does not stand here
+# fails. The scheduler reads this when it starts.
 #
 # [pools.warehouse]
 # slots = 4

@@ -4,7 +4,7 @@ Which settings there are, and what a text of theirs means, is for `settings.py` 
 two tables of tables:
 
     [queues.io]          ttl: how long a task message stands in the queue; window: how many are published at a time
-    [pools.warehouse]    slots: how many tasks of the pool run at a time; read, and not applied yet
+    [pools.warehouse]    slots: how many its tasks may take at a time
 """
 
 import os
@@ -20,7 +20,7 @@ import msgspec
 from headway.protocol.durations import format_duration, parse_duration
 from headway.protocol.errors import InvalidDuration, InvalidName, WrongConfig, WrongSettings
 from headway.protocol.keywords import did_you_mean
-from headway.protocol.limits import TASKS_PER_DAG_MAX
+from headway.protocol.limits import POOL_SLOTS_MAX, TASKS_PER_DAG_MAX
 from headway.protocol.names import QueueName, check_name
 from headway.protocol.topology import TASK_TTL_SECONDS, TTL_SECONDS_MAX, QueueLimits
 
@@ -29,9 +29,6 @@ CONFIG_BYTES_MAX: Final = 1024 * 1024
 
 WINDOW_MAX: Final = TASKS_PER_DAG_MAX
 """Messages published to one queue: more would move the backlog, which the database holds, to the broker."""
-
-POOL_SLOTS_MAX: Final = 1_000_000
-"""Far above what runs anywhere at a time."""
 
 TTL_SECONDS_MIN: Final = 1.0
 """A worker that is there needs less to take a message, and one that is not comes no sooner for it."""

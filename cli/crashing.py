@@ -19,9 +19,11 @@ _ON_CONFIRM: Final = {"task": CrashPoint.AFTER_PUBLISH, "finished": CrashPoint.A
 class CrashingStore(Store):
     """A store whose transactions are crash points, if they recorded an event."""
 
-    def __init__(self, engine: Engine, limits: Mapping[QueueName, QueueLimits], at: CrashAt) -> None:
+    def __init__(
+        self, engine: Engine, limits: Mapping[QueueName, QueueLimits], at: CrashAt, *, pools: Mapping[str, int]
+    ) -> None:
         """Take what a store takes."""
-        super().__init__(engine, limits)
+        super().__init__(engine, limits, pools=pools)
         self._fuse = Fuse(at)
 
     @contextmanager

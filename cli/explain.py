@@ -24,12 +24,13 @@ from headway.protocol.states import (
     RunState,
     TaskState,
 )
-from headway.scheduler.core.admission import hold_of, window_of
+from headway.scheduler.core.admission import hold_of
 from headway.scheduler.core.rows import Attempt, TaskInstance
 from headway.scheduler.store.evidence import Evidence
 
 from .explain_mapped import tell_of_instances, tell_of_the_unwell, tell_why_unmade
-from .explain_words import BECAUSE, ENDINGS, HOLDS, RETURNS, UNSENT
+from .explain_words import BECAUSE, ENDINGS, RETURNS, UNSENT
+from .held import held_by, tell_hold
 from .printing import plain, show_duration, show_time
 
 NAMED_MAX: Final = 5
@@ -105,18 +106,19 @@ def _mapped(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
 
 
 def _scheduled(evidence: Evidence, task: TaskInstance, now: datetime) -> Told:
-    queue, window = evidence.queue, window_of(evidence.queue)
-    held_by = hold_of(queue, now)
+    hold = held_by(evidence, task, now)
 
     def tell() -> Iterator[str]:
-        yield f"It is ready {_since(task.since, now)} and held back until {HOLDS[held_by].format(queue=queue.queue)}."
-        yield f"{queue.queued} of at most {window} tasks are published there, and {evidence.ahead} go before this one."
-        yield _capacity(evidence)
+        until, *more = tell_hold(evidence, task, hold)
+        yield f"It is ready {_since(task.since, now)} and {until}."
+        yield from more
+        if task.hold is HoldReason.WINDOW:
+            yield _capacity(evidence)
         if evidence.attempt is not None:
             yield f"{_ending(evidence.attempt)}, and it will be tried again."
         yield from _end_of_polls(evidence)
 
-    return held_by, tell()
+    return hold, tell()
 
 
 def _queued(evidence: Evidence, _task: TaskInstance, now: datetime) -> Told:

@@ -13,6 +13,7 @@ BECAUSE: Final[Mapping[EndReason, str]] = {
     EndReason.NOT_STARTED: "because its command could not be started",
     EndReason.BAD_OUTPUT: "because its output could not be used",
     EndReason.BAD_INPUT: "because an output that it takes in is not there",
+    EndReason.BAD_POOL: "because its pool is not there, or too small for it",
     EndReason.CANCELLED: "because an operator cancelled it",
     EndReason.RUN_TIMEOUT: "because its run had gone on for as long as it may",
     EndReason.UNKILLABLE: "while it may run on, because its worker did not say that it ended",

@@ -34,6 +34,11 @@ class TaskKeywords(TypedDict, total=False):
 
     queue: str
     priority: int
+    weight_rule: Literal["absolute", "downstream", "upstream"]
+    pool: str | None
+    pool_slots: int
+    max_active: int | None
+    max_active_per_run: int | None
     trigger_rule: TriggerRule
     retries: int
     retry_delay: Duration
@@ -69,6 +74,7 @@ class DagKeywords(TypedDict, total=False):
     description: str
     owner: str
     tags: Sequence[str]
+    max_active_tasks: int | None
     params: Mapping[str, Scalar | Mapping[str, object]]
     schedule: str | Sequence[str | date] | None
     timezone: str

@@ -103,7 +103,9 @@ class Task(Value, frozen=True, kw_only=True):
     them succeeded, and decides nothing about the run unless `on_failure_fail_dagrun`. What `exit_codes` and `retry_on`
     mean stands in `exit_codes.py`. A task with `poll_every` is asked again that long after it said "not yet", and holds
     no slot meanwhile. `poll_timeout` and `retry_timeout` count from the first start of all. A task with `over` is
-    mapped: it runs once for each item of a list.
+    mapped: it runs once for each item of a list. `weight_rule` says whether the
+    priorities of all that is downstream, or upstream, are added to the task's own (weights.py). `max_active` counts the
+    task's instances that are queued or run, over all runs of the DAG.
     """
 
     task_id: TaskId
@@ -111,7 +113,12 @@ class Task(Value, frozen=True, kw_only=True):
     code: Code | None = None
     upstream: tuple[TaskId, ...] = ()
     queue: QueueName = QueueName("default")
-    priority: int = 0
+    priority: int = 1
+    weight_rule: Literal["absolute", "downstream", "upstream"] = "absolute"
+    pool: str | None = None
+    pool_slots: int = 1
+    max_active: int | None = None
+    max_active_per_run: int | None = None
     trigger_rule: TriggerRule = "all_success"
     retries: int = 0
     retry_delay: float = 60.0
@@ -152,6 +159,7 @@ class Dag(Value, frozen=True, kw_only=True):
     description: str = ""
     owner: str = ""
     tags: tuple[str, ...] = ()
+    max_active_tasks: int | None = None
     params: dict[str, str | int | float | bool | Param | None] = {}
     schedule: str | tuple[datetime, ...] | None = None
     timezone: str = DEFAULT_TIMEZONE

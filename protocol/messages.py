@@ -286,12 +286,20 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class Capacity(Message, frozen=True, kw_only=True, tag="capacity"):
-    """A queue has room for these task instances of a run: they are admitted, in this order."""
+    """What these task instances of a run waited for is there: they go on, in this order, to where `to` says.
+
+    `queue`: they are published. `window`: they have their places in pools and limits, and wait for their queue's window
+    only. `limits`: their DAG is no longer paused. `paused`: it is. `failed`: they ask for what will never be there, as
+    `detail` says. `look`: there are none, but those who wait for `room` are to be looked at again.
+    """
 
     dag_id: DagId
     run_id: RunId
     queue: QueueName
     instances: tuple[Instance, ...]
+    to: Literal["queue", "window", "limits", "paused", "failed", "look"] = "queue"
+    room: str = ""
+    detail: str = ""
 
 
 Step = Literal["create", "release", "downstream", "cancel", "expand", "expand_release", "expand_cancel"]

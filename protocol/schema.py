@@ -25,6 +25,7 @@ DESCRIPTIONS: Final = {
     "description": "What the DAG is for, in a sentence for people.",
     "owner": "Who answers for the DAG.",
     "tags": "Words to find the DAG by.",
+    "max_active_tasks": "How many tasks of one run may be queued or run at a time; without it, all.",
     "params": "Parameters of a run with their defaults; tasks get each as HEADWAY_PARAM_<name>.",
     "schedule": "When it is due: cron (`0 2 * * *`), an interval (`90m`), a word (`@daily`), or a list of dates.",
     "timezone": "The time zone of the schedule, and of dates without an offset.",
@@ -45,7 +46,12 @@ DESCRIPTIONS: Final = {
     "kwargs": "Keyword arguments of the function, like `args`.",
     "upstream": "The tasks that this one waits for.",
     "queue": "Where workers fetch the task: `headway worker -q QUEUE`.",
-    "priority": "Of ready tasks of one queue, those with more go first.",
+    "priority": "Of ready tasks of one queue or pool, those with more go first.",
+    "weight_rule": "What is added to the priority: nothing, or those of all tasks downstream or upstream.",
+    "pool": "The pool of headway.toml whose slots the task takes while it is queued or runs.",
+    "pool_slots": "How many slots of its pool the task takes.",
+    "max_active": "How many instances of the task may be queued or run at a time, over all runs of the DAG.",
+    "max_active_per_run": "How many instances of the task, if it is mapped, may be queued or run at a time in a run.",
     "trigger_rule": "What must have become of the upstream tasks before this one begins.",
     "retries": "How often the task is tried again after it failed.",
     "retry_delay": "How long to wait before the first retry.",
@@ -135,7 +141,7 @@ _BY_HAND: Final[dict[str, Schema]] = {
 }
 """What the types of a value do not say."""
 
-_NAMES: Final = {"queue": {"pattern": name_pattern("queue")}}
+_NAMES: Final = {name: {"pattern": name_pattern(name)} for name in ("queue", "pool")}
 _KEYS: Final = {"env": name_pattern("environment variable"), "params": name_pattern("parameter")}
 
 

@@ -111,6 +111,10 @@ class HoldReason(StrEnum):
     WINDOW = "window"  # as many messages are published to its queue as its window allows
     NO_WORKERS = "no_workers"  # the same, and no worker that is online serves the queue
     BROKER_FULL = "broker_full"  # the same, and the broker refuses more: its queue is full
+    POOL = "pool"  # all slots of its pool are taken, or kept for one before it
+    DAG_LIMIT = "dag_limit"  # as many tasks of its run are queued or run as max_active_tasks allows
+    TASK_LIMIT = "task_limit"  # the same of max_active or max_active_per_run, and the task's own instances
+    PAUSED = "paused"  # its DAG is paused
 
 
 class RunHold(StrEnum):
@@ -144,6 +148,7 @@ class EndReason(StrEnum):
     NOT_STARTED = "not_started"  # the command could not be started: no such file, no such folder
     BAD_OUTPUT = "bad_output"  # HEADWAY_OUTPUT over its limit or not JSON
     BAD_INPUT = "bad_input"  # an output it refers to is absent or has no such part, or cannot be mapped over
+    BAD_POOL = "bad_pool"  # its pool is unknown, or smaller than what it takes
     CANCELLED = "cancelled"  # an operator said so
     RUN_TIMEOUT = "run_timeout"  # its run went on for longer than its DAG's `run_timeout`
     UNKILLABLE = "unkillable"  # cancelled, and for too long its worker did not say that it ended

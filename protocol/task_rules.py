@@ -20,7 +20,9 @@ from .limits import (
     ITEM_BYTES_MAX,
     MAP_ITEMS_MAX,
     OVER_BYTES_MAX,
+    POOL_SLOTS_MAX,
     RETRIES_MAX,
+    TASKS_PER_DAG_MAX,
 )
 from .names import TaskId, check_name
 from .placeholders import ITEM_NAME, OPENING, names_in
@@ -64,6 +66,10 @@ TaskCheck = Callable[[Known, Task], Iterable[str]]
 def _check_names(_: Known, task: Task) -> Iterator[str]:
     yield from name_fault("task id", task.task_id)
     yield from name_fault("queue", task.queue)
+    if task.pool is not None:
+        yield from name_fault("pool", task.pool)
+    elif task.pool_slots != 1:
+        yield f"it takes {task.pool_slots} slots of no pool: name its pool"
 
 
 def _check_upstream(known: Known, task: Task) -> Iterator[str]:
@@ -191,6 +197,9 @@ _USE_FILES: Final = "put the data into files and map over their names"
 
 RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("priority", -PRIORITY_MAX, PRIORITY_MAX),
+    ("pool_slots", 1, POOL_SLOTS_MAX),
+    ("max_active", 1, TASKS_PER_DAG_MAX),
+    ("max_active_per_run", 1, TASKS_PER_DAG_MAX),
     ("retries", 0, RETRIES_MAX),
     ("retry_delay", 0, DURATION_SECONDS_MAX),
     ("retry_backoff", 1, BACKOFF_MAX),

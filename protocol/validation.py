@@ -112,6 +112,12 @@ def _check_time(view: _View) -> Iterator[Problem]:
         yield Problem(f"DAG {dag.dag_id!r}: {fault}")
 
 
+def _check_limits(view: _View) -> Iterator[Problem]:
+    most = view.dag.max_active_tasks
+    if most is not None and not 1 <= most <= TASKS_PER_DAG_MAX:
+        yield Problem(f"max_active_tasks is {most}, and may be from 1 to {TASKS_PER_DAG_MAX}")
+
+
 def _check_duplicates(view: _View) -> Iterator[Problem]:
     seen: set[TaskId] = set()
     for task in view.dag.tasks:
@@ -154,6 +160,7 @@ DAG_CHECKS: Final[tuple[DagCheck, ...]] = (
     _check_texts,
     _check_params,
     _check_time,
+    _check_limits,
     _check_duplicates,
     _check_cycles,
     _check_sources,

@@ -21,15 +21,15 @@ from headway.protocol.codec import encode
 from headway.protocol.dag_events import DagVersion
 from headway.protocol.errors import StaleDecision, Unavailable
 from headway.protocol.kinds import Event, kind_of
-from headway.protocol.messages import RunTimer, TaskTimer
+from headway.protocol.messages import Capacity, RunTimer, TaskTimer
 from headway.protocol.names import event_key, partition_label, task_key
 from headway.protocol.topology import TASKS
 
-from .core.admission import admit, free_in_window, touched_queues
+from .core.choice import choose, looks_left
 from .core.decide import DECIDE_VERSION, decide
 from .core.needs import needs_of
-from .core.rows import QueueRow
-from .core.snapshot import Decision, DeclareQueue, Envelope, FollowUp, PublishTask, QueueDelta, SendOrder, Snapshot
+from .core.rows import Room
+from .core.snapshot import Decision, DeclareQueue, Envelope, FollowUp, PublishTask, SendOrder, Snapshot
 from .core.starting import admit_runs, free_runs
 from .intake import Arrival, Unreadable, partition_of_event
 from .relay import event_message
@@ -110,6 +110,18 @@ class Decider:
             next_due=min((part.next_due for part in parts if part.next_due is not None), default=None),
         )
 
+    def look(self, rooms: Sequence[Room]) -> None:
+        """Let those go on who can now, of those who wait for these; what is to leave stands in the outbox."""
+        tries = Retrying(retry=retry_if_exception_type(StaleDecision), stop=stop_after_attempt(STALE_MAX), reraise=True)
+        tries(self._look, rooms)
+
+    def _look(self, rooms: Sequence[Room]) -> None:
+        with self._store.batch() as batch:
+            work = _Work(batch)
+            work.snapshot.changes.looks.update(rooms)
+            self._admit_all(work)
+            batch.save(work.records, work.outbox)
+
     def _process_alone(self, arrival: Arrival) -> Committed:
         tries = Retrying(retry=retry_if_exception_type(StaleDecision), stop=stop_after_attempt(STALE_MAX), reraise=True)
         try:
@@ -147,11 +159,22 @@ class Decider:
         work.outbox += [self._posted(one.event) for one in pending]
 
     def _admit_all(self, work: _Work) -> None:
-        """Fill each queue's window; what was admitted and failed for its inputs leaves its room to the next."""
+        """Let all go on that can; what was admitted and failed for its inputs leaves its room to the next."""
+        chosen: list[Capacity] = []
         for _ in range(ROUNDS_MAX):
-            chosen = self._admissions(work)
+            self._decide_chosen(work, self._run_admissions(work))
+            chosen = choose(work.snapshot, work.batch)
             if not chosen:
+                return
+            self._decide_chosen(work, chosen)
+            if len(work.snapshot.changes.tasks) > ROWS_MAX:
                 break
+        again = msgspec.structs.replace(chosen[-1], instances=(), to="look")
+        rooms = sorted(looks_left(work.snapshot))
+        work.outbox += [self._posted(msgspec.structs.replace(again, room=room)) for room in rooms]
+
+    def _decide_chosen(self, work: _Work, chosen: Sequence[Event]) -> None:
+        if chosen:
             self._decide_round(work, self._arrivals(chosen))
             work.outbox += [self._posted(event) for event in work.follow_ups]
 
@@ -210,22 +233,6 @@ class Decider:
                         )
                     )
 
-    def _admissions(self, work: _Work) -> list[Event]:
-        snapshot = work.snapshot
-        queues = touched_queues(snapshot)
-        work.batch.load_queues(queues)
-        chosen: list[Event] = self._run_admissions(work)
-        for queue in queues:
-            row, delta = snapshot.queues[queue], snapshot.changes.queues.get(queue, QueueDelta())
-            free = free_in_window(row, delta)
-            if not free:
-                continue
-            stored = work.batch.waiting(queue, free + _decided_upon(snapshot, row)) if row.waiting else []
-            for task in stored:
-                snapshot.tasks.fill(task.key, task)
-            chosen += admit(snapshot, queue, stored)
-        return chosen
-
     def _run_admissions(self, work: _Work) -> list[Event]:
         """Choose the held runs of the batch's DAGs that may begin."""
         snapshot = work.snapshot
@@ -247,11 +254,6 @@ class Decider:
             kind=message.kind,
             body=message.body.decode(),
         )
-
-
-def _decided_upon(snapshot: Snapshot, queue: QueueRow) -> int:
-    """Count the task instances that the database still shows as waiting for this queue, but the batch decided upon."""
-    return sum(row is not None and row.queue == queue.queue for row in snapshot.tasks.origin.values())
 
 
 def _next_due(snapshot: Snapshot) -> datetime | None:

@@ -126,6 +126,8 @@ class Scheduler:
         """Serve until `stop`; raise what cannot be mended by trying again (a refused login, a foreign schema)."""
         try:
             self._patiently(self._store.forget_faults)
+            rooms = self._patiently(self._store.set_pools)
+            self._patiently(lambda: self._decider.look(rooms))
             self._relay.post(self._patiently(self._store.unsent))
             self._serve()
         except Unavailable as error:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 
 from headway.protocol.codec import decode_task, encode
 from headway.protocol.dag import Dag, Shell, Task
@@ -43,14 +43,21 @@ class Stage:
     def __init__(self, url: str) -> None:
         self.engine: Engine = make_engine(url)
         self.limits: Mapping[QueueName, QueueLimits] = NO_LIMITS
+        self.pools: Mapping[str, int] = {}
         self._seq = itertools.count(1)
         self._ids = itertools.count(1)
         self.restart()
 
     def restart(self) -> None:
         """Begin with nothing remembered, as after a crash."""
-        self.store = Store(self.engine, self.limits)
+        self.store = Store(self.engine, self.limits, pools=self.pools)
         self.decider = Decider(self.store, user="scheduler")
+
+    def set_pools(self, **pools: int) -> None:
+        """Begin anew as a scheduler whose headway.toml has these pools."""
+        self.pools = pools
+        self.restart()
+        self.decider.look(self.store.set_pools())
 
     def arrival(self, event: Event, *, message_id: str | None = None) -> Arrival:
         """Return an event as the intake would hand it over."""
@@ -161,6 +168,16 @@ class Stage:
         now = self.store.now()
         events, _ = self.store.due_timers(now, listening_since=now)
         return self.give(*events)
+
+
+def plan_of(stage: Stage, statement: str, parameters: Any) -> str:
+    """Return how the database goes about a statement."""
+    explain = "EXPLAIN QUERY PLAN " if stage.engine.dialect.name == "sqlite" else "EXPLAIN "
+    with stage.engine.connect() as connection:
+        if stage.engine.dialect.name == "postgresql":  # which reads a small table whole
+            connection.execute(text("SET enable_seqscan = off"))
+            connection.execute(text("SET enable_bitmapscan = off"))
+        return str(connection.exec_driver_sql(explain + statement, parameters).all())
 
 
 def address(message: TaskMessage) -> Row:

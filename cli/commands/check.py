@@ -28,7 +28,8 @@ def check(files: tuple[Path, ...], *, as_json: bool) -> int:
     """Validate DAG files, without any effect.
 
     A folder stands for the DAG files in it. Each fault is one line, `file:line: message`.
-    Where headway.toml has a table of queues, those of a DAG that do not stand there are warned of.
+    Where headway.toml has a table of queues, those of a DAG that do not stand there are warned of. Where there is a
+    headway.toml, a pool that does not stand there, or has fewer slots than a task takes, is a fault.
     """
     from headway.scheduler.parser.folder import parse_files
 
@@ -36,7 +37,7 @@ def check(files: tuple[Path, ...], *, as_json: bool) -> int:
     from ..settings import read_settings
 
     settings = read_settings()
-    parsed = parse_files(_readable(files), limits=limits_of(settings))
+    parsed = [_refuse_pools(file, settings) for file in parse_files(_readable(files), limits=limits_of(settings))]
     if as_json:
         print_json([entry for file in parsed for entry in _entries(file)])
     else:
@@ -79,6 +80,27 @@ def _strange_queues(files: "list[ParsedFile]", settings: "Settings") -> "Iterato
                 where = f"{file.file}: DAG {parsed.dag.dag_id}, task {task_id}: queue {queue!r}"
                 near = did_you_mean(queue, sorted(known))
                 yield f"{where} is not in {settings.config}{near}; it will be made when it is first used."
+
+
+def _refuse_pools(file: "ParsedFile", settings: "Settings") -> "ParsedFile":
+    """Return the file without the DAGs that ask for a pool which headway.toml, if there is one, does not have."""
+    from headway.scheduler.core.limits import Limit, pool_fault, pool_room
+    from headway.scheduler.core.rows import RoomRow
+    from headway.scheduler.parser.report import FileProblem, ParsedFile
+
+    if settings.config is None:
+        return file
+    faults: list[FileProblem] = []
+    for parsed in file.dags:
+        for task in parsed.dag.tasks:
+            limit = Limit(pool_room(task.pool or ""), task.pool_slots)
+            row = RoomRow(room=limit.room, slots=settings.pools.get(task.pool or ""))
+            if task.pool is not None and (fault := pool_fault(limit, row)):
+                message = f"task {task.task_id!r}: {fault}"
+                faults.append(FileProblem(message=message, dag_id=parsed.dag.dag_id))
+    faulty = {fault.dag_id for fault in faults}
+    legal = tuple(parsed for parsed in file.dags if parsed.dag.dag_id not in faulty)
+    return ParsedFile(file=file.file, dags=legal, problems=(*file.problems, *faults))
 
 
 def _entries(file: "ParsedFile") -> list[dict[str, Any]]:

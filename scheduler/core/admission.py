@@ -1,24 +1,28 @@
 """Flood control: which ready task instances may be published to their queue now.
 
 The backlog lives in the database; of each queue only a window is published, so that a flood shows in RabbitMQ's
-management UI as Ready standing at the window. `admit` chooses and says so in `capacity` events, one for each run: the
-choice itself is an event, recorded with the run that it concerns, and an audit needs nothing else to decide it again.
+management UI as Ready standing at the window. Who goes next is chosen in choice.py and said in `capacity` events, one
+for each run: the choice itself is an event, recorded with the run that it concerns, and an audit needs nothing else to
+decide it again.
 """
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, assert_never
 
-from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Capacity, Instance
-from headway.protocol.names import DagId, QueueName, RunId
+import msgspec
+
+from headway.protocol.messages import Capacity
+from headway.protocol.names import QueueName
 from headway.protocol.states import AttemptState, EndReason, HoldReason, TaskChange, TaskState
 
 from .assignment import input_fault, publish
-from .changes import end_apart, move_task, resting_attempt, token_for
+from .changes import begin_patience, end_apart, move_task, resting_attempt, token_for
+from .deltas import QueueDelta, moved
+from .limits import count_in_rooms, first_room, hold_of_room, paused_room, queue_room
 from .polling import ask_again
-from .rows import Attempt, QueueRow, Run, TaskInstance, TaskKey
-from .snapshot import Decision, Draft, QueueDelta, Snapshot, Transition, moved
+from .rows import Attempt, QueueRow, Room, Run, TaskInstance, TaskKey
+from .snapshot import Decision, Draft, Snapshot, Transition
+from .timers import clear_timers
 
 WINDOW_MIN: Final = 100
 """Messages published to a queue at least, whatever its workers: enough for a new worker to find work at once."""
@@ -52,48 +56,58 @@ def free_in_window(queue: QueueRow, delta: QueueDelta) -> int:
 def touched_queues(snapshot: Snapshot) -> list[QueueName]:
     """Return the queues that the batch may have made room in or has ready tasks for.
 
-    Asked again after each admission: what was chosen and then failed for its inputs left its room to the next.
+    Asked again after each choice: what was chosen and then failed for its inputs left its room to the next.
     """
     return sorted(queue for queue, delta in snapshot.changes.queues.items() if delta != QueueDelta())
 
 
-def admit(snapshot: Snapshot, queue: QueueName, stored: Iterable[TaskInstance]) -> list[Capacity]:
-    """Choose what is published next to one queue: by priority, then in the order of becoming ready.
-
-    `stored` are the next waiting task instances that the database knows; those that the batch decided upon count as
-    it decided them.
-    """
-    changed = snapshot.changes.tasks
-    ready = [task for task in changed.values() if task.state is TaskState.SCHEDULED and task.queue == queue]
-    ready += [task for task in stored if task.key not in changed]
-    ready.sort(key=lambda task: (-task.priority, task.since, task.run_id, task.position, task.map_index))
-    free = free_in_window(snapshot.queues[queue], snapshot.changes.queues.get(queue, QueueDelta()))
-    chosen: dict[tuple[DagId, RunId], list[Instance]] = {}
-    for task in ready[:free]:
-        instance = Instance(task_id=task.task_id, map_index=task.map_index)
-        chosen.setdefault((task.dag_id, task.run_id), []).append(instance)
-    return [
-        Capacity(
-            dag_id=dag_id, run_id=run_id, queue=queue, instances=tuple(instances[start : start + ROWS_PER_DECISION_MAX])
-        )
-        for (dag_id, run_id), instances in chosen.items()
-        for start in range(0, len(instances), ROWS_PER_DECISION_MAX)
-    ]
-
-
 def decide_capacity(draft: Draft, event: Capacity) -> Decision:
-    """Queue the task instances that there is room for."""
+    """Let the task instances go on that what they waited for is there for."""
     run = draft.run(event.run_id)
     if run is None or run.dag_id != event.dag_id:
         return draft.ignored("no such run")
-    seed = str(draft.fact("seed", lambda: draft.envelope.seed))
+    if event.to == "look":
+        draft.changes.looks.add(Room(event.room))
+        return draft.applied(f"those who wait for {event.room} are looked at again")
+    seed = str(draft.fact("seed", lambda: draft.envelope.seed)) if event.to == "queue" else ""
     count = 0
     for instance in event.instances:
         task = draft.task(TaskKey(run.run_id, instance.task_id, instance.map_index))
         if task is not None and task.state is TaskState.SCHEDULED and task.queue == event.queue:
-            _queue(draft, draft.run(run.run_id) or run, task, seed)
+            _go_on(draft, task, event, seed)
             count += 1
     return draft.applied() if count else draft.ignored("none of them is waiting for room any more")
+
+
+def _go_on(draft: Draft, task: TaskInstance, event: Capacity, seed: str) -> None:
+    match event.to:
+        case "queue":
+            if task.hold is not HoldReason.WINDOW:
+                begin_patience(draft, task)
+            _queue(draft, draft.run_of(task), task, seed)
+        case "window":
+            begin_patience(draft, _change_room(draft, task, queue_room(task.queue)))
+        case "limits":
+            room = first_room(draft, task)
+            moved = _change_room(draft, task, room)
+            if moved.hold is HoldReason.WINDOW:
+                begin_patience(draft, moved)
+        case "paused":
+            clear_timers(draft, task, "queued_timeout")
+            _change_room(draft, task, paused_room(task.dag_id))
+        case "failed" | "look":  # which names nobody
+            end_apart(draft, task, TaskChange.FAIL, reason=EndReason.BAD_POOL, detail=event.detail)
+        case _:
+            assert_never(event.to)
+
+
+def _change_room(draft: Draft, task: TaskInstance, room: Room) -> TaskInstance:
+    """Let a held task instance wait for something else."""
+    moved = msgspec.structs.replace(task, hold=hold_of_room(room), room=room, turn=0)
+    draft.changes.tasks[task.key] = moved
+    draft.changes.looks.add(room)
+    count_in_rooms(draft, task, moved)
+    return moved
 
 
 def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
@@ -103,7 +117,7 @@ def _queue(draft: Draft, run: Run, task: TaskInstance, seed: str) -> None:
         return
     resting = resting_attempt(draft, task)
     attempt = _make_attempt(draft, task, seed) if resting is None else ask_again(draft, task, resting, seed)
-    task = move_task(draft, task, TaskChange.ADMIT, hold=None, try_number=attempt.try_number)
+    task = move_task(draft, task, TaskChange.ADMIT, try_number=attempt.try_number)
     publish(draft, run, task, attempt)
 
 

@@ -36,9 +36,10 @@ from headway.protocol.states import (
 from .backfills import end_in_backfill
 from .branches import edges_from
 from .graph import Graph
+from .limits import count_in_rooms, first_room, hold_of_room
 from .mapping import count_end, ending_of
 from .past import may_begin, tell_next
-from .rows import Attempt, AttemptKey, Mapped, Run, TaskInstance, TaskKey
+from .rows import Attempt, AttemptKey, Mapped, Room, Run, TaskInstance, TaskKey
 from .rules import Edge, Verdict, ends_of, explain_end, judge, move_counters
 from .snapshot import Draft, FollowUp, Transition
 from .timers import after_seconds, clear_run_timers, clear_timers, forget_timers, set_timer
@@ -74,9 +75,12 @@ def move_task(draft: Draft, task: TaskInstance, change: TaskChange, **fields: ob
     after = next_task_state(task.state, change)
     if after is None:
         raise NoSuchChange(f"a task that is {task.state} cannot {change.replace('_', ' ')}")
+    if after is not TaskState.SCHEDULED:
+        fields = {"hold": None, "room": Room(""), "turn": 0, **fields}
     moved = _replace(task, state=after, since=draft.now, **fields)
     draft.changes.tasks[task.key] = moved
     _count_in_queue(draft, task, after)
+    count_in_rooms(draft, task, moved)
     _note(draft, task, before=task.state, after=after, change=change)
     if after in FINAL_TASK_STATES:
         _count_in_run(draft, moved)
@@ -222,11 +226,20 @@ def release(draft: Draft, task: TaskInstance) -> None:
 
 
 def hold(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
-    """Move a task instance to `scheduled`, held until its queue's window has room; its patience begins."""
+    """Move a task instance to `scheduled`: into the line before its limits, or else into the room of its queue."""
+    room = first_room(draft, task)
+    held_by = hold_of_room(room)
+    moved = move_task(draft, task, change, hold=held_by, room=room, turn=0, **fields)
+    if held_by is HoldReason.WINDOW:
+        begin_patience(draft, moved)
+    return moved
+
+
+def begin_patience(draft: Draft, task: TaskInstance) -> None:
+    """Only its queue keeps a task instance waiting from now on: its queued_timeout begins."""
     patience = _spec_of(draft, task).queued_timeout
     if patience is not None:
         set_timer(draft, task, "queued_timeout", after_seconds(draft, patience))
-    return move_task(draft, task, change, hold=HoldReason.WINDOW, **fields)
 
 
 def is_ready(graph: Graph, task: TaskInstance) -> bool:
@@ -247,7 +260,7 @@ def end_task(
     """Move a task instance to a final state, tell its downstreams, and end the run if it was the last."""
     forget_timers(draft, task)
     end_rest(draft, task, change, reason=reason, detail=detail)
-    moved = move_task(draft, task, change, reason=reason, detail=detail, hold=None)
+    moved = move_task(draft, task, change, reason=reason, detail=detail)
     if moved.map_index == UNMAPPED:
         spread_end(draft, draft.run_of(moved), moved)
         end_run_if_done(draft, draft.run_of(moved))
@@ -259,7 +272,7 @@ def end_apart(
     """End a task instance, and tell its downstreams in a decision of their own: there may be many such."""
     forget_timers(draft, task)
     end_rest(draft, task, change, reason=reason, detail=detail)
-    moved = move_task(draft, task, change, reason=reason, detail=detail, hold=None)
+    moved = move_task(draft, task, change, reason=reason, detail=detail)
     if moved.map_index != UNMAPPED:
         return
     if draft.graph(draft.run_of(moved)).downstream_of(moved.task_id):

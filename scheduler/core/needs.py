@@ -52,7 +52,7 @@ from headway.protocol.states import WorkerState
 from .backfills import dates_of_step, ids_of_date
 from .graph import Graph
 from .mapping import over_key
-from .rows import AttemptKey, BootKey, Mapped, Run, TaskKey, TimerKey, VersionKey
+from .rows import AttemptKey, BootKey, Mapped, Room, Run, TaskKey, TimerKey, VersionKey
 from .snapshot import Envelope, Snapshot
 from .timers import NO_TASK
 
@@ -77,6 +77,7 @@ class Needs(msgspec.Struct):
     workers: set[WorkerName] = msgspec.field(default_factory=set)
     held: set[BootKey] = msgspec.field(default_factory=set)
     queues: set[QueueName] = msgspec.field(default_factory=set)
+    rooms: set[Room] = msgspec.field(default_factory=set)
 
     def any(self) -> bool:
         """Say whether anything is missing."""
@@ -90,7 +91,7 @@ def needs_of(snapshot: Snapshot, envelopes: list[Envelope]) -> Needs:
         if envelope.origin == "operator":
             wanted.messages.add(envelope.message_id)
         _add(wanted, snapshot, envelope.event)
-    return _missing(wanted, snapshot)
+    return missing(wanted, snapshot)
 
 
 def _add(wanted: Needs, snapshot: Snapshot, event: Event) -> None:
@@ -371,7 +372,8 @@ def _add_positions(wanted: Needs, snapshot: Snapshot, run: Run, graph: Graph, po
         _add_current(wanted, snapshot, TaskKey(run.run_id, task_id))
 
 
-def _missing(wanted: Needs, snapshot: Snapshot) -> Needs:
+def missing(wanted: Needs, snapshot: Snapshot) -> Needs:
+    """Return what of this is not in the snapshot."""
     return Needs(
         dags={key for key in wanted.dags if snapshot.dags.lacks(key)},
         backfills={key for key in wanted.backfills if snapshot.backfills.lacks(key)},
@@ -387,4 +389,5 @@ def _missing(wanted: Needs, snapshot: Snapshot) -> Needs:
         workers=wanted.workers - snapshot.boots.keys(),
         held=wanted.held - snapshot.held.keys(),
         queues=wanted.queues - snapshot.queues.keys(),
+        rooms=wanted.rooms - snapshot.rooms.keys(),
     )

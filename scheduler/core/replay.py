@@ -16,9 +16,10 @@ from headway.protocol.kinds import Role
 
 from .decide import decide
 from .graph import Graph
+from .loaded import Loaded
 from .needs import Needs, needs_of
 from .rows import QueueRow, VersionKey
-from .snapshot import Envelope, Fact, Loaded, Snapshot, Transition
+from .snapshot import Envelope, Fact, Snapshot, Transition
 
 Subject = tuple[str, str, int, int]
 """What a transition is about: `task`, `attempt` or `run`, task id, map index, and for an attempt its number."""

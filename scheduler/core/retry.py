@@ -79,7 +79,6 @@ def _rest_until(draft: Draft, task: TaskInstance, failed: Attempt, due: datetime
         draft,
         task,
         TaskChange.RETRY,
-        hold=None,
         retries_used=task.retries_used + 1,
         reason=failed.reason,
         detail=failed.detail,

@@ -5,7 +5,7 @@ Field names are column names. Times are aware UTC, durations seconds. A row neve
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, NewType
 
 import msgspec
 
@@ -28,6 +28,9 @@ from headway.protocol.states import (
 from headway.protocol.topology import QueueLimits
 
 Params = dict[str, str | int | float | bool | None]
+
+Room = NewType("Room", str)
+"""What ready task instances wait in, by name (limits.py)."""
 
 
 class TaskKey(NamedTuple):
@@ -190,7 +193,8 @@ class TaskInstance(Row, frozen=True, kw_only=True):
     another way; `setup_*` how the setups that it depends on ended (rules.py). `propagated` says how many tasks have
     heard of its own end. `since` is when it entered its state, `begun_at` when its first attempt was first granted.
     `granted_try` is the newest attempt that was granted: only its holder has anything to report. `mapped` is there in
-    the row of a mapped task that was expanded.
+    the row of a mapped task that was expanded. While it is scheduled, `room` is where it waits and `turn` its place
+    there.
     """
 
     run_id: RunId
@@ -217,6 +221,8 @@ class TaskInstance(Row, frozen=True, kw_only=True):
     setup_skipped: int = 0
     propagated: int = 0
     hold: HoldReason | None = None
+    room: Room = Room("")
+    turn: int = 0
     intent: Intent | None = None
     reason: EndReason | None = None
     detail: str = ""
@@ -324,6 +330,26 @@ class QueueRow(Row, frozen=True, kw_only=True):
         """Return the same with the window that these limits give it."""
         own = limits.get(self.queue)
         return self if own is None else msgspec.structs.replace(self, window=own.window)
+
+
+class RoomRow(Row, frozen=True, kw_only=True):
+    """A room over all partitions: how many places it has, how many are taken, how many wait for one (limits.py).
+
+    A row of a line says what it `lacks`: the limit that kept its first one waiting. `turn` is the place that was served
+    last, or, of the lane of one DAG in a room, the place given last (turns.py).
+    """
+
+    room: Room
+    slots: int | None = None
+    used: int = 0
+    waiting: int = 0
+    turn: int = 0
+    lacks: Room | None = None
+
+    @property
+    def free(self) -> int:
+        """How many places are left; a pool whose slots were lowered may have less than none."""
+        return (self.slots or 0) - self.used
 
 
 class Worker(Row, frozen=True, kw_only=True):

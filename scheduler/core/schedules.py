@@ -14,6 +14,7 @@ from headway.protocol.dag_events import DagVersion, Pause, RunDue, ScheduleTimer
 from headway.protocol.names import scheduled_run_id
 from headway.protocol.schedule import date_after, date_due, first_date, interval_before
 
+from .limits import paused_room
 from .rows import DagRow
 from .snapshot import Decision, Draft, FollowUp
 
@@ -43,6 +44,7 @@ def decide_pause(draft: Draft, event: Pause | Unpause) -> Decision:
     if dag.paused is paused:
         return draft.ignored(f"the DAG is {'' if paused else 'not '}paused")
     draft.changes.dags[dag.dag_id] = msgspec.structs.replace(dag, paused=paused)
+    draft.changes.looks.add(paused_room(dag.dag_id))
     return draft.applied()
 
 

@@ -9,7 +9,7 @@ that comes to nothing is dropped without a trace.
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -20,7 +20,9 @@ from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId, TaskId, Wo
 from headway.protocol.states import FINAL_RUN_STATES, FINAL_TASK_STATES, OPEN_ATTEMPT_STATES, AttemptState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 
+from .deltas import QueueDelta, RoomDelta, moved, room_after
 from .graph import Graph
+from .loaded import ROWS_KEPT_MAX, Loaded
 from .rows import (
     Attempt,
     AttemptKey,
@@ -29,7 +31,8 @@ from .rows import (
     DagRow,
     Output,
     QueueRow,
-    Row,
+    Room,
+    RoomRow,
     Run,
     TaskInstance,
     TaskKey,
@@ -39,14 +42,9 @@ from .rows import (
     Worker,
 )
 
-ROWS_KEPT_MAX: Final = 100_000
-"""Rows of one table that are kept from batch to batch, at most: about 50 MB of task instances."""
-
 GRAPHS_KEPT_MAX: Final = 64
 """Compiled DAG versions that are kept: a run of each may be going on, and one of 100,000 tasks takes tens of MB."""
 
-K = TypeVar("K")
-R = TypeVar("R", bound=Row)
 Fact = str | int | None
 
 
@@ -114,33 +112,22 @@ class FollowUp(msgspec.Struct, frozen=True):
 Effect = SendOrder | PublishTask | DeclareQueue | FollowUp
 
 
-class QueueDelta(msgspec.Struct):
-    """What a batch adds to a queue's counters; they are shared rows, so they are added to and never set."""
-
-    queued: int = 0
-    waiting: int = 0
-    slots: int = 0
-    workers: int = 0
-    mended: int = 0
-
-    def add(self, other: "QueueDelta") -> None:
-        """Add another delta to this one."""
-        for name in self.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-
-def moved(row: QueueRow, delta: QueueDelta | None) -> QueueRow:
-    """Return a queue's counters as they are after a batch."""
-    if delta is None:
-        return row
-    added = {name: getattr(row, name) + getattr(delta, name) for name in delta.__struct_fields__}
-    return msgspec.structs.replace(row, **added)
-
-
 class Changes:
-    """The rows that something changed, by table; None means deleted."""
+    """The rows that something changed, by table; None means deleted. `looks` are rooms whose first may go on now."""
 
-    __slots__ = ("attempts", "backfills", "dags", "outputs", "queues", "runs", "tasks", "timers", "workers")
+    __slots__ = (
+        "attempts",
+        "backfills",
+        "dags",
+        "looks",
+        "outputs",
+        "queues",
+        "rooms",
+        "runs",
+        "tasks",
+        "timers",
+        "workers",
+    )
 
     def __init__(self) -> None:
         """Begin with nothing changed."""
@@ -153,6 +140,8 @@ class Changes:
         self.workers: dict[BootKey, Worker] = {}
         self.outputs: dict[TaskKey, Output] = {}
         self.queues: dict[QueueName, QueueDelta] = {}
+        self.rooms: dict[Room, RoomDelta] = {}
+        self.looks: set[Room] = set()
 
     def merge(self, later: "Changes") -> None:
         """Overlay these changes with later ones."""
@@ -166,6 +155,9 @@ class Changes:
         self.outputs.update(later.outputs)
         for queue, delta in later.queues.items():
             self.queues.setdefault(queue, QueueDelta()).add(delta)
+        for room, room_delta in later.rooms.items():
+            self.rooms.setdefault(room, RoomDelta()).add(room_delta)
+        self.looks |= later.looks
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,53 +170,6 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     effects: tuple[Effect, ...] = ()
     facts: dict[str, Fact] = {}
     recorded: bool = True
-
-
-class Loaded(Generic[K, R]):
-    """The rows of one table that were asked for: what was found, and None for what was not there."""
-
-    __slots__ = ("_absent", "origin", "rows")
-
-    def __init__(self) -> None:
-        """Begin with nothing loaded."""
-        self.rows: dict[K, R | None] = {}
-        self.origin: dict[K, R | None] = {}
-        self._absent: list[K] = []
-
-    def fill(self, key: K, row: R | None) -> None:
-        """Take in what the database holds, unless the row was looked for or decided upon before."""
-        if key in self.rows:
-            return
-        self.rows[key] = row
-        if row is None:
-            self._absent.append(key)
-
-    def lacks(self, key: K) -> bool:
-        """Say whether a key was never asked for."""
-        return key not in self.rows
-
-    def overlay(self, changed: dict[K, R]) -> None:
-        """Apply decided rows, remembering what the database still holds."""
-        for key, row in changed.items():
-            self.origin.setdefault(key, self.rows.get(key))
-            self.rows[key] = row
-
-    def settle(self, ended: Callable[[R], bool]) -> None:
-        """Take what was decided for what is stored; keep neither what that ended nor what was not there."""
-        for key in (*self.origin, *self._absent):
-            row = self.rows.get(key)
-            if row is None or ended(row):
-                self.rows.pop(key, None)
-        self.origin.clear()
-        self._absent.clear()
-        if len(self.rows) > ROWS_KEPT_MAX:
-            self.forget()
-
-    def forget(self) -> None:
-        """Keep nothing."""
-        self.rows.clear()
-        self.origin.clear()
-        self._absent.clear()
 
 
 class Snapshot:
@@ -245,6 +190,7 @@ class Snapshot:
         self.boots: dict[WorkerName, set[BootKey]] = {}
         self.held: dict[BootKey, set[AttemptKey]] = {}
         self.queues: dict[QueueName, QueueRow] = {}
+        self.rooms: dict[Room, RoomRow] = {}
         self.graphs: dict[VersionKey, Graph] = {}
         self.digests: dict[str, bool] = {}
         self.messages: dict[str, bool] = {}
@@ -281,9 +227,16 @@ class Snapshot:
         for passing in (self.held, self.digests, self.messages, self.gathered):
             passing.clear()
         self.queues = {queue: moved(row, self.changes.queues.get(queue)) for queue, row in self.queues.items()}
+        if len(self.rooms) > ROWS_KEPT_MAX:
+            self.rooms.clear()
+        self.rooms.update({room: self.room(room) for room in self.changes.rooms if room in self.rooms})
         if len(self.graphs) > GRAPHS_KEPT_MAX:
             self.graphs.clear()
         self.changes = Changes()
+
+    def room(self, room: Room) -> RoomRow:
+        """Return a room as the batch has made it; raise KeyError where it was not loaded."""
+        return room_after(self.rooms[room], self.changes.rooms.get(room))
 
     def forget_workers(self) -> None:
         """Keep nothing about workers: heartbeats change them, and leave no record that would say so."""
@@ -374,6 +327,10 @@ class Draft:
     def queue(self, queue: QueueName) -> QueueDelta:
         """Return what this decision adds to a queue's counters, to be added to."""
         return self.changes.queues.setdefault(queue, QueueDelta())
+
+    def room(self, room: Room) -> RoomDelta:
+        """Return what this decision adds to a room, to be added to."""
+        return self.changes.rooms.setdefault(room, RoomDelta())
 
     def applied(self, reason: str = "", *, recorded: bool = True) -> Decision:
         """End with everything that was changed."""

@@ -18,6 +18,7 @@ from headway.protocol.dag import Dag
 from headway.protocol.document import Document, read_document
 from headway.protocol.names import TaskId
 from headway.protocol.validation import Problem, validate
+from headway.protocol.weights import apply_weights
 
 from .code import locate_code
 from .report import DOCUMENT_SUFFIXES, FIRST_LINE, YAML_SUFFIXES, FileProblem, Report
@@ -117,7 +118,7 @@ def _judge(found: list[_Found], file: str, folder: str) -> Report:
             text = f"DAG id {one.dag.dag_id!r} is used {uses[one.dag.dag_id]} times in this file: give each DAG its own"
             faults.append(_problem(one, text, one.place, file))
         problems += faults
-        dags += [] if faults else [msgspec.Raw(msgspec.json.encode(located.dag))]
+        dags += [] if faults else [msgspec.Raw(msgspec.json.encode(apply_weights(located.dag)))]
     return Report(dags=tuple(dags), problems=tuple(problems))
 
 

@@ -5,14 +5,15 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, literal, or_, select, text, tuple_
 
 from headway.protocol.dag import Task
 from headway.protocol.errors import UnknownRun, UnknownTask
 from headway.protocol.names import UNMAPPED, QueueName
 from headway.protocol.states import FINAL_TASK_STATES, AttemptState, RunState, TaskState, WorkerState
 
-from ..core.rows import Attempt, QueueRow, Run, TaskInstance, VersionKey, Worker
+from ..core.limits import is_line
+from ..core.rows import Attempt, QueueRow, RoomRow, Run, TaskInstance, VersionKey, Worker
 from . import tables as t
 from .bulk import encode_rows, rows_source
 from .engine import translated
@@ -32,8 +33,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """A task instance and what it depends on. `ahead` counts the ready tasks that its queue takes before it.
+    """A task instance and what it depends on. `ahead` counts those that go before it, of who waits where it waits.
 
+    `lacks` is the limit that keeps the first of its line waiting, if it stands in one.
     `unsent` says that the newest message of its attempt is not with the broker yet. `task` is None while the run's task
     instances are being created and this one is not there yet. `node` is the mapped task that an instance belongs to,
     `instances` counts those of a mapped task by state, and `shown` names some that are not well. `past` is the state of
@@ -49,6 +51,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueRow
     servers: list[Server]
     ahead: int = 0
+    lacks: RoomRow | None = None
     unsent: bool = False
     node: TaskInstance | None = None
     instances: dict[TaskState, int] = {}
@@ -85,6 +88,7 @@ def collect_evidence(engine: Engine, run_id: str, task_id: str, map_index: int) 
             queue=_queue(connection, spec.queue),
             servers=_servers(connection, spec.queue),
             ahead=_ahead(connection, task) if task is not None and task.state is TaskState.SCHEDULED else 0,
+            lacks=_lacks(connection, task) if task is not None and task.room and is_line(task.room) else None,
             unsent=bool(attempts) and _is_unsent(connection, attempts[-1]),
             node=None if map_index == UNMAPPED else _task(connection, run_id, task_id, UNMAPPED),
             instances=_count_instances(connection, task),
@@ -168,21 +172,12 @@ def _servers(connection: Connection, queue: str) -> list[Server]:
 
 
 def _ahead(connection: Connection, task: TaskInstance) -> int:
-    """Count who goes first: higher priority, then longer ready, then in the DAG's order."""
+    """Count who goes first: higher priority, then an earlier turn, then longer ready, then in the DAG's order."""
     c = t.task_instances.c
-    earlier = or_(
-        c.since < task.since,
-        and_(c.since == task.since, c.run_id < task.run_id),
-        and_(c.since == task.since, c.run_id == task.run_id, c.position < task.position),
-        and_(
-            c.since == task.since,
-            c.run_id == task.run_id,
-            c.position == task.position,
-            c.map_index < task.map_index,
-        ),
-    )
-    first = or_(c.priority > task.priority, and_(c.priority == task.priority, earlier))
-    statement = select(func.count()).where(c.queue == task.queue, c.state == TaskState.SCHEDULED, first)
+    order = (c.turn, c.since, c.run_id, c.position, c.map_index)
+    own = tuple_(*(literal(getattr(task, column.name), column.type) for column in order))
+    first = or_(c.priority > task.priority, and_(c.priority == task.priority, tuple_(*order) < own))
+    statement = select(func.count()).where(c.room == task.room, text("state = 'scheduled'"), first)
     return connection.execute(statement).scalar_one()
 
 
@@ -194,6 +189,13 @@ def _past(connection: Connection, run: Run, task: TaskInstance) -> TaskState | R
         return before.state
     state = connection.execute(select(t.runs.c.state).where(t.runs.c.run_id == run.previous)).scalar()
     return RunState.QUEUED if state == RunState.QUEUED else None
+
+
+def _lacks(connection: Connection, task: TaskInstance) -> RoomRow | None:
+    """Return the limit that the task's line lacks."""
+    line = select(t.rooms.c.lacks).where(t.rooms.c.room == task.room).scalar_subquery()
+    row = connection.execute(select(t.rooms).where(t.rooms.c.room == line)).one_or_none()
+    return None if row is None else to_struct(RoomRow, row)
 
 
 def _is_unsent(connection: Connection, attempt: Attempt) -> bool:

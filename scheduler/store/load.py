@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Column, Connection, ScalarSelect, Select, Table, and_, select
+from sqlalchemy import Column, Connection, ScalarSelect, Select, Table, and_, select, text
 
 from headway.protocol.codec import decode_dag
 from headway.protocol.dag import Dag
@@ -23,6 +23,8 @@ from ..core.rows import (
     DagRow,
     Output,
     QueueRow,
+    Room,
+    RoomRow,
     Row,
     Run,
     TaskInstance,
@@ -74,6 +76,7 @@ class Loader:
         self._load_known(snapshot, needs)
         self._load_workers(snapshot, needs)
         self.load_queues(snapshot, needs.queues)
+        self.load_rooms(snapshot, needs.rooms)
 
     def load_queues(self, snapshot: Snapshot, queues: Iterable[QueueName]) -> None:
         """Fill in the counters of queues; a queue that nobody used yet has none."""
@@ -84,13 +87,19 @@ class Loader:
         for queue in missing:
             snapshot.queues[queue] = found.get(queue, QueueRow(queue=queue)).limited(snapshot.limits)
 
-    def waiting(self, queue: QueueName, limit: int) -> list[TaskInstance]:
-        """Return the next task instances that wait for room in a queue."""
+    def load_rooms(self, snapshot: Snapshot, rooms: Iterable[Room]) -> None:
+        """Fill in rooms; one that nobody waits for has no row."""
+        keys = list(rooms)
+        found = {row.room: row for row in self._by_key(t.rooms, RoomRow, ("room",), [(room,) for room in keys])}
+        snapshot.rooms.update({room: found.get(room, RoomRow(room=room)) for room in keys})
+
+    def waiting(self, room: Room, limit: int) -> list[TaskInstance]:
+        """Return the first task instances that wait in a room, in the order of `core.turns.order_of`."""
         c = t.task_instances.c
         statement = (
             select(t.task_instances)
-            .where(c.queue == queue, c.state == "scheduled")
-            .order_by(c.priority.desc(), c.since, c.run_id, c.position, c.map_index)
+            .where(c.room == room, text("state = 'scheduled'"))  # as its index says
+            .order_by(c.priority.desc(), c.turn, c.since, c.run_id, c.position, c.map_index)
             .limit(limit)
         )
         return [to_struct(TaskInstance, row) for row in self._connection.execute(statement)]
@@ -101,6 +110,12 @@ class Loader:
         order = (c.created_at, c.logical_date, c.run_id)
         held = select(t.runs).where(c.dag_id == dag_id, c.hold.is_not(None)).order_by(*order).limit(limit)
         return [to_struct(Run, row) for row in self._connection.execute(held)]
+
+    def lacking(self, rooms: Iterable[Room]) -> list[Room]:
+        """Return the lines with somebody in them that lack one of these limits."""
+        c = t.rooms.c
+        statement = select(c.room).where(c.lacks.in_(list(rooms)), c.waiting > 0)
+        return [Room(room) for room in self._connection.execute(statement).scalars()]
 
     def _gather(self, snapshot: Snapshot, nodes: Iterable[TaskKey]) -> None:
         """Fill in the outputs of all instances of mapped tasks; of one that wrote none there is nothing to fill in."""

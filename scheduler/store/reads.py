@@ -15,11 +15,11 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, func, select, tu
 from headway.protocol.codec import decode_dag
 from headway.protocol.dag import Dag
 from headway.protocol.errors import UnknownDag, UnknownRun, UnknownTask
-from headway.protocol.names import UNMAPPED, DagId, QueueName, partition_label
+from headway.protocol.names import UNMAPPED, DagId, partition_label
 from headway.protocol.states import AttemptState, HoldReason, TaskState, WorkerState
-from headway.protocol.topology import NO_LIMITS, QueueLimits
 
-from ..core.admission import hold_of, window_of
+from ..core.admission import hold_of
+from ..core.limits import hold_of_room, queue_room
 from ..core.rows import QueueRow
 from . import tables as t
 from .engine import translated
@@ -146,22 +146,6 @@ class WorkerLine(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float
 
 
-class QueueLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue as the database sees it: published and not granted, held back, and what its workers could take.
-
-    `mended` counts what was found missing there, ever. `fault` says why the broker could not make it, if it could not.
-    """
-
-    queue: str
-    queued: int
-    unpublished: int
-    slots: int
-    free_slots: int
-    window: int
-    mended: int
-    fault: str
-
-
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an operator's event."""
 
@@ -273,26 +257,6 @@ def list_workers(engine: Engine, *, everything: bool = False) -> list[WorkerLine
         return [to(WorkerLine, row) for row in connection.execute(statement)]
 
 
-def list_queues(engine: Engine, limits: Mapping[QueueName, QueueLimits] = NO_LIMITS) -> list[QueueLine]:
-    """Return every queue that was ever used or served, with the database's side of it."""
-    with translated(engine), one_moment(engine) as connection:
-        rows = connection.execute(select(t.queues).order_by(t.queues.c.queue)).all()
-        free = free_slots(connection)
-    return [_queue_line(to(QueueRow, row).limited(limits), free.get(row.queue, 0)) for row in rows]
-
-
-def free_slots(connection: Connection) -> dict[str, int]:
-    """Return how many slots of online workers are free, for each queue that they serve."""
-    w, a = t.workers.c, t.attempts.c
-    held = select(func.count()).where(a.worker == w.worker, a.boot == w.boot, a.state == AttemptState.RUNNING)
-    statement = select(w.queues, w.slots, held.scalar_subquery()).where(w.state == WorkerState.ONLINE)
-    free: dict[str, int] = {}
-    for queues, slots, running in connection.execute(statement):
-        for queue in queues:
-            free[queue] = free.get(queue, 0) + max(0, slots - running)
-    return free
-
-
 def find_verdict(engine: Engine, message_id: str) -> Verdict | None:
     """Return what became of an operator's event, or None while it is not decided."""
     c = t.events.c
@@ -320,16 +284,18 @@ def one_moment(engine: Engine) -> Connection:
 
 
 def _holds(connection: Connection) -> dict[str, HoldReason]:
-    """Return what holds the ready tasks of each queue back, now."""
-    now = datetime.now(UTC)
+    """Return what holds those back who wait, by room, now."""
+    now, c = datetime.now(UTC), t.rooms.c
     rows = [to(QueueRow, row) for row in connection.execute(select(t.queues))]
-    return {row.queue: hold_of(row, now) for row in rows}
+    lines = connection.execute(select(c.room, c.lacks).where(c.lacks.is_not(None), c.waiting > 0))
+    held = {str(queue_room(row.queue)): hold_of(row, now) for row in rows}
+    return held | {line: hold_of_room(lacks) for line, lacks in lines}
 
 
 def _task(row: Any, attempts: list[AttemptDetail], holds: Mapping[str, HoldReason]) -> TaskDetail:  # noqa: ANN401 - SQLAlchemy's Row
     match row.state:
         case TaskState.SCHEDULED:
-            reason = holds.get(row.queue, row.hold)
+            reason = holds.get(row.room, row.hold)
         case TaskState.WAITING | TaskState.QUEUED | TaskState.RUNNING | TaskState.MAPPED:
             reason = None  # what is stored says how an earlier attempt ended
         case _:
@@ -354,19 +320,6 @@ def to_run(kind: type[S], row: Any, **more: Any) -> S:  # noqa: ANN401 - SQLAlch
 
 def _dag(row: Any) -> DagSummary:  # noqa: ANN401 - SQLAlchemy's Row
     return to(DagSummary, row, schedule=row.schedule["text"] if row.schedule else None)
-
-
-def _queue_line(row: QueueRow, free: int) -> QueueLine:
-    return QueueLine(
-        queue=row.queue,
-        queued=row.queued,
-        unpublished=row.waiting,
-        slots=row.slots,
-        free_slots=free,
-        window=window_of(row),
-        mended=row.mended,
-        fault=row.fault,
-    )
 
 
 def to(kind: type[S], row: Any, **more: Any) -> S:  # noqa: ANN401 - SQLAlchemy's Row

@@ -20,8 +20,11 @@ from sqlalchemy import (
     Update,
     and_,
     delete,
+    func,
     insert,
+    or_,
     select,
+    text,
     tuple_,
     update,
 )
@@ -30,7 +33,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from headway.protocol.errors import StaleDecision
 from headway.protocol.names import WORKERS_PARTITION
 
-from ..core.snapshot import Changes, QueueDelta, Snapshot, Transition
+from ..core.deltas import QueueDelta, RoomDelta
+from ..core.snapshot import Changes, Snapshot, Transition
 from . import tables as t
 from .bulk import encode_guarded, encode_rows, picked, rows_source
 
@@ -40,6 +44,10 @@ _KEYS: Final = {
     table.name: [column.name for column in table.primary_key.columns]
     for table in (t.dags, t.runs, t.task_instances, t.attempts, t.workers, t.timers, t.outputs)
 }
+
+
+_IDLE: Final = "used = 0 AND waiting = 0 AND turn = 0 AND substr(room, 1, 5) <> 'pool/'"
+"""Of rooms that say nothing any more; a pool stays to be seen."""
 
 
 class Guard(msgspec.Struct, frozen=True):
@@ -121,6 +129,7 @@ class Saver:
         self._save_dags(snapshot)
         self._upsert(t.backfills, list(changes.backfills.values()))
         self._add_to_queues(changes.queues)
+        self._add_to_rooms(changes.rooms)
 
     def record(self, records: Sequence[Record], known: dict[int, int]) -> dict[int, int]:
         """Append to the log of events and move the partitions' sequence numbers on from the `known` ones.
@@ -176,6 +185,18 @@ class Saver:
         rows = [{"queue": queue, **msgspec.structs.asdict(delta)} for queue, delta in moved.items()]
         self._write("queues/add", self._build_add_to_queues, encode_rows(rows))
 
+    def _add_to_rooms(self, deltas: dict[Any, RoomDelta]) -> None:
+        """Move the counters of rooms, on condition that no limit is overrun; rows that say nothing any more go."""
+        moved = {room: delta for room, delta in sorted(deltas.items()) if delta != RoomDelta()}
+        if not moved:
+            return
+        rows = [{"room": room, **msgspec.structs.asdict(delta)} for room, delta in moved.items()]
+        self._write("rooms/make", self._build_make_rooms, encode_rows(rows))
+        self._write("rooms/add", self._build_add_to_rooms, encode_rows(rows), expected=len(rows))
+        gone = [{"room": room} for room, delta in moved.items() if delta.used < 0 or delta.waiting < 0]
+        if gone:
+            self._write("rooms/delete", self._build_forget_rooms, encode_rows(gone))
+
     def _insert(self, table: Table, rows: Iterable[object], *, skip: tuple[str, ...] = ()) -> None:
         self._write(f"{table.name}/insert", lambda: self._build_insert(table, skip), encode_rows(rows))
 
@@ -223,6 +244,26 @@ class Saver:
         statement = dialect_insert(self._connection, t.queues).from_select(names, source)
         added = {name: t.queues.c[name] + statement.excluded[name] for name in names[1:]}
         return statement.on_conflict_do_update(index_elements=["queue"], set_=added)  # type: ignore[no-any-return]
+
+    def _build_make_rooms(self) -> Insert:
+        given = rows_source(self._connection.dialect, [t.rooms.c.room])
+        source = select(given.c.room).where(given.c.room.is_not(None)).order_by(given.c.room)
+        statement = dialect_insert(self._connection, t.rooms).from_select(["room"], source)
+        return statement.on_conflict_do_nothing()  # type: ignore[no-any-return]
+
+    def _build_add_to_rooms(self) -> Update:
+        given = rows_source(self._connection.dialect, picked(t.rooms, "room", *RoomDelta.__struct_fields__))
+        c, new = t.rooms.c, given.c
+        slots = func.coalesce(new.slots, c.slots)
+        fits = or_(new.used <= text("0"), slots.is_(None), c.used + new.used <= slots)
+        values = {name: c[name] + new[name] for name in ("used", "waiting", "turn")}
+        values |= {"slots": slots, "lacks": func.coalesce(new.lacks, c.lacks)}
+        return update(t.rooms).values(values).where(c.room == new.room, fits)
+
+    def _build_forget_rooms(self) -> Delete:
+        c = t.rooms.c
+        given = rows_source(self._connection.dialect, [c.room])
+        return delete(t.rooms).where(text(_IDLE), c.room.in_(select(given.c.room)))
 
     def _compare_and_set(self, table: Table) -> Update:
         keys = _KEYS[table.name]

@@ -40,8 +40,9 @@ from headway.protocol.names import UNMAPPED, DagId, QueueName
 from headway.protocol.states import AttemptState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 
+from ..core.limits import pool_room
 from ..core.needs import Needs
-from ..core.rows import Attempt, Run, TaskInstance, Timer, TimerKey
+from ..core.rows import Attempt, Room, Run, TaskInstance, Timer, TimerKey
 from ..core.snapshot import Snapshot
 from ..core.timers import NO_TASK
 from . import tables as t
@@ -66,6 +67,9 @@ FRESH_SECONDS: Final = 5.0
 """How long batches go on from what the last one left before one asks the database for its clock and numbers again, and
 for what other schedulers heard of workers, and lets it plan anew: PostgreSQL plans a prepared statement once, and a
 plan made while a table was small reads a large one whole."""
+
+
+NO_POOLS: Final[Mapping[str, int]] = {}
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,13 +122,13 @@ class Batch:
         """Fill in the rows that `needs` names."""
         self._loader.load(self.snapshot, needs)
 
-    def load_queues(self, queues: Sequence[QueueName]) -> None:
-        """Fill in the counters of queues."""
-        self._loader.load_queues(self.snapshot, queues)
+    def waiting(self, room: Room, limit: int) -> list[TaskInstance]:
+        """Return the first task instances that wait in a room."""
+        return self._loader.waiting(room, limit)
 
-    def waiting(self, queue: QueueName, limit: int) -> list[TaskInstance]:
-        """Return the next task instances that wait for room in a queue."""
-        return self._loader.waiting(queue, limit)
+    def lacking(self, rooms: Iterable[Room]) -> list[Room]:
+        """Return the lines with somebody in them that lack one of these limits."""
+        return self._loader.lacking(rooms)
 
     def held_runs(self, dag_id: DagId, limit: int) -> list[Run]:
         """Return the next runs of a DAG that wait until fewer of its runs go on."""
@@ -163,9 +167,19 @@ class Store:
     loses begins again with nothing kept.
     """
 
-    def __init__(self, engine: Engine, limits: Mapping[QueueName, QueueLimits] = NO_LIMITS) -> None:
-        """Use `engine`; nothing is read yet. `limits` are what decisions take for those of queues."""
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Mapping[QueueName, QueueLimits] = NO_LIMITS,
+        *,
+        pools: Mapping[str, int] = NO_POOLS,
+    ) -> None:
+        """Use `engine`; nothing is read yet. `limits` are what decisions take for those of queues.
+
+        `pools` are the slots of each, which `set_pools` stores.
+        """
         self.limits = limits
+        self._pools = pools
         self._reads = engine
         self._engine = engine.execution_options(**{WRITES: True})
         self._selects: dict[str, Any] = {}
@@ -228,6 +242,20 @@ class Store:
         """Forget why queues could not be made: a scheduler that starts finds out anew."""
         with translated(self._engine), self._engine.begin() as connection:
             connection.execute(update(t.queues).where(t.queues.c.fault != "").values(fault=""))
+
+    def set_pools(self) -> list[Room]:
+        """Store how many slots each pool has, and return the rooms of all pools that there ever were.
+
+        One that is not among them any more has none: nobody is let into it, and who has places there keeps them.
+        """
+        c = t.rooms.c
+        is_pool = c.room.startswith(pool_room(""))
+        with translated(self._engine), self._engine.begin() as connection:
+            connection.execute(update(t.rooms).where(is_pool).values(slots=None))
+            for pool, slots in sorted(self._pools.items()):
+                statement = dialect_insert(connection, t.rooms).values(room=pool_room(pool), slots=slots)
+                connection.execute(statement.on_conflict_do_update(index_elements=["room"], set_={"slots": slots}))
+            return [Room(room) for room in connection.execute(select(c.room).where(is_pool)).scalars()]
 
     def _note(self, queue: QueueName, **seen: object) -> None:
         with translated(self._engine), self._engine.begin() as connection:

@@ -130,6 +130,8 @@ task_instances: Final = Table(
     count_column("setup_skipped"),
     count_column("propagated", "cursor: downstream tasks that have heard of its end"),
     Column("hold", Text, comment="why it is scheduled and not queued"),
+    text_column("room", "where it waits while it is scheduled", default=""),
+    Column("turn", BigInteger, nullable=False, server_default="0", comment="its place in that room"),
     Column("intent", Text, comment="what shall become of it when its child has ended"),
     Column("reason", Text),
     text_column("detail", default=""),
@@ -140,8 +142,9 @@ task_instances: Final = Table(
     CheckConstraint("(state = 'scheduled') = (hold IS NOT NULL)", name="hold"),
     Index(
         "ix_task_instances_ready",
-        "queue",
+        "room",
         text("priority DESC"),
+        "turn",
         "since",
         "run_id",
         "position",
@@ -255,6 +258,25 @@ queues: Final = Table(
     count_column("mended", "messages and holders that were found missing, ever"),
     Column("full_at", UtcTime, comment="when the broker last refused a message because the queue was full"),
     text_column("fault", "why the broker could not make the queue", default=""),
+)
+
+rooms: Final = Table(
+    "rooms",
+    metadata,
+    Column("room", Text, primary_key=True, comment="a pool, limit, line, queue, or lane of a DAG in one"),
+    Column("slots", Integer, comment="how many places a limit has"),
+    count_column("used", "places that are taken"),
+    count_column("waiting", "task instances that wait for it"),
+    Column("turn", BigInteger, nullable=False, server_default="0", comment="served last; of a lane, given last"),
+    Column("lacks", Text, comment="the limit that kept the first of a line waiting"),
+    CheckConstraint("used >= 0", name="used"),
+    CheckConstraint("waiting >= 0", name="waiting"),
+    Index(
+        "ix_rooms_lacks",
+        "lacks",
+        postgresql_where=text("waiting > 0"),
+        sqlite_where=text("waiting > 0"),
+    ),
 )
 
 workers: Final = Table(

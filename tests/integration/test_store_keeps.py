@@ -15,13 +15,13 @@ from headway.protocol.errors import DatabaseRefused, DatabaseUnavailable, StaleD
 from headway.protocol.messages import Unroutable
 from headway.protocol.names import QueueName
 from headway.scheduler.core.needs import Needs
-from headway.scheduler.core.rows import AttemptKey
+from headway.scheduler.core.rows import AttemptKey, Room
 from headway.scheduler.core.snapshot import Changes
 from headway.scheduler.store import tables as t
 from headway.scheduler.store.engine import WRITES, make_engine, translated
 from headway.scheduler.store.store import Store
 from servers import PostgreSQL
-from stage import Stage, address, dag, task, tasks_in
+from stage import Stage, address, dag, plan_of, task, tasks_in
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CHAIN = dag(task("a"), task("b", "a"))
@@ -198,23 +198,13 @@ def test_the_deadline_of_a_message_counts_once_the_broker_has_it(stage: Stage):
     assert [event.timer for event in events] == ["queued_deadline"]
 
 
-def plan_of(stage: Stage, statement: str, parameters: Any) -> str:
-    """Return how the database goes about a statement."""
-    explain = "EXPLAIN QUERY PLAN " if stage.engine.dialect.name == "sqlite" else "EXPLAIN "
-    with stage.engine.connect() as connection:
-        if stage.engine.dialect.name == "postgresql":  # which reads a small table whole
-            connection.execute(text("SET enable_seqscan = off"))
-            connection.execute(text("SET enable_bitmapscan = off"))
-        return str(connection.exec_driver_sql(explain + statement, parameters).all())
-
-
 def test_who_waits_is_read_in_the_order_of_an_index(stage: Stage):
     """Of a backlog of a hundred thousand only those are read that there is room for."""
     stage.run(CHAIN)
     asked: list[tuple[str, Any]] = []
     event.listen(stage.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
     with stage.store.batch() as batch:
-        batch.waiting(QueueName("default"), 10)
+        batch.waiting(Room("queue/default"), 10)
     statement, parameters = next(one for one in asked if "ORDER BY task_instances.priority" in one[0])
     plan = plan_of(stage, statement, parameters)
     assert "ix_task_instances_ready" in plan

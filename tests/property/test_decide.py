@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from headway.protocol.dag import Dag, OutputRef, Shell, Task, TriggerRule
 from headway.protocol.names import UNMAPPED, DagId, QueueName, TaskId
@@ -19,6 +20,7 @@ from world.reference import Outcome, Script, interpret_run, possible
 TASKS_MAX = 12
 TRIES_MAX = 4
 RUNS = ("run-1", "run-2")
+POOLS = {"small": 2, "large": 5}
 OUTCOMES: tuple[Outcome, ...] = ("output",) * 6 + (
     "silence",
     "skip",
@@ -73,6 +75,8 @@ def dags(draw: st.DrawFn, **fields: st.SearchStrategy[Any]) -> Dag:
             on_lost=draw(st.sampled_from(["retry", "retry", "fail"])),
             on_partition=draw(st.sampled_from(["kill", "kill", "keep"])),
             queued_timeout=draw(st.sampled_from([None, None, 30.0])),
+            pool=draw(st.sampled_from([None, None, *POOLS])),
+            max_active=draw(st.sampled_from([None, None, 1])),
             poll_every=draw(st.sampled_from([None, None, 20.0])),
             exit_codes={FINAL_CODE: "fail"},
             **special[name] | draw(mapped_over([one for one in upstream[name] if not special[one].get("branch")])),
@@ -80,7 +84,9 @@ def dags(draw: st.DrawFn, **fields: st.SearchStrategy[Any]) -> Dag:
         )
         for name in sorted(names)
     ]
-    return Dag(dag_id=DagId("etl"), tasks=tuple(tasks))
+    tasks = [task if task.pool is None else replace(task, pool_slots=draw(st.integers(1, 2))) for task in tasks]
+    most = draw(st.sampled_from([None, None, 1, 2, 3]))
+    return Dag(dag_id=DagId("etl"), tasks=tuple(tasks), max_active_tasks=most)
 
 
 def script_of(seed: int) -> Script:
@@ -106,6 +112,7 @@ def test_every_dag_ends_as_its_attempts_say(dag: Dag, seed: int, slice_rows: int
     with pytest.MonkeyPatch.context() as patch:
         set_bounds(patch, slice_rows, window)
         world = World(dag, settling=False)
+        world.set_pools(POOLS)
         players = Players(world, Random(seed), script_of(seed))
         for run in RUNS:
             players.fly(world.trigger(run))
@@ -134,6 +141,7 @@ def test_whatever_is_said_all_that_must_hold_holds(dag: Dag, seed: int, slice_ro
     with pytest.MonkeyPatch.context() as patch:
         set_bounds(patch, slice_rows, window)
         world = World(dag, settling=False)
+        world.set_pools(POOLS)
         players = Liars(world, Random(seed), script_of(seed))
         players.fly(world.trigger(RUN))
         for _ in range(150):

@@ -25,6 +25,10 @@ JSON = st.recursive(
 KEYWORDS = {
     "queue": st.sampled_from(["io", "gpu-1"]),
     "priority": st.integers(-1000, 1000),
+    "weight_rule": st.sampled_from(["absolute", "downstream", "upstream"]),
+    "pool": st.sampled_from(["db", "dwh-1"]),
+    "max_active": st.none() | st.integers(1, 9),
+    "max_active_per_run": st.none() | st.integers(1, 9),
     "retries": st.integers(0, 1000),
     "retry_delay": SECONDS,
     "retry_backoff": st.floats(1, 100) | st.integers(1, 100),

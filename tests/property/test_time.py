@@ -33,6 +33,12 @@ class Timekeepers(Players):
         self.random.choice([super().step] * 6 + [self.tick, self.tick, self.tick, self.operate])()
         self.listen()
 
+    def end(self) -> None:
+        """Let everybody answer, and nothing rest any more."""
+        self.flying = [envelope for envelope in self.flying if not isinstance(envelope.event, Pause)]
+        self.fly(Unpause(dag_id=ETL))
+        super().end()
+
     def tick(self) -> None:
         """Tell of the date that the DAG is due, perhaps of the one before, as a clock that was late."""
         row = self.world.db.dags[ETL]

@@ -6,7 +6,9 @@ from typing import Any, Final
 from headway.protocol.dag import Dag
 from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, TaskState
+from headway.scheduler.core.deltas import moved, room_after
 from headway.scheduler.core.graph import Graph, compile_graph
+from headway.scheduler.core.loaded import Loaded
 from headway.scheduler.core.needs import Needs
 from headway.scheduler.core.rows import (
     Attempt,
@@ -16,6 +18,8 @@ from headway.scheduler.core.rows import (
     DagRow,
     Output,
     QueueRow,
+    Room,
+    RoomRow,
     Run,
     TaskInstance,
     TaskKey,
@@ -24,9 +28,12 @@ from headway.scheduler.core.rows import (
     VersionKey,
     Worker,
 )
-from headway.scheduler.core.snapshot import Loaded, Snapshot, moved
+from headway.scheduler.core.snapshot import Snapshot
+from headway.scheduler.core.turns import order_of
 
-TABLES: Final = ("dags", "backfills", "runs", "tasks", "attempts", "timers", "workers", "outputs", "queues", "versions")
+TABLES: Final = (
+    *("dags", "backfills", "runs", "tasks", "attempts", "timers", "workers", "outputs", "queues", "rooms", "versions"),
+)
 
 
 class Database:
@@ -42,6 +49,7 @@ class Database:
         self.workers: dict[BootKey, Worker] = {}
         self.outputs: dict[TaskKey, Output] = {}
         self.queues: dict[QueueName, QueueRow] = {}
+        self.rooms: dict[Room, RoomRow] = {}
         self.values: dict[str, Dag] = {}
         self.versions: dict[VersionKey, str] = {}
         self.messages: set[str] = set()
@@ -81,7 +89,7 @@ class Database:
             for row in held:
                 snapshot.attempts.fill(row.key, row)
             snapshot.held[boot] = {row.key for row in held}
-        self.load_queues(snapshot, needs.queues)
+        self._load_shared(snapshot, needs)
 
     def _gather(self, snapshot: Snapshot, needs: Needs) -> None:
         for key, output in self.outputs.items():
@@ -89,16 +97,21 @@ class Database:
                 snapshot.outputs.fill(key, output)
         snapshot.gathered |= needs.gathered
 
-    def load_queues(self, snapshot: Snapshot, queues: Iterable[QueueName]) -> None:
-        """Fill in the counters of queues."""
-        for queue in queues:
+    def _load_shared(self, snapshot: Snapshot, needs: Needs) -> None:
+        for queue in needs.queues:
             snapshot.queues.setdefault(queue, self.queues.get(queue, QueueRow(queue=queue)))
+        for room in needs.rooms:
+            snapshot.rooms.setdefault(room, self.rooms.get(room, RoomRow(room=room)))
 
-    def waiting(self, queue: QueueName, limit: int) -> list[TaskInstance]:
-        """Return the next task instances that wait for room in a queue."""
-        ready = [row for row in self.tasks.values() if row.queue == queue and row.state is TaskState.SCHEDULED]
-        ready.sort(key=lambda row: (-row.priority, row.since, row.run_id, row.position, row.map_index))
-        return ready[:limit]
+    def waiting(self, room: Room, limit: int) -> list[TaskInstance]:
+        """Return the first task instances that wait in a room."""
+        ready = [row for row in self.tasks.values() if row.room == room and row.state is TaskState.SCHEDULED]
+        return sorted(ready, key=order_of)[:limit]
+
+    def lacking(self, rooms: Iterable[Room]) -> list[Room]:
+        """Return the lines with somebody in them that lack one of these limits."""
+        wanted = set(rooms)
+        return [row.room for row in self.rooms.values() if row.lacks in wanted and row.waiting]
 
     def held_runs(self, dag_id: DagId) -> list[Run]:
         """Return the runs of a DAG that wait until fewer of its runs go on."""
@@ -120,6 +133,11 @@ class Database:
         for queue, delta in changes.queues.items():
             row = self.queues.get(queue, QueueRow(queue=queue))
             self.queues[queue] = moved(row, delta)
+        for room, room_delta in changes.rooms.items():
+            after = room_after(self.rooms.get(room, RoomRow(room=room)), room_delta)
+            assert min(after.used, after.waiting) >= 0, after
+            assert room_delta.used <= 0 or after.slots is None or after.free >= 0, f"{after} is overrun"
+            self.rooms[room] = after
 
     def _save_rows(self, name: str, changed: dict[Any, Any], loaded: Loaded[Any, Any]) -> None:
         table = getattr(self, name)

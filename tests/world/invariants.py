@@ -16,13 +16,13 @@ from headway.protocol.states import (
     GOOD_ENDS,
     OPEN_ATTEMPT_STATES,
     AttemptState,
+    HoldReason,
     Intent,
     RunState,
     TaskState,
     WorkerState,
 )
 from headway.scheduler.core import changes
-from headway.scheduler.core.admission import free_in_window
 from headway.scheduler.core.changes import is_ready
 from headway.scheduler.core.rows import (
     Attempt,
@@ -30,6 +30,7 @@ from headway.scheduler.core.rows import (
     BootKey,
     Mapped,
     QueueRow,
+    RoomRow,
     Run,
     TaskInstance,
     TaskKey,
@@ -37,9 +38,10 @@ from headway.scheduler.core.rows import (
     VersionKey,
 )
 from headway.scheduler.core.rules import ends_of
-from headway.scheduler.core.snapshot import Decision, QueueDelta, Snapshot
+from headway.scheduler.core.snapshot import Decision, Snapshot
 from headway.scheduler.core.timers import NO_TASK, TIMER_STATES
 
+from .rooms import check_rooms, is_held_truly
 from .rules import deciders_of, follow
 
 if TYPE_CHECKING:
@@ -88,6 +90,8 @@ def check_kept(db: Database, snapshot: Snapshot) -> None:
             assert row == stored.get(key), f"{name} {key} is kept as it no longer is"
     for queue, row in snapshot.queues.items():
         assert row == db.queues.get(queue, QueueRow(queue=queue))
+    for room, kept in snapshot.rooms.items():
+        assert kept == db.rooms.get(room, RoomRow(room=room))
 
 
 def _final_states_are_never_left(world: World, before: Before) -> None:
@@ -264,7 +268,9 @@ def _timers_mean_something(world: World, _: Before) -> None:
 
 def _holds_are_of_scheduled_tasks(world: World, _: Before) -> None:
     for task in world.db.tasks.values():
-        assert (task.hold is not None) == (task.state is TaskState.SCHEDULED)
+        is_held = task.state is TaskState.SCHEDULED
+        assert (task.hold is not None, task.room != "", task.turn > 0) == (is_held,) * 3
+    check_rooms(world.db)
 
 
 CHECKS: Final[tuple[Callable[[World, Before], None], ...]] = (
@@ -347,7 +353,8 @@ def _still_matters(world: World, run: Run, graph: Graph, place: int, upstream: A
 
 
 def _may_be_held(world: World, _run: Run, graph: Graph, task: TaskInstance) -> bool:
-    return _is_patient(world, graph, task) and free_in_window(world.db.queues[task.queue], QueueDelta()) == 0
+    patient = task.hold is not HoldReason.WINDOW or _is_patient(world, graph, task)
+    return patient and is_held_truly(world.db, task)
 
 
 def _may_be_queued(world: World, _run: Run, graph: Graph, task: TaskInstance) -> bool:

@@ -38,7 +38,7 @@ from .rules import draw_choice
 from .world import World, name_of
 
 WORKERS = 3
-STEPS_TO_THE_END_MAX = 500  # the longest one of many thousand games took 100
+STEPS_TO_THE_END_MAX = 5_000  # limits let some games of a hundred instances go on one by one
 RAW = msgspec.Raw(b"[1,2]")  # a list, so that tasks may be mapped over it
 POLLS = 2
 """How often an attempt that polls says "not yet"."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -15,10 +16,11 @@ from headway.protocol.messages import AttemptMessage, RunTimerKind, Task, TimerK
 from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId
 from headway.protocol.states import RunState, TaskState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
-from headway.scheduler.core.admission import admit, free_in_window, touched_queues
+from headway.scheduler.core.choice import choose
 from headway.scheduler.core.decide import decide
+from headway.scheduler.core.limits import pool_room
 from headway.scheduler.core.needs import needs_of
-from headway.scheduler.core.rows import Attempt, AttemptKey, TaskInstance, TimerKey
+from headway.scheduler.core.rows import Attempt, AttemptKey, RoomRow, TaskInstance, TimerKey
 from headway.scheduler.core.snapshot import (
     Changes,
     Decision,
@@ -26,7 +28,6 @@ from headway.scheduler.core.snapshot import (
     Envelope,
     FollowUp,
     PublishTask,
-    QueueDelta,
     SendOrder,
     Snapshot,
 )
@@ -35,6 +36,7 @@ from headway.scheduler.core.timers import NO_TASK
 
 from . import invariants
 from .dags import dag
+from .database import Database
 from .speech import BOOT, RUN, START, Speech
 
 SETTLED_MAX: Final = 10_000
@@ -47,6 +49,15 @@ LOADS_MAX: Final = 4
 """Rounds of loading that `needs.py` promises to do with."""
 
 __all__ = ["BOOT", "RUN", "START", "World", "cut_slices", "name_of", "running"]
+
+
+class Shelf:
+    """The database, as it is asked while a batch chooses."""
+
+    def __init__(self, db: Database, snapshot: Snapshot) -> None:
+        self.waiting = db.waiting
+        self.lacking = db.lacking
+        self.load = partial(db.load, snapshot)
 
 
 class World(Speech):
@@ -129,6 +140,16 @@ class World(Speech):
         """Remember nothing but the database, as after a crash."""
         self._kept = Snapshot(self._limits)
 
+    def set_pools(self, pools: Mapping[str, int]) -> None:
+        """Store how many slots each pool has, as a scheduler does when it starts; none is looked at yet."""
+        for room, row in self.db.rooms.items():
+            if room.startswith("pool/"):
+                self.db.rooms[room] = msgspec.structs.replace(row, slots=None)
+        for pool, slots in pools.items():
+            row = self.db.rooms.get(pool_room(pool), RoomRow(room=pool_room(pool)))
+            self.db.rooms[row.room] = msgspec.structs.replace(row, slots=slots)
+        self.restart()
+
     def settle(self) -> None:
         """Let everything that the scheduler said to itself come back, one by one."""
         for _ in range(SETTLED_MAX):
@@ -183,11 +204,11 @@ class World(Speech):
             pending = self._follow_ups
         self.owed += pending
         for _ in range(ADMISSIONS_MAX):
-            chosen = self._admissions(snapshot)
+            self._decide_chosen(snapshot, self._run_admissions(snapshot))
+            chosen = choose(snapshot, Shelf(self.db, snapshot))
             if not chosen:
                 break
-            self._decide_round(snapshot, list(map(self.envelope, chosen)))
-            self.owed += self._follow_ups
+            self._decide_chosen(snapshot, chosen)
         else:
             raise AssertionError("what is admitted is chosen again and again")
         self.db.save(snapshot)
@@ -197,6 +218,11 @@ class World(Speech):
             invariants.check_kept(self.db, snapshot)
             invariants.check(self, before)
         return decisions
+
+    def _decide_chosen(self, snapshot: Snapshot, chosen: Sequence[Event]) -> None:
+        if chosen:
+            self._decide_round(snapshot, list(map(self.envelope, chosen)))
+            self.owed += self._follow_ups
 
     def _decide_round(self, snapshot: Snapshot, envelopes: Sequence[Envelope]) -> list[Decision]:
         self._follow_ups = []
@@ -241,22 +267,13 @@ class World(Speech):
                     self.published.append(effect)
         return decision
 
-    def _admissions(self, snapshot: Snapshot) -> list[Event]:
-        queues = touched_queues(snapshot)
-        self.db.load_queues(snapshot, queues)
+    def _run_admissions(self, snapshot: Snapshot) -> list[Event]:
         chosen: list[Event] = []
         for row in [row for row in snapshot.changes.dags.values() if free_runs(row)]:
             held = self.db.held_runs(row.dag_id)
             for run in held:
                 snapshot.runs.fill(run.run_id, run)
             chosen += admit_runs(snapshot, row, held)
-        for queue in queues:
-            free = free_in_window(snapshot.queues[queue], snapshot.changes.queues.get(queue, QueueDelta()))
-            if free:
-                stored = self.db.waiting(queue, free + len(snapshot.tasks.origin))
-                for task in stored:
-                    snapshot.tasks.fill(task.key, task)
-                chosen += admit(snapshot, queue, stored)
         return chosen
 
 
@@ -275,5 +292,5 @@ def running(*chains: str, **fields: Any) -> World:
 
 def cut_slices(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """Let one decision touch so few task instances that long work is cut into slices."""
-    for module in ("admission", "changes", "expansion", "needs", "runs"):
+    for module in ("choice", "changes", "expansion", "needs", "runs"):
         monkeypatch.setattr(f"headway.scheduler.core.{module}.ROWS_PER_DECISION_MAX", rows)

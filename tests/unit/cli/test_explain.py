@@ -21,7 +21,7 @@ from headway.protocol.states import (
     TaskState,
     WorkerState,
 )
-from headway.scheduler.core.rows import Attempt, Mapped, QueueRow, Run, TaskInstance, Worker
+from headway.scheduler.core.rows import Attempt, Mapped, QueueRow, Room, RoomRow, Run, TaskInstance, Worker
 from headway.scheduler.store.evidence import Evidence, Server
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -455,23 +455,45 @@ def test_every_state_is_explained(state: TaskState):
     assert why(state, {}, task={"hold": HoldReason.WINDOW}).sentences
 
 
-HOLDERS = {
-    HoldReason.WINDOW: QUEUE,
-    HoldReason.NO_WORKERS: msgspec.structs.replace(QUEUE, workers=0),
-    HoldReason.BROKER_FULL: msgspec.structs.replace(QUEUE, full_at=NOW),
+IN_QUEUE = {"task": {"hold": HoldReason.WINDOW, "room": "queue/io"}}
+IN_LINE = {"task": {"hold": HoldReason.DAG_LIMIT, "room": "run/r&task/d/load&pool/db"}}
+HOLDERS: dict[HoldReason, dict[str, Any]] = {
+    HoldReason.WINDOW: IN_QUEUE | {"queue": QUEUE},
+    HoldReason.NO_WORKERS: IN_QUEUE | {"queue": msgspec.structs.replace(QUEUE, workers=0)},
+    HoldReason.BROKER_FULL: IN_QUEUE | {"queue": msgspec.structs.replace(QUEUE, full_at=NOW)},
+    HoldReason.POOL: IN_LINE | {"lacks": RoomRow(room=Room("pool/db"), slots=3, used=2, waiting=9)},
+    HoldReason.DAG_LIMIT: IN_LINE | {"lacks": RoomRow(room=Room("run/r"), slots=16, used=16, waiting=1)},
+    HoldReason.TASK_LIMIT: IN_LINE | {"lacks": RoomRow(room=Room("task/d/load"), slots=1, used=1, waiting=1)},
+    HoldReason.PAUSED: {"task": {"hold": HoldReason.PAUSED, "room": "paused/d"}},
 }
 
 
 @pytest.mark.parametrize("hold", HoldReason)
 def test_every_hold_is_explained(hold: HoldReason):
     """By a sentence of its own: a new hold needs one."""
-    told = why(TaskState.SCHEDULED, task={"hold": HoldReason.WINDOW}, queue=HOLDERS[hold])
-    assert told.reason == hold
-    first = {
-        why(TaskState.SCHEDULED, task={"hold": HoldReason.WINDOW}, queue=queue).sentences[0]
-        for queue in HOLDERS.values()
-    }
+    assert why(TaskState.SCHEDULED, **HOLDERS[hold]).reason == hold
+    first = {why(TaskState.SCHEDULED, **evidence).sentences[0] for evidence in HOLDERS.values()}
     assert len(first) == len(HoldReason)
+
+
+def test_a_task_in_a_line_says_what_its_first_one_lacks():
+    """How much of it there is, who has it and who wants it; nothing of workers, which could not help."""
+    told = why(TaskState.SCHEDULED, spec={"pool": "db", "pool_slots": 2}, ahead=4, **HOLDERS[HoldReason.POOL])
+    assert text(told) == (
+        "It is ready for 90.0s and held back until 2 slots are free in pool 'db', for it and for those before it. "
+        "2 of 3 are taken, 9 wait, and of those like it 4 go before this one."
+    )
+    assert "max_active_tasks is 16." in text(why(TaskState.SCHEDULED, **HOLDERS[HoldReason.DAG_LIMIT]))
+    assert "max_active is 1." in text(why(TaskState.SCHEDULED, **HOLDERS[HoldReason.TASK_LIMIT]))
+
+
+def test_a_task_of_a_paused_dag_names_the_command():
+    """Whoever reads it may be the one to unpause it."""
+    told = why(TaskState.SCHEDULED, **HOLDERS[HoldReason.PAUSED])
+    assert text(told) == (
+        "It is ready for 90.0s and held back until DAG 'd' is no longer paused: `headway unpause d`. "
+        "0 of its DAG's go before this one."
+    )
 
 
 ENDED_BY = [

@@ -66,6 +66,7 @@ def test_what_may_be_left_out_is_what_has_a_default():
         "finished": _fields_after("seq", "finished"),
         "trigger": {"params"},
         "cancel": {"task_id"},
+        "capacity": {"to", "room", "detail"},
         "continue": {"task_id"},
         "run_due": {"previous", "backfill_id", "params"},
         "backfill": _fields_after("end", "backfill"),

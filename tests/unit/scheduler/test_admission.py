@@ -4,12 +4,13 @@ import msgspec
 import pytest
 
 from headway.protocol.dag import Argv, OutputRef
-from headway.protocol.messages import Instance
+from headway.protocol.messages import Capacity, Instance
 from headway.protocol.names import BootId, DagId, QueueName, TaskId, WorkerName
 from headway.protocol.topology import QueueLimits
-from headway.scheduler.core.admission import admit, free_in_window, touched_queues, window_of
+from headway.scheduler.core.admission import free_in_window, touched_queues, window_of
+from headway.scheduler.core.deltas import QueueDelta
 from headway.scheduler.core.rows import BootKey, QueueRow
-from headway.scheduler.core.snapshot import QueueDelta, Snapshot
+from headway.scheduler.core.snapshot import Snapshot
 from world import START, World, cut_slices, dag, running
 
 DEFAULT = QueueName("default")
@@ -57,7 +58,7 @@ def test_what_finds_no_room_is_held_until_there_is_some():
 @pytest.mark.usefixtures("narrow")
 def test_priority_goes_first_then_the_order_of_becoming_ready():
     """Whether a task was ready before the batch or became so in it."""
-    world = running("a, b, c, d, e", c={"priority": 1}, e={"priority": -1})
+    world = running("a, b, c, d, e", c={"priority": 2}, e={"priority": -1})
     world.later(1)
     world.tell(world.trigger("run-2"))
     order = []
@@ -79,12 +80,10 @@ def test_a_choice_is_one_event_for_each_run():
 
 def test_a_long_choice_is_cut_into_slices(monkeypatch: pytest.MonkeyPatch):
     """No event may touch more than so many rows."""
-    world = running("a, b, c")
-    rows = [msgspec.structs.replace(world.task(name), state="scheduled", hold="window") for name in "abc"]
     cut_slices(monkeypatch, 2)
-    snapshot = Snapshot()
-    snapshot.queues[DEFAULT] = QueueRow(queue=DEFAULT)
-    assert [len(event.instances) for event in admit(snapshot, DEFAULT, rows)] == [2, 1]
+    world = running("a, b, c")
+    chosen = [envelope.event for envelope, _ in world.records if isinstance(envelope.event, Capacity)]
+    assert [len(event.instances) for event in chosen] == [2, 1]
 
 
 def test_only_queues_that_something_moved_in_are_looked_at():

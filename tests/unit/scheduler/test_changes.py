@@ -18,8 +18,9 @@ from headway.protocol.states import (
     TaskState,
 )
 from headway.scheduler.core import changes
+from headway.scheduler.core.deltas import QueueDelta
 from headway.scheduler.core.rows import TaskKey, VersionKey
-from headway.scheduler.core.snapshot import Draft, QueueDelta, Snapshot, Transition
+from headway.scheduler.core.snapshot import Draft, Snapshot, Transition
 from world import START, World, running
 
 

@@ -45,6 +45,10 @@ def _count(name: str, comment: str | None = None) -> sa.Column[int]:
     return sa.Column(name, sa.Integer(), nullable=False, comment=comment, server_default="0")
 
 
+def _large(name: str, comment: str | None = None) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger(), nullable=False, comment=comment, server_default="0")
+
+
 def _time(name: str, comment: str | None = None, *, nullable: bool = False) -> sa.Column[Any]:
     return sa.Column(name, UTC_TIME, nullable=nullable, comment=comment)
 
@@ -193,6 +197,8 @@ def _create_task_instances() -> None:
         _count("setup_skipped"),
         _count("propagated", "cursor: downstream tasks that have heard of its end"),
         _maybe_text("hold", "why it is scheduled and not queued"),
+        _text("room", "where it waits while it is scheduled", default=""),
+        _large("turn", "its place in that room"),
         _maybe_text("intent", "what shall become of it when its child has ended"),
         _maybe_text("reason"),
         _text("detail", default=""),
@@ -208,7 +214,7 @@ def _create_task_instances() -> None:
     op.create_index(
         "ix_task_instances_ready",
         "task_instances",
-        ["queue", sa.text("priority DESC"), "since", "run_id", "position", "map_index"],
+        ["room", sa.text("priority DESC"), "turn", "since", "run_id", "position", "map_index"],
         **_where("state = 'scheduled'"),
     )
 
