@@ -16,7 +16,7 @@ from .params import Param
 from .schedule import DEFAULT_TIMEZONE, LISTED, Schedule
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A frozen value without behaviour; a misspelt field is an error, never ignored.
 
     Plain values hold no circles, so Python's collector is spared them (gc): a DAG may have 100,000 tasks.
