@@ -137,7 +137,7 @@ class BareLoop:
             fence=1,
             queue=QUEUE,
             command=Argv(args=("true",)),
-            context=RunContext(logical_date=now, data_interval_start=now, data_interval_end=now),
+            context=RunContext(ds=f"{now:%Y-%m-%d}", logical_date=now, data_interval_start=now, data_interval_end=now),
         )
 
 

@@ -8,9 +8,9 @@ from functools import partial
 
 from headway.broker.connecting import Transport
 from headway.broker.port import Broker, Sink
+from headway.protocol.dag_events import DagVersion
 from headway.protocol.errors import UserError
 from headway.protocol.limits import SLOTS_MAX
-from headway.protocol.messages import DagVersion
 from headway.protocol.names import QueueName, WorkerName, check_name
 from headway.scheduler.dagfiles import DagFolder
 from headway.scheduler.logkeeper import Logkeeper
@@ -29,12 +29,13 @@ from .settings import Settings
 log = logging.getLogger(__name__)
 
 
-def make_scheduler(settings: Settings, engine: Engine, transport: Transport) -> Scheduler:
+def make_scheduler(settings: Settings, engine: Engine, transport: Transport, *, schedules: bool = True) -> Scheduler:
     """Return a scheduler that reads the DAG files in HEADWAY_DAGS, if that is set."""
     if settings.dags is None:
         log.info("HEADWAY_DAGS is not set, so no DAG files are read")
     scanner = partial(_make_scanner, settings, engine) if settings.dags is not None else None
-    return Scheduler(_store_of(settings, engine), _connection_of(settings, transport, "headway scheduler"), scanner)
+    connect = _connection_of(settings, transport, "headway scheduler")
+    return Scheduler(_store_of(settings, engine), connect, scanner, schedules=schedules)
 
 
 def make_worker(

@@ -25,7 +25,6 @@ from headway.protocol import errors
 from headway.protocol.codec import decode_event, encode
 from headway.protocol.errors import HeadwayError, MalformedMessage, NoAnswer, NothingRuns
 from headway.protocol.limits import MESSAGE_BYTES_MAX
-from headway.protocol.messages import Cancel, DagVersion, Trigger
 
 from .operating import OperatorEvent, Post
 
@@ -180,7 +179,7 @@ def _do(request: Request, post: Post) -> Answer:
     if request.event is None:
         return Answer(depths=tuple(post.measure(request.measure)))
     event = decode_event(request.event.encode())
-    if not isinstance(event, Trigger | Cancel | DagVersion):
+    if not isinstance(event, OperatorEvent):
         raise MalformedMessage(detail="only operators' events are taken at this door")
     return Answer(message_id=post.send(event))
 

@@ -6,6 +6,7 @@ ended, what holds the task, or what it waits for; a detail says it with names, t
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -14,10 +15,12 @@ from headway.protocol.dag import rule_of
 from headway.protocol.names import UNMAPPED
 from headway.protocol.states import (
     FINAL_TASK_STATES,
+    GOOD_ENDS,
     AttemptState,
     EndReason,
     HoldReason,
     Intent,
+    RunHold,
     RunState,
     TaskState,
 )
@@ -26,9 +29,9 @@ from headway.scheduler.core.rows import Attempt, TaskInstance
 from headway.scheduler.store.evidence import Evidence
 
 from .explain_mapped import tell_of_instances, tell_of_the_unwell, tell_why_unmade
+from .explain_words import BECAUSE, ENDINGS, RETURNS, UNSENT
 from .held import held_by, tell_hold
 from .printing import plain, show_duration, show_time
-from .reasons import BECAUSE
 
 NAMED_MAX: Final = 5
 """Tasks that are named; more are counted."""
@@ -53,9 +56,13 @@ def explain(evidence: Evidence, now: datetime) -> Explanation:
     """Say why, as of `now`."""
     if evidence.task is None:
         run = evidence.run
+        if run.hold is RunHold.MAX_ACTIVE_RUNS:
+            waits = f"Run {run.run_id} has not begun: as many runs of DAG {run.dag_id} go on as may (max_active_runs)."
+            return Explanation(state=TaskState.WAITING, reason=run.hold, sentences=(waits,))
         made = f"Run {run.run_id} is being created: {run.created} of {run.unfinished} of its tasks are there."
         return Explanation(state=TaskState.WAITING, reason="upstream", sentences=(made,))
     reason, sentences = _TELLERS[evidence.task.state](evidence, evidence.task, now)
+    sentences = chain(sentences, _deadline(evidence, evidence.task, now))
     return Explanation(
         state=evidence.task.state,
         reason=reason,
@@ -72,6 +79,8 @@ def _waiting(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
         return TaskState.MAPPED, tell_why_unmade(evidence)
     open_ones = {name: state for name, state in evidence.upstream.items() if state not in FINAL_TASK_STATES}
 
+    waits_for_past = not open_ones and evidence.past is not None and evidence.past not in GOOD_ENDS
+
     def tell() -> Iterator[str]:
         run = evidence.run
         if run.state is RunState.QUEUED:
@@ -82,10 +91,14 @@ def _waiting(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
             yield f"It waits for {len(open_ones)} of {total} upstream tasks: {_named(open_ones)}."
             if rule != "all_success":
                 yield f"Its trigger rule is {rule}."
+        elif waits_for_past:
+            yield f"It depends on the past, and in run {run.previous} before this one it is {evidence.past}."
+            if evidence.past in FINAL_TASK_STATES:
+                yield f"It waits until it has succeeded there: see `headway why {run.previous} {task.task_id}`."
         else:
             yield "All it waits for has ended: the scheduler has its release in hand."
 
-    return "upstream", tell()
+    return ("depends_on_past" if waits_for_past else "upstream"), tell()
 
 
 def _mapped(evidence: Evidence, task: TaskInstance, _now: datetime) -> Told:
@@ -148,14 +161,14 @@ def _whereabouts(evidence: Evidence, reason: str) -> Iterator[str]:
     if evidence.queue.fault:
         yield f"The broker could not make the queue: {evidence.queue.fault}"
     if "republish" in timers and attempt is not None:
-        happened = _RETURNS[attempt.reason or EndReason.UNROUTABLE]
+        happened = RETURNS[attempt.reason or EndReason.UNROUTABLE]
         times = f" {attempt.returns} times in a row" if attempt.returns > 1 else ""
         yield f"{happened}{times}: {attempt.detail or 'nobody says why'}."
         if attempt.refused_by:
             yield f"{len(attempt.refused_by)} have refused it so far: {', '.join(attempt.refused_by)}."
         yield f"It is published again at {show_time(timers['republish'])}."
     elif evidence.unsent:
-        yield _UNSENT[reason == HoldReason.BROKER_FULL]
+        yield UNSENT[reason == HoldReason.BROKER_FULL]
     elif "queued_deadline" in timers:
         yield f"If nobody takes it by {show_time(timers['queued_deadline'])}, it is published again."
 
@@ -282,6 +295,17 @@ _RESTING: Final = {TaskState.UP_FOR_RETRY, TaskState.UP_FOR_RESCHEDULE}
 _SHOWING_OUTPUT: Final = (FINAL_TASK_STATES | _RESTING) - {TaskState.UPSTREAM_FAILED}
 
 
+def _deadline(evidence: Evidence, task: TaskInstance, now: datetime) -> Iterator[str]:
+    if evidence.spec.deadline is None:
+        return
+    due = evidence.run.deadline_after(evidence.spec.deadline)
+    has_ended = task.state in FINAL_TASK_STATES
+    if (task.since if has_ended else now) > due:
+        yield f"It missed its deadline, which was {show_time(due)}."
+    elif not has_ended:
+        yield f"Its deadline is {show_time(due)}."
+
+
 # --- parts of sentences -----------------------------------------------------------------------------------------------
 
 
@@ -328,7 +352,7 @@ def _end_of_polls(evidence: Evidence) -> Iterator[str]:
 
 def _ending(attempt: Attempt) -> str:
     """Say how an attempt ended, without a full stop."""
-    text = f"{_title(attempt)} {_ENDINGS.get(attempt.state, 'ended')}"
+    text = f"{_title(attempt)} {ENDINGS.get(attempt.state, 'ended')}"
     match attempt:
         case Attempt(state=AttemptState.SUCCESS | AttemptState.REFUSED):
             pass  # it was, and the worker says why
@@ -341,30 +365,6 @@ def _ending(attempt: Attempt) -> str:
         case _:
             pass
     return f"{text}: {attempt.detail}" if attempt.detail else text
-
-
-_RETURNS: Final[Mapping[EndReason, str]] = {
-    EndReason.UNROUTABLE: "Its message found no queue",
-    EndReason.LOST: "Its message was lost on the way",
-    EndReason.POISONED: "Its message came back",
-    EndReason.REFUSED: "A worker refused it",
-}
-
-_UNSENT: Final = {
-    True: "The broker refuses its message, because its queue is full there; it is tried again every second.",
-    False: "Its message is not with the broker yet: it leaves as soon as the broker takes it.",
-}
-
-_ENDINGS: Final = {
-    AttemptState.POLLING: "said 'not yet'",
-    AttemptState.SUCCESS: "succeeded",
-    AttemptState.SKIPPED: "said 'skip'",
-    AttemptState.FAILED: "failed",
-    AttemptState.LOST: "was lost",
-    AttemptState.WITHDRAWN: "was withdrawn",
-    AttemptState.REFUSED: "was refused",
-    AttemptState.CANCELLED: "was cancelled",
-}
 
 
 def _where(attempt: Attempt) -> str:

@@ -15,15 +15,16 @@ from typing import Final, Protocol, TypeVar
 from headway.broker.connecting import Transport
 from headway.broker.once import measure_once, publish_once
 from headway.broker.port import Outgoing, QueueDepth
+from headway.protocol.dag_events import Backfill, DagVersion, Pause, Unpause
 from headway.protocol.errors import BrokerUnavailable, HeadwayError
 from headway.protocol.kinds import kind_of
-from headway.protocol.messages import Cancel, DagVersion, Trigger
+from headway.protocol.messages import Cancel, Trigger
 from headway.scheduler.relay import event_message
 from headway.scheduler.store.engine import Engine
 from headway.scheduler.store.reads import Verdict, find_verdict
 
 T = TypeVar("T")
-OperatorEvent = Trigger | Cancel | DagVersion
+OperatorEvent = Trigger | Cancel | Backfill | Pause | Unpause | DagVersion
 
 PUBLISH_SECONDS: Final = 5.0
 """Longest wait for the broker to take an event."""

@@ -12,8 +12,9 @@ import msgspec
 from rich.console import Console
 
 from headway.broker.connecting import MEMORY, transport_of
+from headway.protocol.dag_events import DagVersion
 from headway.protocol.errors import UserError
-from headway.protocol.messages import Cancel, DagVersion, Trigger
+from headway.protocol.messages import Cancel, Trigger
 from headway.protocol.names import DagId, QueueName
 from headway.protocol.states import FINAL_RUN_STATES
 from headway.scheduler.parser.process import parse_file
@@ -85,7 +86,7 @@ class HereAndNow:
             Store(engine).add_dag_value(parsed.digest, parsed.body)
             version = DagVersion(
                 dag_id=parsed.dag.dag_id, digest=parsed.digest, file=str(file), task_count=parsed.task_count
-            )
+            )  # without its schedule: it is due here and now only
             with self._interruptible(), self._started(engine, file, parsed) as (system, post):
                 post.send(version)
                 operate(engine, post, event)
@@ -100,7 +101,7 @@ class HereAndNow:
         system = System(
             worker=make_worker(beside, transport, queues=queues, slots=self._slots),
             logkeeper=make_logkeeper(self._settings, engine, transport),
-            scheduler=make_scheduler(self._settings, engine, transport),
+            scheduler=make_scheduler(self._settings, engine, transport, schedules=False),
         )
         system.start()
         try:

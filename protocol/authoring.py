@@ -12,6 +12,7 @@ to. `DAG.build` turns the objects into the value of `dag.py`; `validation.py` th
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
+from datetime import date
 from types import FrameType, TracebackType
 from typing import Any, Final, Literal, NoReturn, Self, TypedDict, Unpack, cast
 
@@ -54,6 +55,8 @@ class TaskKeywords(TypedDict, total=False):
     queued_timeout: Duration | None
     on_queued_timeout: Literal["requeue", "fail"]
     timeout: Duration | None
+    deadline: Duration | None
+    depends_on_past: bool
     env: Mapping[str, str]
     cwd: str | None
     secrets: Sequence[str]
@@ -72,7 +75,15 @@ class DagKeywords(TypedDict, total=False):
     owner: str
     tags: Sequence[str]
     max_active_tasks: int | None
-    params: Mapping[str, Scalar]
+    params: Mapping[str, Scalar | Mapping[str, object]]
+    schedule: str | Sequence[str | date] | None
+    timezone: str
+    start_date: str | date | None
+    end_date: str | date | None
+    catchup: bool
+    max_active_runs: int
+    run_timeout: Duration | None
+    deadline: Duration | None
     defaults: TaskKeywords
 
 

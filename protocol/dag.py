@@ -5,15 +5,22 @@ already applied and durations in seconds. `validation.py` says what makes a valu
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
 
+from .limits import ACTIVE_RUNS_DEFAULT
 from .names import DagId, QueueName, TaskId
+from .params import Param
+from .schedule import DEFAULT_TIMEZONE, LISTED, Schedule
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A frozen value without behaviour; a misspelt field is an error, never ignored."""
+class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """A frozen value without behaviour; a misspelt field is an error, never ignored.
+
+    Plain values hold no circles, so Python's collector is spared them (gc): a DAG may have 100,000 tasks.
+    """
 
 
 class OutputRef(Value, frozen=True, kw_only=True, tag="output", tag_field="kind"):
@@ -128,6 +135,8 @@ class Task(Value, frozen=True, kw_only=True):
     queued_timeout: float | None = None
     on_queued_timeout: Literal["requeue", "fail"] = "requeue"
     timeout: float | None = None
+    deadline: float | None = None
+    depends_on_past: bool = False
     env: dict[str, str] = {}
     cwd: str | None = None
     secrets: tuple[str, ...] = ()
@@ -140,7 +149,10 @@ class Task(Value, frozen=True, kw_only=True):
 
 
 class Dag(Value, frozen=True, kw_only=True):
-    """Tasks and dependencies, as data. Versions are numbered by the scheduler, not here."""
+    """Tasks and dependencies, as data. Versions are numbered by the scheduler, not here.
+
+    Times are aware UTC: what an author writes without an offset is of the DAG's `timezone`.
+    """
 
     dag_id: DagId
     tasks: tuple[Task, ...]
@@ -148,7 +160,29 @@ class Dag(Value, frozen=True, kw_only=True):
     owner: str = ""
     tags: tuple[str, ...] = ()
     max_active_tasks: int | None = None
-    params: dict[str, str | int | float | bool | None] = {}
+    params: dict[str, str | int | float | bool | Param | None] = {}
+    schedule: str | tuple[datetime, ...] | None = None
+    timezone: str = DEFAULT_TIMEZONE
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    catchup: bool = False
+    max_active_runs: int = ACTIVE_RUNS_DEFAULT
+    run_timeout: float | None = None
+    deadline: float | None = None
+
+    @property
+    def plan(self) -> Schedule | None:
+        """When the DAG is due, if it ever is by itself."""
+        if self.schedule is None:
+            return None
+        return Schedule(
+            text=LISTED if isinstance(self.schedule, tuple) else self.schedule,
+            dates=self.schedule if isinstance(self.schedule, tuple) else (),
+            timezone=self.timezone,
+            start=self.start_date,
+            end=self.end_date,
+            catchup=self.catchup,
+        )
 
 
 def rule_of(task: Task) -> TriggerRule:

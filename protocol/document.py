@@ -14,6 +14,7 @@ Dependencies stand in `upstream` and nowhere else: here an output does not imply
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Final, NoReturn, assert_never, cast
 
 import msgspec
@@ -22,7 +23,15 @@ from .calls import read_call
 from .dag import Argv, Dag, ItemRef, OutputRef, Python, Shell, Task, fill_in_refs
 from .durations import format_duration, parse_duration
 from .errors import InvalidDag
-from .keywords import DAG_KEYWORDS, DURATIONS, TASK_KEYWORDS, check_defaults, make_dag, make_task, refuse_unknown
+from .keywords import (
+    DAG_KEYWORDS,
+    DURATIONS,
+    TASK_KEYWORDS,
+    check_defaults,
+    make_dag,
+    make_task,
+    refuse_unknown,
+)
 from .names import DagId, TaskId
 
 _COMMAND_WORDS: Final = ("shell", "argv", "python")
@@ -271,10 +280,21 @@ def _differences(value: Dag | Task, default: Dag | Task, names: tuple[str, ...])
     """Return what an author must say for the value to be other than it is by default."""
     fields = {name: getattr(value, name) for name in names if name in value.__struct_fields__}
     return {
-        name: _plain_duration(field) if name in DURATIONS else field
+        name: _plain_duration(field) if name in DURATIONS else _plain_times(field)
         for name, field in fields.items()
         if field != getattr(default, name)
     }
+
+
+def _plain_times(field: object) -> object:
+    """Return a field with times as text."""
+    match field:
+        case datetime():
+            return field.isoformat()
+        case tuple():
+            return [_plain_times(one) for one in field]
+        case _:
+            return field
 
 
 def _plain_duration(seconds: float) -> str | float:

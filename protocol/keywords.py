@@ -16,14 +16,26 @@ from .dag import Dag, Task, refs_of
 from .durations import parse_duration
 from .errors import InvalidDag, InvalidDuration
 from .exit_codes import read_exit_codes, read_retry_on
+from .schedule import DEFAULT_TIMEZONE, parse_instant
 
 TASK_KEYWORDS: Final = tuple(
     name for name in Task.__struct_fields__ if name not in {"task_id", "command", "code", "upstream"}
 )
 DAG_KEYWORDS: Final = (*(name for name in Dag.__struct_fields__ if name not in {"dag_id", "tasks"}), "defaults")
 DURATIONS: Final = frozenset(
-    {"retry_delay", "retry_delay_max", "retry_timeout", "poll_every", "poll_timeout", "queued_timeout", "timeout"}
+    {
+        "retry_delay",
+        "retry_delay_max",
+        "retry_timeout",
+        "poll_every",
+        "poll_timeout",
+        "queued_timeout",
+        "timeout",
+        "deadline",
+        "run_timeout",
+    }
 )
+INSTANTS: Final = ("start_date", "end_date")
 READERS: Final = {"exit_codes": read_exit_codes, "retry_on": read_retry_on}
 """Keywords with a form of their own."""
 
@@ -77,7 +89,8 @@ def check_defaults(keywords: Mapping[str, object]) -> None:
 def make_dag(dag_id: object, keywords: Mapping[str, object]) -> Dag:
     """Return the DAG, without tasks; `defaults` are the caller's to apply. Raises InvalidDag."""
     where = f"DAG {dag_id!r}"
-    return _convert({"dag_id": dag_id, "tasks": (), **_read(keywords, DAG_KEYWORDS, where)}, Dag, where)
+    fields = _read_instants(_read(keywords, DAG_KEYWORDS, where), where)
+    return _convert({"dag_id": dag_id, "tasks": (), **fields}, Dag, where)
 
 
 def refuse_unknown(words: Iterable[str], legal: Iterable[str], where: str) -> None:
@@ -112,6 +125,24 @@ def _read(keywords: Mapping[str, object], legal: tuple[str, ...], where: str) ->
     return fields
 
 
+def _read_instants(fields: Mapping[str, object], where: str) -> dict[str, object]:
+    """Return the keywords with times in UTC: one without an offset is of the DAG's time zone."""
+    read, zone = dict(fields), fields.get("timezone", DEFAULT_TIMEZONE)
+    for name in ("schedule", *INSTANTS):
+        given = read.get(name)
+        if given is not None and isinstance(zone, str) and (name != "schedule" or isinstance(given, list | tuple)):
+            try:
+                read[name] = (
+                    tuple(sorted({parse_instant(one, zone) for one in given}))
+                    if isinstance(given, list | tuple)
+                    else parse_instant(given, zone)
+                )
+            except InvalidDag as error:
+                place = "" if error.fields.get("word") else f"{name}: "
+                raise InvalidDag(detail=f"{where}: {place}{error}", word=error.fields.get("word", name)) from error
+    return read
+
+
 def _convert(fields: Mapping[str, object], to: type[_T], where: str) -> _T:
     try:
         return msgspec.convert(fields, to)
@@ -130,7 +161,7 @@ def _explain(text: str, fields: Mapping[str, object], to: type[_T]) -> str:
     """Say what msgspec said (`what - at place`) in the author's words."""
     what, _, place = text.rpartition(" - at ")
     path = place.rpartition("`$")[2].strip("`.").removeprefix("command.").removesuffix("[...]")
-    if what.startswith("Invalid enum value"):
+    if what.startswith("Invalid enum value") and path in to.__annotations__:
         legal = ", ".join(repr(value) for value in get_args(to.__annotations__[path]))
         return f"{path}: {fields[path]!r} is none of {legal}"
     for word, ours in {**_WORDS, "object": "an output" if path.startswith(("args[", "over")) else "a mapping"}.items():

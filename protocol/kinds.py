@@ -5,11 +5,21 @@ What each holds stands in messages.py.
 
 from typing import Literal
 
+from .dag_events import (
+    Backfill,
+    BackfillStep,
+    DagVersion,
+    PastEnded,
+    Pause,
+    RunCapacity,
+    RunDue,
+    ScheduleTimer,
+    Unpause,
+)
 from .messages import (
     Cancel,
     Capacity,
     Continue,
-    DagVersion,
     DeliveryLimit,
     Expired,
     Finished,
@@ -22,6 +32,7 @@ from .messages import (
     Online,
     Refused,
     Rejected,
+    RunTimer,
     Started,
     TaskTimer,
     Trigger,
@@ -41,14 +52,23 @@ Event = (
     | DeliveryLimit
     | Unroutable
     | TaskTimer
+    | RunTimer
     | LeaseTimer
+    | ScheduleTimer
     | WorkerLost
     | NotHeld
     | Missing
     | Capacity
+    | RunDue
+    | RunCapacity
+    | BackfillStep
+    | PastEnded
     | Continue
     | Trigger
     | Cancel
+    | Backfill
+    | Pause
+    | Unpause
     | DagVersion
 )
 
@@ -67,14 +87,23 @@ ROLE_OF_KIND: dict[type[Message], Role] = {
     DeliveryLimit: "broker",
     Unroutable: "broker",
     TaskTimer: "clock",
+    RunTimer: "clock",
     LeaseTimer: "clock",
+    ScheduleTimer: "clock",
     WorkerLost: "scheduler",
     NotHeld: "scheduler",
     Missing: "scheduler",
     Capacity: "scheduler",
+    RunDue: "scheduler",
+    RunCapacity: "scheduler",
+    BackfillStep: "scheduler",
+    PastEnded: "scheduler",
     Continue: "scheduler",
     Trigger: "operator",
     Cancel: "operator",
+    Backfill: "operator",
+    Pause: "operator",
+    Unpause: "operator",
     DagVersion: "operator",
 }
 """Who may send which kind. The broker's topic permissions enforce it, by the user's name and the kind in the key."""

@@ -46,8 +46,12 @@ class AttemptMessage(Message, frozen=True, kw_only=True):
 
 
 class RunContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What a task may know about its run; becomes environment variables and placeholders."""
+    """What a task may know about its run; becomes environment variables and placeholders.
 
+    `ds` is the day of the logical date in the DAG's time zone.
+    """
+
+    ds: str
     logical_date: Instant
     data_interval_start: Instant
     data_interval_end: Instant
@@ -205,12 +209,15 @@ class Unroutable(AttemptMessage, frozen=True, kw_only=True, tag="unroutable"):
 
 
 TimerKind = Literal[
-    "retry", "poll", "poll_timeout", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"
+    "retry", "poll", "poll_timeout", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable", "deadline"
 ]
 """`retry`: the next attempt is due. `poll`: the next poll is due. `poll_timeout`: there shall be no more polls.
 `queued_deadline`: the message must have been taken by now, else it is lost. `queued_timeout`: the author's own
 patience. `republish`: a message that came back is tried again. `stop`: the order to end a running child is repeated.
-`unkillable`: it has had no answer for too long."""
+`unkillable`: it has had no answer for too long. `deadline`: the task should have ended by now."""
+
+RunTimerKind = Literal["run_timeout", "deadline"]
+"""`run_timeout`: the run has gone on for as long as it may. `deadline`: it should have ended by now."""
 
 
 class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
@@ -226,6 +233,15 @@ class TaskTimer(Message, frozen=True, kw_only=True, tag="task_timer"):
     timer: TimerKind
     due: Instant
     listening_since: Instant
+
+
+class RunTimer(Message, frozen=True, kw_only=True, tag="run_timer"):
+    """A stored timer of a run is due. Applied only if the stored one is the same."""
+
+    dag_id: DagId
+    run_id: RunId
+    timer: RunTimerKind
+    due: Instant
 
 
 class LeaseTimer(Message, frozen=True, kw_only=True, tag="lease_timer"):
@@ -323,15 +339,6 @@ class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
     run_id: RunId
     task_id: TaskId | None = None
     map_index: int = UNMAPPED
-
-
-class DagVersion(Message, frozen=True, kw_only=True, tag="dag_version"):
-    """A DAG file holds this DAG now; the value itself is stored under its digest."""
-
-    dag_id: DagId
-    digest: str
-    file: str
-    task_count: int
 
 
 # --- orders to a worker -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ character that means something there.
 
 import re
 import zlib
+from datetime import datetime
 from typing import Final, NewType
 
 from .errors import InvalidName
@@ -42,6 +43,7 @@ _FORMS: Final = {
     "queue": (_LOWER, _LOWER_RULE),
     "pool": (_LOWER, _LOWER_RULE),
     "worker name": (_WORKER, "letters, digits, '_', '-', at most 63 characters"),
+    "backfill id": (_RUN, _RUN_RULE),
     "parameter": (_PARAM, "letters, digits, '_', not starting with a digit, at most 63 characters"),
     "secret": (_PARAM, "letters, digits, '_', not starting with a digit, at most 63 characters"),
     "environment variable": (_PARAM, "letters, digits, '_', not starting with a digit, at most 63 characters"),
@@ -64,6 +66,24 @@ def check_name(what: str, value: object) -> str:
 def name_pattern(what: str) -> str:
     """Return the regular expression that a whole name of this kind matches, for those who check names elsewhere."""
     return f"^{_FORMS[what][0].pattern}$"
+
+
+def scheduled_run_id(dag_id: DagId, date: datetime, *, again: str = "") -> RunId:
+    """Return the id of the run of a DAG for a nominal date, aware UTC: the same each time it is asked for.
+
+    `again` names the backfill that runs the date once more.
+    """
+    suffix = f"__{date.isoformat().removesuffix('+00:00')}Z"
+    suffix += f"_{zlib.crc32(again.encode()):08x}" if again else ""
+    if len(dag_id) + len(suffix) > ID_LENGTH_MAX:
+        suffix = f".{zlib.crc32(dag_id.encode()):08x}{suffix}"
+    return RunId(f"{dag_id[: ID_LENGTH_MAX - len(suffix)]}{suffix}")
+
+
+def new_id(dag_id: str, what: str, now: datetime, random: str) -> str:
+    """Return a name for something of a DAG that sorts like time and that nothing else has."""
+    suffix = f"__{what}{now:%Y%m%dT%H%M%SZ}_{random}"
+    return f"{dag_id[: ID_LENGTH_MAX - len(suffix)]}{suffix}"
 
 
 def partition_of(dag_id: str) -> int:

@@ -27,6 +27,15 @@ DESCRIPTIONS: Final = {
     "tags": "Words to find the DAG by.",
     "max_active_tasks": "How many tasks of one run may be queued or run at a time; without it, all.",
     "params": "Parameters of a run with their defaults; tasks get each as HEADWAY_PARAM_<name>.",
+    "schedule": "When it is due: cron (`0 2 * * *`), an interval (`90m`), a word (`@daily`), or a list of dates.",
+    "timezone": "The time zone of the schedule, and of dates without an offset.",
+    "start_date": "No run is due before it; an interval counts from it.",
+    "end_date": "No run is due after it.",
+    "catchup": "Whether dates that were missed are all run; otherwise only the last of them.",
+    "max_active_runs": "How many runs of the DAG go on at a time; the others wait.",
+    "run_timeout": "How long a run may go on; then it fails, and what it runs is ended.",
+    "deadline": "By when it should have ended, from its run's date or, if that was triggered, from the trigger on.",
+    "depends_on_past": "Whether it waits until it succeeded, or was skipped, in the run before.",
     "defaults": "Keywords of every task that does not say otherwise.",
     "tasks": "What is to be done.",
     "task_id": "The task's name, unique within the DAG.",
@@ -72,6 +81,7 @@ DESCRIPTIONS: Final = {
 """One sentence for each word of a document."""
 
 _BOUNDS: Final = {name: (low, high) for name, low, high in RANGES}
+_BOUNDS["run_timeout"] = _BOUNDS["timeout"]
 _TASK_NAMES: Final = {"type": "array", "items": {"$ref": "#/$defs/task_id"}}
 _OUTPUT: Final[Schema] = {
     "type": "object",
@@ -155,6 +165,7 @@ def build_schema() -> Schema:
                 "dependentRequired": {"args": ["python"], "kwargs": ["python"]},
             },
             "defaults": _object(keywords, required=[]),
+            "Param": types["Param"] | {"description": "What is true of every value of a parameter."},
         },
     }
 

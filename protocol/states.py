@@ -47,11 +47,19 @@ class AttemptState(StrEnum):
 class RunState(StrEnum):
     """Where a DAG run stands."""
 
-    QUEUED = "queued"  # its task instances are being created
+    QUEUED = "queued"  # its task instances are being created, or its hold says what it waits for
     RUNNING = "running"
     SUCCESS = "success"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class RunKind(StrEnum):
+    """What a DAG run was made by."""
+
+    MANUAL = "manual"  # an operator
+    SCHEDULED = "scheduled"  # its DAG's schedule
+    BACKFILL = "backfill"  # a backfill
 
 
 class TaskChange(StrEnum):
@@ -109,6 +117,12 @@ class HoldReason(StrEnum):
     PAUSED = "paused"  # its DAG is paused
 
 
+class RunHold(StrEnum):
+    """Why a DAG run is queued, and nothing is made of it yet."""
+
+    MAX_ACTIVE_RUNS = "max_active_runs"  # as many runs of its DAG go on as may
+
+
 class WorkerState(StrEnum):
     """What the scheduler believes of one boot of a worker."""
 
@@ -118,9 +132,10 @@ class WorkerState(StrEnum):
 
 
 class Intent(StrEnum):
-    """What shall become of a running task instance once its worker has reported."""
+    """What shall become of a running task instance once its worker has reported, or of a run once all have."""
 
     CANCEL = "cancel"
+    FAIL = "fail"  # of a run whose time is over: its tasks are cancelled
 
 
 class EndReason(StrEnum):
@@ -135,6 +150,7 @@ class EndReason(StrEnum):
     BAD_INPUT = "bad_input"  # an output it refers to is absent or has no such part, or cannot be mapped over
     BAD_POOL = "bad_pool"  # its pool is unknown, or smaller than what it takes
     CANCELLED = "cancelled"  # an operator said so
+    RUN_TIMEOUT = "run_timeout"  # its run went on for longer than its DAG's `run_timeout`
     UNKILLABLE = "unkillable"  # cancelled, and for too long its worker did not say that it ended
     LOST = "lost"  # its worker was declared dead
     LEASE = "lease"  # its worker could not renew its lease and ended it
@@ -222,6 +238,7 @@ ATTEMPT_TRANSITIONS: Final[dict[tuple[AttemptState, AttemptChange], AttemptState
 
 RUN_TRANSITIONS: Final[dict[tuple[RunState, RunChange], RunState]] = {
     (RunState.QUEUED, RunChange.START): RunState.RUNNING,
+    (RunState.QUEUED, RunChange.CANCEL): RunState.CANCELLED,  # as it is held
     (RunState.RUNNING, RunChange.SUCCEED): RunState.SUCCESS,
     (RunState.RUNNING, RunChange.FAIL): RunState.FAILED,
     (RunState.RUNNING, RunChange.CANCEL): RunState.CANCELLED,

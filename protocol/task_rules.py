@@ -210,6 +210,7 @@ RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("infra_retries", 0, RETRIES_MAX),
     ("queued_timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
     ("timeout", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
+    ("deadline", TIMEOUT_SECONDS_MIN, DURATION_SECONDS_MAX),
 )
 """What a number may be, bounds included; one that is absent is always right."""
 

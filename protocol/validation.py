@@ -4,7 +4,6 @@ Every fault is reported, not only the first, up to a bound. Whatever passes here
 workers check nothing of it again. Time is proportional to tasks and dependencies.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Final
@@ -15,14 +14,13 @@ from .dag import Dag, Task, output_sources, over_source
 from .graph import Graph, find_cycles, missing_paths
 from .limits import DAG_BYTES_MAX, TASKS_PER_DAG_MAX
 from .names import TaskId
+from .params import param_of, rule_faults
 from .placeholders import CONTEXT_NAMES, PARAM_PREFIX
 from .task_rules import NO_SUCH_TASK, TASK_CHECKS, Known, json_size, name_fault, suggest
+from .time_rules import time_faults
 
 PROBLEMS_MAX: Final = 100
 """Problems that are worth reading at a time; what is found beyond is one more sentence."""
-
-PARAM_INTEGER_MAX: Final = 2**63 - 1
-"""Whole numbers beyond 64 bits do not survive every reader of JSON."""
 
 _CYCLE_SHOWN_MAX: Final = 10
 """Tasks of a cycle that are named."""
@@ -105,12 +103,13 @@ def _check_texts(view: _View) -> Iterator[Problem]:
 def _check_params(view: _View) -> Iterator[Problem]:
     for name, value in view.dag.params.items():
         yield from map(Problem, name_fault("parameter", name))
-        if isinstance(value, float) and not math.isfinite(value):
-            yield Problem(f"parameter {name!r} is {value}, which JSON cannot say")
-        if isinstance(value, int) and abs(value) > PARAM_INTEGER_MAX:
-            yield Problem(f"parameter {name!r} is beyond 64 bits: write it as text")
-        if isinstance(value, str) and "\0" in value:
-            yield Problem(f"parameter {name!r} holds a NUL character, which no environment variable can")
+        yield from map(Problem, rule_faults(name, param_of(value)))
+
+
+def _check_time(view: _View) -> Iterator[Problem]:
+    dag = view.dag
+    for fault in time_faults(dag):
+        yield Problem(f"DAG {dag.dag_id!r}: {fault}")
 
 
 def _check_limits(view: _View) -> Iterator[Problem]:
@@ -160,6 +159,7 @@ DAG_CHECKS: Final[tuple[DagCheck, ...]] = (
     _check_size,
     _check_texts,
     _check_params,
+    _check_time,
     _check_limits,
     _check_duplicates,
     _check_cycles,

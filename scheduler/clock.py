@@ -17,10 +17,9 @@ from typing import Final
 
 from headway.broker.port import Outgoing
 from headway.protocol.errors import Unavailable
-from headway.protocol.messages import LeaseTimer, TaskTimer
 
 from .relay import event_message
-from .store.store import Store
+from .store.store import Store, TimerEvent
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +36,9 @@ REPEAT_SECONDS: Final = 5.0
 class Clock:
     """Publishes due timers. `publish` must be callable from this thread."""
 
-    def __init__(self, store: Store, *, user: str, publish: Callable[[Outgoing], None]) -> None:
-        """Read timers from `store` and publish them as `user`."""
+    def __init__(self, store: Store, *, user: str, publish: Callable[[Outgoing], None], schedules: bool = True) -> None:
+        """Read timers from `store` and publish them as `user`; those of DAGs' schedules, if wanted, too."""
+        self._schedules = schedules
         self._store = store
         self._user = user
         self._publish = publish
@@ -48,7 +48,7 @@ class Clock:
         self._zero = 0.0  # when our measure began, by the database's clock
         self._steady_from = 0.0  # since when that holds, by our measure
         self._next_look = datetime.min.replace(tzinfo=UTC)
-        self._published: dict[TaskTimer | LeaseTimer, float] = {}
+        self._published: dict[TimerEvent, float] = {}
         self._thread = threading.Thread(target=self._run, name="headway-clock", daemon=True)
 
     def start(self) -> None:
@@ -87,7 +87,7 @@ class Clock:
     def _publish_due(self, listening_from: float) -> float:
         now = self._read_clock()
         listening_since = datetime.fromtimestamp(self._zero + max(listening_from, self._steady_from), UTC)
-        events, next_due = self._store.due_timers(now, listening_since=listening_since)
+        events, next_due = self._store.due_timers(now, listening_since=listening_since, schedules=self._schedules)
         at = time.monotonic()
         self._published = {event: then for event, then in self._published.items() if at - then < REPEAT_SECONDS}
         for event in events:

@@ -13,8 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from headway.protocol.dag import Dag
-from headway.protocol.messages import DagVersion
+from headway.protocol.dag_events import DagVersion
 from headway.protocol.names import DagId
 
 from .parser.folder import parse_files, refuse_doubles, scan
@@ -109,13 +108,22 @@ class DagFolder:
 
     def _version(self, file: ParsedFile, parsed: ParsedDag) -> DagVersion:
         name = Path(file.file).relative_to(self._folder).as_posix()
-        return DagVersion(dag_id=parsed.dag.dag_id, digest=parsed.digest, file=name, task_count=parsed.task_count)
+        dag = parsed.dag
+        return DagVersion(
+            dag_id=dag.dag_id,
+            digest=parsed.digest,
+            file=name,
+            task_count=parsed.task_count,
+            schedule=dag.plan,
+            max_active_runs=dag.max_active_runs,
+        )
 
 
 def _without_values(file: ParsedFile) -> ParsedFile:
     """Keep of a file's DAGs what the next look asks for: a value may take megabytes, and is stored."""
     kept = (
-        msgspec.structs.replace(parsed, dag=Dag(dag_id=parsed.dag.dag_id, tasks=()), body=b"") for parsed in file.dags
+        msgspec.structs.replace(parsed, dag=msgspec.structs.replace(parsed.dag, tasks=()), body=b"")
+        for parsed in file.dags
     )
     return msgspec.structs.replace(file, dags=tuple(kept))
 

@@ -18,9 +18,10 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from headway.broker.port import Delivery
 from headway.protocol.codec import encode
+from headway.protocol.dag_events import DagVersion
 from headway.protocol.errors import StaleDecision, Unavailable
 from headway.protocol.kinds import Event, kind_of
-from headway.protocol.messages import Capacity, TaskTimer
+from headway.protocol.messages import Capacity, RunTimer, TaskTimer
 from headway.protocol.names import event_key, partition_label, task_key
 from headway.protocol.topology import TASKS
 
@@ -28,7 +29,8 @@ from .core.choice import choose, looks_left
 from .core.decide import DECIDE_VERSION, decide
 from .core.needs import needs_of
 from .core.rows import Room
-from .core.snapshot import Decision, DeclareQueue, Envelope, FollowUp, PublishTask, SendOrder
+from .core.snapshot import Decision, DeclareQueue, Envelope, FollowUp, PublishTask, SendOrder, Snapshot
+from .core.starting import admit_runs, free_runs
 from .intake import Arrival, Unreadable, partition_of_event
 from .relay import event_message
 from .store.save import OutboxRow, Record
@@ -130,7 +132,7 @@ class Decider:
             log.exception("event %s is quarantined", kind_of(arrival.event))
             with self._store.batch() as batch:
                 batch.quarantine([_undecided(arrival, error)])
-                if isinstance(arrival.event, TaskTimer):
+                if isinstance(arrival.event, TaskTimer | RunTimer):
                     batch.put_off(arrival.event)
             return Committed()
 
@@ -143,8 +145,7 @@ class Decider:
             batch.quarantine([_quarantined(one) for one in unreadable])
             self._decide_all(work, arrivals)
             self._admit_all(work)
-            set_timers = work.snapshot.changes.timers.values()
-            next_due = min((timer.due for timer in set_timers if timer is not None), default=None)
+            next_due = _next_due(work.snapshot)
             batch.save(work.records, work.outbox)
         return Committed(outbox=work.outbox, orders=work.orders, queues=work.queues, next_due=next_due)
 
@@ -161,16 +162,21 @@ class Decider:
         """Let all go on that can; what was admitted and failed for its inputs leaves its room to the next."""
         chosen: list[Capacity] = []
         for _ in range(ROUNDS_MAX):
+            self._decide_chosen(work, self._run_admissions(work))
             chosen = choose(work.snapshot, work.batch)
             if not chosen:
                 return
-            self._decide_round(work, self._arrivals(chosen))
-            work.outbox += [self._posted(event) for event in work.follow_ups]
+            self._decide_chosen(work, chosen)
             if len(work.snapshot.changes.tasks) > ROWS_MAX:
                 break
         again = msgspec.structs.replace(chosen[-1], instances=(), to="look")
         rooms = sorted(looks_left(work.snapshot))
         work.outbox += [self._posted(msgspec.structs.replace(again, room=room)) for room in rooms]
+
+    def _decide_chosen(self, work: _Work, chosen: Sequence[Event]) -> None:
+        if chosen:
+            self._decide_round(work, self._arrivals(chosen))
+            work.outbox += [self._posted(event) for event in work.follow_ups]
 
     def _arrivals(self, events: Sequence[Event]) -> list[Arrival]:
         return [
@@ -197,7 +203,7 @@ class Decider:
             numbered = msgspec.structs.replace(envelope, ref=f"{partition_label(envelope.partition)}/{seq}")
             decision = decide(work.snapshot, numbered, work.batch.now)
             work.snapshot.apply(decision.changes)
-            if decision.changes.dags:  # a trigger behind it needs the graph of the new version
+            if isinstance(envelope.event, DagVersion):  # a trigger behind it needs the graph of the new version
                 _load(work, envelopes)
             self._take_effects(work, decision)
             if decision.recorded:
@@ -227,6 +233,18 @@ class Decider:
                         )
                     )
 
+    def _run_admissions(self, work: _Work) -> list[Event]:
+        """Choose the held runs of the batch's DAGs that may begin."""
+        snapshot = work.snapshot
+        chosen: list[Event] = []
+        for dag in [dag for dag in snapshot.changes.dags.values() if free_runs(dag)]:
+            decided_upon = sum(run is not None and run.dag_id == dag.dag_id for run in snapshot.runs.origin.values())
+            stored = work.batch.held_runs(dag.dag_id, free_runs(dag) + decided_upon)
+            for run in stored:
+                snapshot.runs.fill(run.run_id, run)
+            chosen += admit_runs(snapshot, dag, stored)
+        return chosen
+
     def _posted(self, event: Event) -> OutboxRow:
         message = event_message(self._user, event)
         return OutboxRow(
@@ -236,6 +254,13 @@ class Decider:
             kind=message.kind,
             body=message.body.decode(),
         )
+
+
+def _next_due(snapshot: Snapshot) -> datetime | None:
+    """Return the soonest of the timers and dates that the batch has set."""
+    timers = (timer.due for timer in snapshot.changes.timers.values() if timer is not None)
+    dates = (dag.next_date for dag in snapshot.changes.dags.values() if dag.next_date is not None)
+    return min((*timers, *dates), default=None)
 
 
 def _load(work: _Work, envelopes: list[Envelope]) -> None:

@@ -90,14 +90,22 @@ class Scheduler:
     """One scheduler process. `run` returns when it was asked to stop."""
 
     def __init__(
-        self, store: Store, connect: Callable[[Sink], Broker], make_scanner: Callable[[Broker], Scanner] | None = None
+        self,
+        store: Store,
+        connect: Callable[[Sink], Broker],
+        make_scanner: Callable[[Broker], Scanner] | None = None,
+        *,
+        schedules: bool = True,
     ) -> None:
-        """Decide upon `store`, over the broker that `connect` gives for a sink; a scanner publishes DAGs through it."""
+        """Decide upon `store`, over the broker that `connect` gives for a sink; a scanner publishes DAGs through it.
+
+        Without `schedules` no DAG is due by itself.
+        """
         self._inbox: queue.SimpleQueue[Signal | None] = queue.SimpleQueue()
         self._broker = connect(self._inbox.put)
         self._decider = Decider(store, user=self._broker.user)
         self._relay = Relay(self._broker)
-        self._clock = Clock(store, user=self._broker.user, publish=self._broker.publish)
+        self._clock = Clock(store, user=self._broker.user, publish=self._broker.publish, schedules=schedules)
         self._scanner = make_scanner(self._broker) if make_scanner is not None else None
         self._census = Census(store, self._broker.measure)
         self._store = store

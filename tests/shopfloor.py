@@ -77,7 +77,7 @@ def task(token: str = "t1", **changed: Any) -> Task:
         "fence": 1,
         "queue": QueueName("default"),
         "command": Shell(script="true"),
-        "context": RunContext(logical_date=NOON, data_interval_start=NOON, data_interval_end=NOON),
+        "context": RunContext(ds="2026-01-02", logical_date=NOON, data_interval_start=NOON, data_interval_end=NOON),
     }
     return Task(**fields | changed)
 

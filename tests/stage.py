@@ -11,8 +11,9 @@ from sqlalchemy import Engine, select, text
 
 from headway.protocol.codec import decode_task, encode
 from headway.protocol.dag import Dag, Shell, Task
-from headway.protocol.kinds import Event
-from headway.protocol.messages import DagVersion, Finished, Message, Online, Started, Trigger
+from headway.protocol.dag_events import DagVersion
+from headway.protocol.kinds import ROLE_OF_KIND, Event
+from headway.protocol.messages import Finished, Message, Online, Started, Trigger
 from headway.protocol.messages import Task as TaskMessage
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, WorkerName
 from headway.protocol.topology import NO_LIMITS, QueueLimits
@@ -23,7 +24,6 @@ from headway.scheduler.store.engine import make_engine
 from headway.scheduler.store.store import Store
 
 WORKER, BOOT = WorkerName("w1"), BootId("boot-1")
-ORIGINS = {"trigger": "operator", "cancel": "operator", "dag_version": "operator", "task_timer": "clock"}
 Row = dict[str, Any]
 
 
@@ -61,13 +61,12 @@ class Stage:
 
     def arrival(self, event: Event, *, message_id: str | None = None) -> Arrival:
         """Return an event as the intake would hand it over."""
-        origin: Any = ORIGINS.get(str(event.__struct_config__.tag), "worker")
         return Arrival(
             event=event,
             partition=partition_of_event(event),
             message_id=message_id or f"m{next(self._ids)}",
             user_id="tester",
-            origin=origin,
+            origin=ROLE_OF_KIND[type(event)],
         )
 
     def give(self, *events: Event) -> Committed:
@@ -85,7 +84,14 @@ class Stage:
         encoded = encode(dag_)
         digest = sha256(encoded).hexdigest()
         self.store.add_dag_value(digest, encoded)
-        return DagVersion(dag_id=dag_.dag_id, digest=digest, file=file, task_count=len(dag_.tasks))
+        return DagVersion(
+            dag_id=dag_.dag_id,
+            digest=digest,
+            file=file,
+            task_count=len(dag_.tasks),
+            schedule=dag_.plan,
+            max_active_runs=dag_.max_active_runs,
+        )
 
     def run(self, dag_: Dag, run_id: str = "r") -> Committed:
         """Learn a DAG and start a run of it."""

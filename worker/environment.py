@@ -44,7 +44,7 @@ def environment_of(task: Task, inherited: Mapping[str, str], *, output: Path, in
         "HEADWAY_TRY": str(task.try_number),
         "HEADWAY_FENCE": str(task.fence),
         "HEADWAY_POLL": str(task.poll),
-        "HEADWAY_DS": _day(context.logical_date),
+        "HEADWAY_DS": context.ds,
         "HEADWAY_LOGICAL_DATE": _instant(context.logical_date),
         "HEADWAY_DATA_INTERVAL_START": _instant(context.data_interval_start),
         "HEADWAY_DATA_INTERVAL_END": _instant(context.data_interval_end),
@@ -99,8 +99,8 @@ def _fill_in(arg: str, values: Mapping[str, str]) -> str | BadInput:
 def _placeholders(task: Task) -> dict[str, str]:
     context = task.context
     return {
-        "ds": _day(context.logical_date),
-        "ds_nodash": _day(context.logical_date).replace("-", ""),
+        "ds": context.ds,
+        "ds_nodash": context.ds.replace("-", ""),
         "ts": _instant(context.logical_date),
         "logical_date": _instant(context.logical_date),
         "data_interval_start": _instant(context.data_interval_start),
@@ -140,10 +140,6 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-def _day(at: datetime) -> str:
-    return at.astimezone(UTC).date().isoformat()
 
 
 def _instant(at: datetime) -> str:

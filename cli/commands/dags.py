@@ -1,5 +1,6 @@
 """`headway dags`: list DAGs, show one, read the DAG files anew."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -9,8 +10,9 @@ from ..helping import Command, Group
 from ..printing import json_option, plain, print_json, print_table, show_time
 
 if TYPE_CHECKING:
-    from headway.protocol.messages import DagVersion
+    from headway.protocol.dag_events import DagVersion
     from headway.scheduler.dagfiles import Look
+    from headway.scheduler.store.reads import DagSummary
 
     from ..settings import Settings
 
@@ -52,10 +54,21 @@ def _list(*, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [(dag.dag_id, dag.version, dag.task_count, dag.schedule, dag.paused, dag.file) for dag in found]
-    print_table(("DAG", "VERSION", "TASKS", "SCHEDULE", "PAUSED", "FILE"), rows)
+    rows = [
+        (dag.dag_id, dag.version, dag.task_count, dag.schedule, _next(dag), dag.active_runs, dag.file) for dag in found
+    ]
+    print_table(("DAG", "VERSION", "TASKS", "SCHEDULE", "NEXT RUN", "ACTIVE", "FILE"), rows)
     if not rows:
         click.echo("No DAG is known: put DAG files into HEADWAY_DAGS and run `headway dags sync`.", err=True)
+
+
+def _next(dag: "DagSummary") -> str | datetime | None:
+    """Return when a DAG is due next, or why it is not then."""
+    if dag.paused:
+        return "paused"
+    if dag.next_date is not None and dag.active_runs >= dag.max_active_runs and dag.next_date <= datetime.now(UTC):
+        return "when a run ends"
+    return dag.next_date
 
 
 @dags.command(cls=Command, examples=("headway dags show sales",))
@@ -66,6 +79,7 @@ def show(dag_id: str, *, as_json: bool) -> None:
 
     Its parameters with their defaults, and its tasks with their queues and what they wait for.
     """
+    from headway.protocol.params import param_of, say_param
     from headway.scheduler.store.reads import find_dag
 
     from ..database import open_database
@@ -81,8 +95,14 @@ def show(dag_id: str, *, as_json: bool) -> None:
     for label, value in (("Description", dag.description), ("Owner", dag.owner), ("Tags", ", ".join(dag.tags))):
         if value:
             click.echo(f"{label}: {plain(value)}")
-    for name, default in dag.params.items():
-        click.echo(f"Parameter {name}: {plain(str(default))} unless --param {name}=... says otherwise")
+    if summary.schedule is not None or summary.paused:
+        when = _next(summary)
+        shown = when if isinstance(when, str) else show_time(when) if when is not None else "never again"
+        click.echo(f"Schedule: {plain(summary.schedule or '')} in {plain(dag.timezone)}, next run: {shown}")
+    waiting = f", {summary.waiting_runs} wait" if summary.waiting_runs else ""
+    click.echo(f"Runs: {summary.active_runs} of at most {summary.max_active_runs} go on{waiting}")
+    for name, said in dag.params.items():
+        click.echo(f"Parameter {name}: {plain(say_param(param_of(said), name))}")
     print_table(("TASK", "QUEUE", "WAITS FOR"), [(task.task_id, task.queue, task.upstream) for task in dag.tasks])
 
 

@@ -15,7 +15,7 @@ def pools(*, as_json: bool) -> None:
     SLOTS are those that the scheduler has read from its headway.toml when it started; a pool without any stands there
     no more.
     """
-    from headway.scheduler.store.reads import list_pools
+    from headway.scheduler.store.capacity import list_pools
 
     from ..database import open_database
     from ..settings import read_settings

@@ -22,7 +22,7 @@ def queues(*, as_json: bool) -> None:
     READY and CONSUMERS are the broker's: published and not taken, workers with a free slot. QUEUED are published and
     not granted as the database has it, HELD are ready but not published yet, because WINDOW bounds what is.
     """
-    from headway.scheduler.store.reads import list_queues
+    from headway.scheduler.store.capacity import list_queues
 
     from ..database import open_database
     from ..settings import read_settings

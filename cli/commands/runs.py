@@ -33,7 +33,7 @@ def runs(context: click.Context, *, as_json: bool) -> None:
     Without a command, the newest runs of all DAGs are listed.
     """
     if context.invoked_subcommand is None:
-        _list(dag=None, state=None, limit=LIMIT, as_json=as_json)
+        _list(dag=None, state=None, backfill=None, limit=LIMIT, as_json=as_json)
 
 
 @runs.command(
@@ -47,24 +47,25 @@ def runs(context: click.Context, *, as_json: bool) -> None:
 )
 @click.option("--dag", metavar="DAG", shell_complete=complete_dag, help="Only runs of this DAG.")
 @click.option("--state", type=click.Choice(STATES), help="Only runs in this state.")
+@click.option("--backfill", metavar="ID", help="Only runs of this backfill.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="At most so many.")
 @json_option
-def list_(*, dag: str | None, state: str | None, limit: int, as_json: bool) -> None:
+def list_(*, dag: str | None, state: str | None, backfill: str | None, limit: int, as_json: bool) -> None:
     """List runs, the newest first.
 
     All of them, or those of one DAG, or in one state.
     """
-    _list(dag=dag, state=state, limit=limit, as_json=as_json)
+    _list(dag=dag, state=state, backfill=backfill, limit=limit, as_json=as_json)
 
 
-def _list(*, dag: str | None, state: str | None, limit: int, as_json: bool) -> None:
+def _list(*, dag: str | None, state: str | None, backfill: str | None, limit: int, as_json: bool) -> None:
     from headway.scheduler.store.reads import find_dag, list_runs
 
     from ..database import open_database
     from ..settings import read_settings
 
     engine = open_database(read_settings())
-    found = list_runs(engine, dag_id=dag, state=state, limit=limit)
+    found = list_runs(engine, dag_id=dag, state=state, backfill_id=backfill, limit=limit)
     if dag is not None and not found:
         find_dag(engine, dag)  # a misspelt id is a mistake, not a DAG without runs
     if as_json:
@@ -73,7 +74,14 @@ def _list(*, dag: str | None, state: str | None, limit: int, as_json: bool) -> N
     now = datetime.now(UTC)
     took = [between(run.started_at, run.finished_at or now) for run in found]
     rows = [
-        (run.run_id, run.dag_id, run.state, run.logical_date, run.started_at, long)
+        (
+            run.run_id,
+            run.dag_id,
+            f"{run.state}, late" if run.late else run.state,
+            run.logical_date,
+            run.started_at,
+            long,
+        )
         for run, long in zip(found, took, strict=True)
     ]
     print_table(("RUN", "DAG", "STATE", "LOGICAL DATE", "STARTED", "TOOK"), rows)
@@ -105,6 +113,12 @@ def _print(run: "RunDetail", now: datetime) -> None:
     click.echo(f"Run {run.run_id} of DAG {run.dag_id}, version {run.version}: {run.state}")
     took = between(run.started_at, run.finished_at or now)
     click.echo(f"Logical date {show_time(run.logical_date)}, started {show_time(run.started_at)}, took {took}")
+    if run.data_interval_start != run.data_interval_end:
+        click.echo(f"Data interval {show_time(run.data_interval_start)} to {show_time(run.data_interval_end)}")
+    if run.deadline is not None:
+        click.echo(f"Deadline {show_time(run.deadline)}{', missed' if run.late else ''}")
+    if run.hold is not None:
+        click.echo(f"It waits until fewer runs of the DAG go on ({run.hold}).")
     for name, value in run.params.items():
         click.echo(f"Parameter {name}: {plain(str(value))}")
     from headway.protocol.names import UNMAPPED

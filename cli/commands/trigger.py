@@ -3,7 +3,6 @@
 import secrets
 import sys
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -15,10 +14,9 @@ from ..helping import Command
 if TYPE_CHECKING:
     from headway.protocol.dag import Dag
     from headway.protocol.messages import Trigger
+    from headway.protocol.params import Param, Params, Scalar
     from headway.scheduler.store.engine import Engine
     from headway.scheduler.store.reads import RunSummary
-
-Param = str | int | float | bool | None
 
 FIRST_LOOK_SECONDS: Final = 0.05
 LAST_LOOK_SECONDS: Final = 1.0
@@ -90,10 +88,9 @@ def make_trigger(dag: "Dag", *, run_id: str | None = None, date: str | None, par
 
 def new_run_id(dag_id: str, now: datetime) -> str:
     """Return a name that sorts like time and that no other run has."""
-    from headway.protocol.limits import ID_LENGTH_MAX
+    from headway.protocol.names import new_id
 
-    suffix = f"__{now:%Y%m%dT%H%M%SZ}_{secrets.token_hex(2)}"
-    return f"{dag_id[: ID_LENGTH_MAX - len(suffix)]}{suffix}"
+    return new_id(dag_id, "", now, secrets.token_hex(2))
 
 
 def parse_date(text: str) -> datetime:
@@ -109,44 +106,40 @@ def parse_date(text: str) -> datetime:
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def parse_params(dag_id: str, defaults: Mapping[str, Param], given: tuple[str, ...]) -> dict[str, Param]:
-    """Return parameters as the types of their defaults; raise UserError for an unknown one and for a wrong value."""
+def parse_params(dag_id: str, params: "Params", given: tuple[str, ...]) -> "dict[str, Scalar]":
+    """Return what is given for a run as values of the parameters; raise UserError for what is none."""
     from headway.protocol.errors import UserError
     from headway.protocol.keywords import did_you_mean
+    from headway.protocol.params import given_faults, param_of
 
-    values: dict[str, Param] = {}
+    values: dict[str, Scalar] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
             raise UserError(detail=f"{text!r} is no parameter: write --param NAME=VALUE.")
-        if name not in defaults:
-            known = f"; it has {', '.join(defaults)}" if defaults else ""
-            near = did_you_mean(name, defaults)
+        if name not in params:
+            known = f"; it has {', '.join(params)}" if params else ""
+            near = did_you_mean(name, params)
             raise UserError(detail=f"DAG {dag_id!r} has no parameter {name!r}{near}{known}.")
-        values[name] = _as_type_of(defaults[name], name, value)
+        values[name] = _read_value(param_of(params[name]), value)
+    for fault in given_faults(params, values):
+        raise UserError(detail=f"{fault[0].upper()}{fault[1:]}.")
     return values
 
 
-def _as_type_of(default: Param, name: str, text: str) -> Param:
+def _read_value(param: "Param", text: str) -> "Scalar":
+    """Return text as JSON where that is a value of the parameter, and as it stands where it is not."""
     import msgspec
 
-    from headway.protocol.errors import UserError
+    from headway.protocol.params import Scalar, has_type
 
-    if isinstance(default, str):
+    if has_type(param, text) and param.type is not None:
         return text
     try:
-        value: Param = msgspec.json.decode(text, type=Param)
+        value: Scalar = msgspec.json.decode(text, type=Scalar)
     except msgspec.MsgspecError:
-        value = text
-    wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(type(default))
-    fits = (
-        wanted is None
-        or type(value) is type(default)
-        or (isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool))
-    )
-    if not fits:
-        raise UserError(detail=f"Parameter {name!r} is {wanted}, and {text!r} is not.")
-    return value
+        return text
+    return value if has_type(param, value) else text
 
 
 def wait_for_end(engine: "Engine", run_id: str) -> "RunSummary":

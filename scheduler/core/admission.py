@@ -16,19 +16,13 @@ from headway.protocol.names import QueueName
 from headway.protocol.states import AttemptState, EndReason, HoldReason, TaskChange, TaskState
 
 from .assignment import input_fault, publish
-from .changes import (
-    begin_patience,
-    clear_timers,
-    end_apart,
-    move_task,
-    resting_attempt,
-    token_for,
-)
+from .changes import begin_patience, end_apart, move_task, resting_attempt, token_for
 from .deltas import QueueDelta, moved
 from .limits import count_in_rooms, first_room, hold_of_room, paused_room, queue_room
 from .polling import ask_again
 from .rows import Attempt, QueueRow, Room, Run, TaskInstance, TaskKey
 from .snapshot import Decision, Draft, Snapshot, Transition
+from .timers import clear_timers
 
 WINDOW_MIN: Final = 100
 """Messages published to a queue at least, whatever its workers: enough for a new worker to find work at once."""

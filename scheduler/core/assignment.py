@@ -11,12 +11,14 @@ from headway.protocol.limits import INPUT_BYTES_MAX
 from headway.protocol.messages import RunContext
 from headway.protocol.messages import Task as TaskMessage
 from headway.protocol.names import QueueName, TaskId
+from headway.protocol.params import defaults_of
+from headway.protocol.schedule import day_of
 from headway.protocol.topology import ANY_QUEUE
 
-from .changes import clear_timers, set_timer
 from .mapping import NULL, item_of, part_of, size_taken, value_taken
 from .rows import Attempt, Run, TaskInstance
 from .snapshot import Draft, PublishTask
+from .timers import clear_timers, set_timer
 
 QUEUED_GRACE: Final = timedelta(seconds=60)
 """A message that was neither taken nor handed back is lost when its queue's TTL and this are over (DESIGN 7)."""
@@ -108,11 +110,13 @@ def _ttl(draft: Draft, queue: QueueName) -> timedelta:
 
 
 def _context(draft: Draft, run: Run) -> RunContext:
-    params = {**draft.graph(run).dag.params, **run.params}
+    dag = draft.graph(run).dag
+    params = {**defaults_of(dag.params), **run.params}
     return RunContext(
+        ds=day_of(run.logical_date, dag.timezone),
         logical_date=run.logical_date,
-        data_interval_start=run.logical_date,
-        data_interval_end=run.logical_date,
+        data_interval_start=run.data_interval_start,
+        data_interval_end=run.data_interval_end,
         params=params,
     )
 

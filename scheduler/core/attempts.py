@@ -29,12 +29,13 @@ from headway.protocol.states import (
 )
 
 from .branches import output_of, with_choice
-from .changes import change_task, current_attempt, end_task, forget_timers, move_attempt, move_task, withdraw
+from .changes import change_task, current_attempt, end_task, move_attempt, move_task, reason_of_cancel, withdraw
 from .finding import find, find_reporting, find_running
 from .polling import give_up_at, rest, say_given_up
 from .retry import rerun_or_fail, retry_or_fail
 from .rows import Attempt, BootKey, Output, Run, TaskInstance, TaskKey
 from .snapshot import Decision, Draft, SendOrder
+from .timers import forget_timers
 
 INFRASTRUCTURE_REASONS: Final = frozenset({EndReason.LEASE, EndReason.SHUTDOWN, EndReason.LOST})
 """Ends that a worker brought about for no reason of the task's: they spend `infra_retries`, never `retries`."""
@@ -109,7 +110,7 @@ def decide_finished(draft: Draft, event: Finished) -> Decision:
         end_task(draft, task, TaskChange.SKIP, reason=reason, detail=f"exit code {event.exit_code} means skip")
     elif task.intent is Intent.CANCEL:
         _end_attempt(draft, attempt, event, AttemptChange.CANCEL, reason)
-        end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=task.detail)
+        end_task(draft, task, TaskChange.CANCEL, reason=reason_of_cancel(run), detail=task.detail)
     elif reason in INFRASTRUCTURE_REASONS:
         _end_attempt(draft, attempt, event, AttemptChange.FAIL, reason)
         rerun_or_fail(draft, run, task, reason=reason, detail=event.detail)
@@ -145,7 +146,7 @@ def decide_loss(draft: Draft, event: WorkerLost | NotHeld) -> Decision:
         order = Stop(**address_of(event), boot=event.boot, reason=EndReason.LOST)
         draft.effects.append(SendOrder(event.worker, order))
     if task.intent is Intent.CANCEL:
-        end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=task.detail)
+        end_task(draft, task, TaskChange.CANCEL, reason=reason_of_cancel(run), detail=task.detail)
     else:
         rerun_or_fail(draft, run, task, reason=EndReason.LOST, detail=event.detail)
     return draft.applied()

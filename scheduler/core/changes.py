@@ -6,17 +6,17 @@ says that the table has no row: the decision is dropped and the event ignored wi
 """
 
 import hashlib
-from datetime import datetime, timedelta
-from typing import Final, assert_never
+from typing import assert_never
 
 import msgspec
 
 from headway.protocol.dag import Task, rule_of
 from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Continue, Step, TimerKind
+from headway.protocol.messages import Continue, Step
 from headway.protocol.names import UNMAPPED, Token
 from headway.protocol.states import (
+    FINAL_RUN_STATES,
     FINAL_TASK_STATES,
     GOOD_ENDS,
     AttemptChange,
@@ -33,27 +33,18 @@ from headway.protocol.states import (
     next_task_state,
 )
 
+from .backfills import end_in_backfill
 from .branches import edges_from
 from .graph import Graph
 from .limits import count_in_rooms, first_room, hold_of_room
 from .mapping import count_end, ending_of
-from .rows import Attempt, AttemptKey, Mapped, Room, Run, TaskInstance, TaskKey, Timer, TimerKey
+from .past import may_begin, tell_next
+from .rows import Attempt, AttemptKey, Mapped, Room, Run, TaskInstance, TaskKey
 from .rules import Edge, Verdict, ends_of, explain_end, judge, move_counters
 from .snapshot import Draft, FollowUp, Transition
+from .timers import after_seconds, clear_run_timers, clear_timers, forget_timers, set_timer
 
 _replace = msgspec.structs.replace
-
-TIMER_STATES: Final[dict[TimerKind, tuple[TaskState, ...]]] = {
-    "retry": (TaskState.UP_FOR_RETRY,),
-    "poll": (TaskState.UP_FOR_RESCHEDULE,),
-    "poll_timeout": (TaskState.UP_FOR_RESCHEDULE, TaskState.SCHEDULED, TaskState.QUEUED),
-    "queued_deadline": (TaskState.QUEUED,),
-    "republish": (TaskState.QUEUED,),
-    "queued_timeout": (TaskState.SCHEDULED, TaskState.QUEUED),
-    "stop": (TaskState.RUNNING,),
-    "unkillable": (TaskState.RUNNING,),
-}
-"""The states in which each kind of timer means something; in any other it is dropped."""
 
 
 class NoSuchChange(Exception):
@@ -75,6 +66,8 @@ def add_task(draft: Draft, run: Run, graph: Graph, position: int, *, map_index: 
         priority=spec.priority,
     )
     draft.changes.tasks[task.key] = task
+    if spec.deadline is not None and map_index == UNMAPPED:
+        set_timer(draft, task, "deadline", run.deadline_after(spec.deadline))
 
 
 def move_task(draft: Draft, task: TaskInstance, change: TaskChange, **fields: object) -> TaskInstance:
@@ -124,7 +117,21 @@ def move_run(draft: Draft, run: Run, change: RunChange, **fields: object) -> Run
     moved = _replace(run, state=after, **fields)
     draft.changes.runs[run.run_id] = moved
     draft.transitions.append(Transition("run", "", 0, 0, run.state, after, change, ""))
+    if after in FINAL_RUN_STATES:
+        count_run(draft, run, -1)
+        if run.backfill_id is not None:
+            end_in_backfill(draft, run.backfill_id, failed=after is not RunState.SUCCESS)
+        clear_run_timers(draft, run)
     return moved
+
+
+def count_run(draft: Draft, run: Run, sign: int) -> None:
+    """Count a run among those of its DAG that go on or, while it is held, that wait."""
+    dag = draft.dag(run.dag_id)
+    if dag is None or run.backfill_id is not None:
+        return
+    name = "active_runs" if run.hold is None else "waiting_runs"
+    draft.changes.dags[dag.dag_id] = _replace(dag, **{name: getattr(dag, name) + sign})
 
 
 def change_run(draft: Draft, run: Run, **fields: object) -> Run:
@@ -139,32 +146,6 @@ def change_task(draft: Draft, task: TaskInstance, **fields: object) -> TaskInsta
     changed = _replace(task, **fields)
     draft.changes.tasks[task.key] = changed
     return changed
-
-
-def set_timer(draft: Draft, task: TaskInstance, timer: TimerKind, due: datetime) -> None:
-    """Let the task instance be looked at again at `due`; replaces a timer of the same kind."""
-    key = TimerKey(task.run_id, task.task_id, task.map_index, timer)
-    draft.changes.timers[key] = Timer(
-        run_id=task.run_id, task_id=task.task_id, map_index=task.map_index, timer=timer, dag_id=task.dag_id, due=due
-    )
-
-
-def clear_timers(draft: Draft, task: TaskInstance, *timers: TimerKind) -> None:
-    """Forget timers, whether they are set or not."""
-    for timer in timers:
-        draft.changes.timers[TimerKey(task.run_id, task.task_id, task.map_index, timer)] = None
-
-
-def forget_timers(draft: Draft, task: TaskInstance) -> None:
-    """Forget all timers that a task instance may have in the state that it is about to leave for good.
-
-    One that runs has some only if it shall end, and few poll: what most tasks never have is not looked for.
-    """
-    if task.state is TaskState.RUNNING and task.intent is None:
-        return
-    unset = () if _spec_of(draft, task).poll_timeout is not None else ("poll_timeout",)
-    found = (timer for timer, states in TIMER_STATES.items() if task.state in states and timer not in unset)
-    clear_timers(draft, task, *found)
 
 
 def current_attempt(draft: Draft, task: TaskInstance) -> Attempt:
@@ -198,11 +179,6 @@ def withdraw(draft: Draft, attempt: Attempt, reason: EndReason, detail: str = ""
     )
 
 
-def after_seconds(draft: Draft, seconds: float) -> datetime:
-    """Return the time so many seconds from now."""
-    return draft.now + timedelta(seconds=seconds)
-
-
 def token_for(seed: str, task: TaskInstance, try_number: int, poll: int = 1) -> Token:
     """Make the token of an attempt: unguessable without the seed, and the same when it is decided again."""
     text = f"{seed}/{task.run_id}/{task.task_id}/{task.map_index}/{try_number}{f'/{poll}' if poll > 1 else ''}"
@@ -212,9 +188,9 @@ def token_for(seed: str, task: TaskInstance, try_number: int, poll: int = 1) -> 
 def spread_end(draft: Draft, run: Run, task: TaskInstance, cursor: int = 0) -> None:
     """Tell the downstream tasks, from `cursor` on, how an upstream task ended; a longer rest goes on by `continue`.
 
-    A cancelled run ends all its tasks by itself: nothing is spread there.
+    A run that is to end ends all its tasks by itself: nothing is spread there.
     """
-    if run.intent is Intent.CANCEL:
+    if run.intent is not None:
         return
     graph = draft.graph(run)
     downstream = graph.downstream_of(task.task_id)
@@ -239,8 +215,11 @@ def go_on_with(draft: Draft, task: TaskInstance, step: Step, cursor: int = 0) ->
 
 
 def release(draft: Draft, task: TaskInstance) -> None:
-    """Let a task whose rule holds begin: a mapped one with the making of its instances."""
-    if draft.graph(draft.run_of(task)).task(task.task_id).over is None:
+    """Let a task whose rule holds begin, unless its past is in the way; a mapped one by making its instances."""
+    run = draft.run_of(task)
+    if not may_begin(draft, run, task):
+        return
+    if draft.graph(run).task(task.task_id).over is None:
         hold(draft, task, TaskChange.RELEASE)
     else:
         go_on_with(draft, move_task(draft, task, TaskChange.EXPAND, mapped=Mapped()), "expand")
@@ -261,6 +240,18 @@ def begin_patience(draft: Draft, task: TaskInstance) -> None:
     patience = _spec_of(draft, task).queued_timeout
     if patience is not None:
         set_timer(draft, task, "queued_timeout", after_seconds(draft, patience))
+
+
+def is_ready(graph: Graph, task: TaskInstance) -> bool:
+    """Say whether all that a task waits for in its run has ended as it must."""
+    spec = graph.task(task.task_id)
+    setups = graph.setups.get(graph.position[task.task_id], 0)
+    return judge(rule_of(spec), ends_of(task), len(spec.upstream), setups) is Verdict.READY
+
+
+def reason_of_cancel(run: Run) -> EndReason:
+    """Return why a task of a run is cancelled."""
+    return EndReason.RUN_TIMEOUT if run.intent is Intent.FAIL else EndReason.CANCELLED
 
 
 def end_task(
@@ -319,7 +310,7 @@ def end_run_if_done(draft: Draft, run: Run) -> None:
     if run.intent is Intent.CANCEL:
         change = RunChange.CANCEL
     else:
-        change = RunChange.FAIL if run.failed_leaves else RunChange.SUCCEED
+        change = RunChange.FAIL if run.failed_leaves or run.intent is Intent.FAIL else RunChange.SUCCEED
     move_run(draft, run, change, finished_at=draft.now)
 
 
@@ -373,7 +364,11 @@ def _count_in_run(draft: Draft, task: TaskInstance) -> None:
         _count_in_node(draft, task)
         return
     run = draft.run_of(task)
-    failed = task.position in draft.graph(run).deciders and task.state not in GOOD_ENDS
+    graph = draft.graph(run)
+    if graph.task(task.task_id).deadline is not None:
+        clear_timers(draft, task, "deadline")
+    tell_next(draft, run, graph, task)
+    failed = task.position in graph.deciders and task.state not in GOOD_ENDS
     change_run(draft, run, unfinished=run.unfinished - 1, failed_leaves=run.failed_leaves + failed)
 
 

@@ -9,11 +9,21 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
+from headway.protocol.dag_events import (
+    Backfill,
+    BackfillStep,
+    DagVersion,
+    PastEnded,
+    Pause,
+    RunCapacity,
+    RunDue,
+    ScheduleTimer,
+    Unpause,
+)
 from headway.protocol.messages import (
     Cancel,
     Capacity,
     Continue,
-    DagVersion,
     DeliveryLimit,
     Expired,
     Finished,
@@ -26,6 +36,7 @@ from headway.protocol.messages import (
     Online,
     Refused,
     Rejected,
+    RunTimer,
     Started,
     TaskTimer,
     Trigger,
@@ -33,7 +44,7 @@ from headway.protocol.messages import (
     WorkerLost,
 )
 
-from . import admission, attempts, returns, runs, workers
+from . import admission, attempts, backfills, returns, run_timers, runs, schedules, starting, workers
 from .changes import NoSuchChange
 from .snapshot import Decision, Draft, Envelope, Snapshot
 
@@ -54,11 +65,20 @@ RULES: Final[dict[type[Message], Rule]] = {
     NotHeld: attempts.decide_loss,
     Missing: returns.decide_missing,
     Capacity: admission.decide_capacity,
-    Trigger: runs.decide_trigger,
+    RunCapacity: starting.decide_run_capacity,
+    Trigger: starting.decide_trigger,
+    RunDue: starting.decide_run_due,
     Cancel: runs.decide_cancel,
     Continue: runs.decide_continue,
+    PastEnded: runs.decide_past_ended,
     TaskTimer: runs.decide_task_timer,
-    DagVersion: runs.decide_dag_version,
+    RunTimer: run_timers.decide_run_timer,
+    DagVersion: schedules.decide_dag_version,
+    Backfill: backfills.decide_backfill,
+    BackfillStep: backfills.decide_backfill_step,
+    Pause: schedules.decide_pause,
+    Unpause: schedules.decide_pause,
+    ScheduleTimer: schedules.decide_schedule_timer,
     Online: workers.decide_online,
     Heartbeat: workers.decide_heartbeat,
     Offline: workers.decide_offline,

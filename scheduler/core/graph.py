@@ -21,6 +21,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     `downstream` are those that wait for a task: directly, and behind those, of a setup, what lies in its scope. `roots`
     wait for none. `deciders` decide what becomes of a run. `leads`, `scopes` and `setups` say which ways a branch has
     (paths.py), what lies in the scope of a setup, and on how many setups a task depends.
+    `has_past` says that some depend on the past.
     """
 
     dag_id: DagId
@@ -33,6 +34,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     leads: Leads = {}
     scopes: dict[int, frozenset[int]] = {}
     setups: dict[int, int] = {}
+    has_past: bool = False
 
     @property
     def tasks(self) -> Sequence[Task]:
@@ -77,6 +79,7 @@ def compile_graph(dag: Dag, version: int) -> Graph:
         roots=tuple(
             index for index, task in enumerate(dag.tasks) if not task.upstream or task.trigger_rule == "always"
         ),
+        has_past=any(task.depends_on_past for task in dag.tasks),
     )
 
 

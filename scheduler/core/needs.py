@@ -4,11 +4,24 @@
 names the downstream tasks. At most four rounds are ever needed, whatever the size of a run.
 """
 
+from collections.abc import Sequence
+from datetime import UTC
 from typing import assert_never
 
 import msgspec
 
 from headway.protocol.dag import OutputRef, output_sources
+from headway.protocol.dag_events import (
+    Backfill,
+    BackfillStep,
+    DagVersion,
+    PastEnded,
+    Pause,
+    RunCapacity,
+    RunDue,
+    ScheduleTimer,
+    Unpause,
+)
 from headway.protocol.kinds import Event
 from headway.protocol.limits import INPUT_BYTES_MAX, ROWS_PER_DECISION_MAX
 from headway.protocol.messages import (
@@ -17,7 +30,6 @@ from headway.protocol.messages import (
     Cancel,
     Capacity,
     Continue,
-    DagVersion,
     DeliveryLimit,
     Expired,
     Finished,
@@ -27,21 +39,24 @@ from headway.protocol.messages import (
     Offline,
     Refused,
     Rejected,
+    RunTimer,
     Started,
     TaskTimer,
     Trigger,
     Unroutable,
     WorkerLost,
 )
-from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId, TaskId, WorkerName
+from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId, TaskId, WorkerName, scheduled_run_id
 from headway.protocol.states import WorkerState
 
+from .backfills import dates_of_step, ids_of_date
 from .graph import Graph
 from .mapping import over_key
 from .rows import AttemptKey, BootKey, Mapped, Room, Run, TaskKey, TimerKey, VersionKey
 from .snapshot import Envelope, Snapshot
+from .timers import NO_TASK
 
-RunEvent = AttemptMessage | TaskTimer | Capacity | Continue | Cancel
+RunEvent = AttemptMessage | TaskTimer | RunTimer | Capacity | RunCapacity | PastEnded | Continue | Cancel
 """What is about a run that exists already."""
 
 
@@ -49,6 +64,7 @@ class Needs(msgspec.Struct):
     """Keys of rows that are still to be loaded."""
 
     dags: set[DagId] = msgspec.field(default_factory=set)
+    backfills: set[str] = msgspec.field(default_factory=set)
     digests: set[str] = msgspec.field(default_factory=set)
     messages: set[str] = msgspec.field(default_factory=set)
     runs: set[RunId] = msgspec.field(default_factory=set)
@@ -85,7 +101,14 @@ def _add(wanted: Needs, snapshot: Snapshot, event: Event) -> None:
         case DagVersion():
             wanted.dags.add(event.dag_id)
             wanted.digests.add(event.digest)
-        case Trigger():
+        case Pause() | Unpause() | ScheduleTimer():
+            wanted.dags.add(event.dag_id)
+        case Backfill():
+            wanted.backfills.add(event.backfill_id)
+            _add_newest(wanted, snapshot, event.dag_id)
+        case BackfillStep():
+            _add_step(wanted, snapshot, event)
+        case Trigger() | RunDue():
             _add_trigger(wanted, snapshot, event)
         case _:
             _add_of_run(wanted, snapshot, event)
@@ -100,12 +123,33 @@ def _add_worker(wanted: Needs, snapshot: Snapshot, worker: WorkerName) -> None:
             wanted.held.add(key)
 
 
-def _add_trigger(wanted: Needs, snapshot: Snapshot, event: Trigger) -> None:
+def _add_trigger(wanted: Needs, snapshot: Snapshot, event: Trigger | RunDue) -> None:
     wanted.runs.add(event.run_id)
-    wanted.dags.add(event.dag_id)
-    dag = snapshot.dags.rows.get(event.dag_id)
+    if isinstance(event, RunDue):
+        if event.previous is not None:
+            wanted.runs.add(event.previous)
+        if event.backfill_id is not None:
+            wanted.backfills.add(event.backfill_id)
+            wanted.runs.add(scheduled_run_id(event.dag_id, event.logical_date.astimezone(UTC)))
+    _add_newest(wanted, snapshot, event.dag_id)
+
+
+def _add_newest(wanted: Needs, snapshot: Snapshot, dag_id: DagId) -> None:
+    wanted.dags.add(dag_id)
+    dag = snapshot.dags.rows.get(dag_id)
     if dag is not None:
         wanted.versions.add(VersionKey(dag.dag_id, dag.version))
+
+
+def _add_step(wanted: Needs, snapshot: Snapshot, event: BackfillStep) -> None:
+    wanted.backfills.add(event.backfill_id)
+    row = snapshot.backfills.rows.get(event.backfill_id)
+    if row is not None and row.next_date is not None:
+        for date in dates_of_step(row, event.cursor):
+            first, again = ids_of_date(row, date)
+            known = snapshot.runs.rows.get(first)
+            newest = {known.rerun} if known is not None and known.rerun is not None else set()
+            wanted.runs |= {first, again, *newest}
 
 
 def _add_of_run(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
@@ -114,8 +158,15 @@ def _add_of_run(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
     run = snapshot.runs.rows.get(event.run_id)
     if run is None:
         return
+    wanted.dags.add(run.dag_id)  # should the run end, or begin, its DAG counts it
     version = VersionKey(run.dag_id, run.version)
     wanted.versions.add(version)
+    if run.previous is not None:
+        wanted.runs.add(run.previous)
+        if isinstance(event, PastEnded):
+            wanted.tasks.add(TaskKey(run.previous, event.task_id, event.map_index))
+    if run.backfill_id is not None:
+        wanted.backfills.add(run.backfill_id)
     graph = snapshot.graphs.get(version)
     if graph is not None:
         _add_with_graph(wanted, snapshot, event, run, graph)
@@ -129,6 +180,10 @@ def _add_named(wanted: Needs, snapshot: Snapshot, event: RunEvent) -> None:
             _add_task(wanted, key)
             wanted.attempts.add(AttemptKey(*key, event.try_number))
             _add_of_kind(wanted, snapshot, event, key)
+        case PastEnded():
+            wanted.tasks.add(TaskKey(event.run_id, event.task_id, event.map_index))
+        case RunTimer():
+            wanted.timers.add(TimerKey(event.run_id, NO_TASK, UNMAPPED, event.timer))
         case TaskTimer():
             _add_timer(wanted, snapshot, event)
         case Continue() if event.task_id is not None:
@@ -172,7 +227,9 @@ def _add_with_graph(wanted: Needs, snapshot: Snapshot, event: RunEvent, run: Run
             _add_hearing(wanted, run, graph, event)
         case TaskTimer(timer="queued_timeout" | "unkillable" | "poll_timeout"):
             _add_hearing(wanted, run, graph, event)
-        case AttemptMessage() | TaskTimer():
+        case RunTimer(timer="run_timeout"):
+            _add_slice_of_all(wanted, snapshot, run, graph)
+        case AttemptMessage() | TaskTimer() | RunTimer() | RunCapacity() | PastEnded():
             pass
         case Capacity():
             _add_admitted(wanted, snapshot, event, run, graph)
@@ -222,15 +279,24 @@ def _add_node(wanted: Needs, snapshot: Snapshot, key: TaskKey) -> Mapped | None:
 def _add_hearing(wanted: Needs, run: Run, graph: Graph, event: AttemptMessage | TaskTimer) -> None:
     """Add who hears of the end of a task; of an instance only its node does."""
     if event.map_index == UNMAPPED:
-        _add_downstream(wanted, run.run_id, graph, event.task_id, 0)
+        _add_downstream(wanted, run, graph, event.task_id, 0)
         if isinstance(event, Finished):
             _add_choice(wanted, run.run_id, graph, event.task_id)
 
 
-def _add_downstream(wanted: Needs, run_id: RunId, graph: Graph, task_id: TaskId, cursor: int) -> None:
+def _add_downstream(wanted: Needs, run: Run, graph: Graph, task_id: TaskId, cursor: int) -> None:
     if task_id in graph.position:
         positions = graph.downstream_of(task_id)[cursor : cursor + ROWS_PER_DECISION_MAX]
-        wanted.tasks.update(TaskKey(run_id, downstream) for downstream in graph.ids(positions))
+        _add_tasks(wanted, run, graph, positions)
+
+
+def _add_tasks(wanted: Needs, run: Run, graph: Graph, positions: Sequence[int]) -> None:
+    """Add tasks that may begin, and the same ones of the run before of those that depend on the past."""
+    for position in positions:
+        spec = graph.tasks[position]
+        wanted.tasks.add(TaskKey(run.run_id, spec.task_id))
+        if spec.depends_on_past and run.previous is not None:
+            wanted.tasks.add(TaskKey(run.previous, spec.task_id))
 
 
 def _add_choice(wanted: Needs, run_id: RunId, graph: Graph, task_id: TaskId) -> None:
@@ -257,27 +323,31 @@ def _add_admitted(wanted: Needs, snapshot: Snapshot, event: Capacity, run: Run, 
 
 def _add_cancelled(wanted: Needs, snapshot: Snapshot, event: Cancel, run: Run, graph: Graph) -> None:
     if event.task_id is None:
-        _add_positions(wanted, snapshot, run, graph, range(min(ROWS_PER_DECISION_MAX, len(graph.tasks))))
+        _add_slice_of_all(wanted, snapshot, run, graph)
     elif event.map_index == UNMAPPED:
-        _add_downstream(wanted, run.run_id, graph, event.task_id, 0)
+        _add_downstream(wanted, run, graph, event.task_id, 0)
+
+
+def _add_slice_of_all(wanted: Needs, snapshot: Snapshot, run: Run, graph: Graph) -> None:
+    _add_positions(wanted, snapshot, run, graph, range(min(ROWS_PER_DECISION_MAX, len(graph.tasks))))
 
 
 def _add_slice(wanted: Needs, snapshot: Snapshot, event: Continue, run: Run, graph: Graph) -> None:
     end = event.cursor + ROWS_PER_DECISION_MAX
     if event.task_id is not None:
-        _add_slice_of_task(wanted, snapshot, event, graph)
+        _add_slice_of_task(wanted, snapshot, event, run, graph)
     elif event.step == "release":
-        wanted.tasks.update(TaskKey(run.run_id, task_id) for task_id in graph.ids(graph.roots[event.cursor : end]))
+        _add_tasks(wanted, run, graph, graph.roots[event.cursor : end])
     elif event.step == "cancel":
         _add_positions(wanted, snapshot, run, graph, range(event.cursor, min(end, len(graph.tasks))))
 
 
-def _add_slice_of_task(wanted: Needs, snapshot: Snapshot, event: Continue, graph: Graph) -> None:
+def _add_slice_of_task(wanted: Needs, snapshot: Snapshot, event: Continue, run: Run, graph: Graph) -> None:
     key = TaskKey(event.run_id, TaskId(event.task_id or ""))
     mapped = _add_node(wanted, snapshot, key)
     match event.step:
         case "downstream":
-            _add_downstream(wanted, event.run_id, graph, key.task_id, event.cursor)
+            _add_downstream(wanted, run, graph, key.task_id, event.cursor)
             _add_choice(wanted, event.run_id, graph, key.task_id)
         case "expand":
             _add_mapped_over(wanted, snapshot, graph, key)
@@ -306,6 +376,7 @@ def missing(wanted: Needs, snapshot: Snapshot) -> Needs:
     """Return what of this is not in the snapshot."""
     return Needs(
         dags={key for key in wanted.dags if snapshot.dags.lacks(key)},
+        backfills={key for key in wanted.backfills if snapshot.backfills.lacks(key)},
         digests=wanted.digests - snapshot.digests.keys(),
         messages=wanted.messages - snapshot.messages.keys(),
         runs={key for key in wanted.runs if snapshot.runs.lacks(key)},

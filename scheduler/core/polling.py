@@ -17,9 +17,10 @@ from headway.protocol.durations import format_duration
 from headway.protocol.names import Token, first_token
 from headway.protocol.states import AttemptChange, AttemptState, EndReason, TaskChange, TaskState
 
-from .changes import after_seconds, current_attempt, end_task, move_attempt, move_task, set_timer, token_for, withdraw
+from .changes import current_attempt, end_task, move_attempt, move_task, token_for, withdraw
 from .rows import Attempt, Run, TaskInstance
 from .snapshot import Draft
+from .timers import after_seconds, set_timer
 
 
 def give_up_at(spec: Task, task: TaskInstance) -> datetime | None:

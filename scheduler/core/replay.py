@@ -16,9 +16,10 @@ from headway.protocol.kinds import Role
 
 from .decide import decide
 from .graph import Graph
+from .loaded import Loaded
 from .needs import Needs, needs_of
 from .rows import QueueRow, VersionKey
-from .snapshot import Envelope, Fact, Loaded, Snapshot, Transition
+from .snapshot import Envelope, Fact, Snapshot, Transition
 
 Subject = tuple[str, str, int, int]
 """What a transition is about: `task`, `attempt` or `run`, task id, map index, and for an attempt its number."""
@@ -111,6 +112,7 @@ def _fill_with_nothing(snapshot: Snapshot, needs: Needs) -> None:
     """Answer every need with what the record says so far: rows that no recorded decision made are not there."""
     pairs: tuple[tuple[Loaded[Any, Any], set[Any]], ...] = (
         (snapshot.dags, needs.dags),
+        (snapshot.backfills, needs.backfills),
         (snapshot.runs, needs.runs),
         (snapshot.tasks, needs.tasks),
         (snapshot.attempts, needs.attempts),

@@ -13,9 +13,10 @@ from headway.protocol.durations import format_duration
 from headway.protocol.names import Token
 from headway.protocol.states import EndReason, TaskChange
 
-from .changes import after_seconds, end_task, hold, move_task, set_timer
+from .changes import end_task, hold, move_task
 from .rows import Attempt, Run, TaskInstance
 from .snapshot import Draft
+from .timers import after_seconds, set_timer
 
 JITTER: Final = 0.1
 """Largest share by which a delay is lengthened, so that tasks that failed together do not return together."""

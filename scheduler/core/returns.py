@@ -15,11 +15,12 @@ from headway.protocol.names import BootId, WorkerName
 from headway.protocol.states import AttemptChange, EndReason
 
 from .assignment import publish_again
-from .changes import after_seconds, forget_timers, move_attempt, set_timer
+from .changes import move_attempt
 from .finding import PENDING, Found, find_published, find_queued, is_pending
 from .retry import republish_delay, rerun_or_fail
 from .rows import Attempt, Run, TaskInstance
 from .snapshot import Decision, DeclareQueue, Draft
+from .timers import after_seconds, forget_timers, set_timer
 
 POISON_RETURNS: Final = 3
 """Delivery limits in a row that make a message poison: fifteen workers or more have died or left with it in hand."""

@@ -4,14 +4,27 @@ Field names are column names. Times are aware UTC, durations seconds. A row neve
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, NewType
 
 import msgspec
 
-from headway.protocol.messages import TimerKind
+from headway.protocol.dag_events import Reprocess
+from headway.protocol.limits import ACTIVE_RUNS_DEFAULT
+from headway.protocol.messages import RunTimerKind, TimerKind
 from headway.protocol.names import UNMAPPED, BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
-from headway.protocol.states import AttemptState, EndReason, HoldReason, Intent, RunState, TaskState, WorkerState
+from headway.protocol.schedule import Schedule
+from headway.protocol.states import (
+    AttemptState,
+    EndReason,
+    HoldReason,
+    Intent,
+    RunHold,
+    RunKind,
+    RunState,
+    TaskState,
+    WorkerState,
+)
 from headway.protocol.topology import QueueLimits
 
 Params = dict[str, str | int | float | bool | None]
@@ -38,12 +51,12 @@ class AttemptKey(NamedTuple):
 
 
 class TimerKey(NamedTuple):
-    """Finds a timer of a task instance; it has at most one of each kind."""
+    """Finds a timer of a task instance or, with an empty `task_id`, of a run: each has at most one of each kind."""
 
     run_id: RunId
     task_id: TaskId
     map_index: int
-    timer: TimerKind
+    timer: TimerKind | RunTimerKind
 
 
 class BootKey(NamedTuple):
@@ -60,12 +73,17 @@ class VersionKey(NamedTuple):
     version: int
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored thing."""
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A stored thing. It holds plain values, in no circle: Python's collector need not look at 100,000 of them (gc)."""
 
 
 class DagRow(Row, frozen=True, kw_only=True):
-    """A DAG and its newest version; `digest` is that of its value."""
+    """A DAG and its newest version; `digest` is that of its value.
+
+    `next_date` is the date that it is due next, unless it is paused, and `last_date` the last one that it was due.
+    `active_runs` counts its runs that are neither final nor held, `waiting_runs` those that are held until
+    one more may go on.
+    """
 
     dag_id: DagId
     version: int
@@ -73,31 +91,82 @@ class DagRow(Row, frozen=True, kw_only=True):
     file: str
     task_count: int
     updated_at: datetime
+    schedule: Schedule | None = None
+    max_active_runs: int = ACTIVE_RUNS_DEFAULT
     paused: bool = False
+    active_runs: int = 0
+    waiting_runs: int = 0
+    next_date: datetime | None = None
+    last_date: datetime | None = None
+    last_run: RunId | None = None
+
+
+class BackfillRow(Row, frozen=True, kw_only=True):
+    """A backfill: the dates of `schedule` from `begin_date` to `end_date`, of which `next_date` is the next.
+
+    `made` and `skipped` count dates that got a run and that had one, `active` and `failed` runs that go on and that
+    ended otherwise than in success. `asked` names those that were asked for and have not begun.
+    """
+
+    backfill_id: str
+    dag_id: DagId
+    schedule: Schedule
+    begin_date: datetime
+    end_date: datetime
+    max_active: int
+    reverse: bool
+    reprocess: Reprocess
+    params: Params
+    next_date: datetime | None
+    made: int = 0
+    skipped: int = 0
+    asked: tuple[RunId, ...] = ()
+    active: int = 0
+    failed: int = 0
+    created_at: datetime
+    finished_at: datetime | None = None
 
 
 class Run(Row, frozen=True, kw_only=True):
     """A DAG run. `created`, `released` and `cancelled` are cursors over the DAG's tasks in their fixed order.
 
     `unfinished` counts its task instances that are not final, `failed_leaves` those that decide the run (graph.py) and
-    ended in anything but success or skipped: the run succeeds when the first is zero and so is the second.
+    ended in anything but success or skipped: the run succeeds when the first is zero and so is the second. While it
+    has a `hold`, none of its task instances is made. `previous` is the run before it, if some of its tasks depend on
+    the past, and there this one is among the `next_runs`; `tells_all` says that one of those is of another version.
+    `rerun` is the newest run of a backfill that ran its date again.
     """
 
     run_id: RunId
     dag_id: DagId
     version: int
+    kind: RunKind = RunKind.MANUAL
     state: RunState
+    hold: RunHold | None = None
     logical_date: datetime
+    data_interval_start: datetime
+    data_interval_end: datetime
     params: Params
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    deadline: datetime | None = None
     unfinished: int
     failed_leaves: int = 0
     created: int = 0
     released: int = 0
     cancelled: int = 0
     intent: Intent | None = None
+    previous: RunId | None = None
+    next_runs: tuple[RunId, ...] = ()
+    tells_all: bool = False
+    backfill_id: str | None = None
+    rerun: RunId | None = None
+
+    def deadline_after(self, seconds: float) -> datetime:
+        """Return when what may take so long should have ended: from the date of a schedule, or the trigger on."""
+        is_scheduled = self.kind is RunKind.SCHEDULED
+        return (self.logical_date if is_scheduled else self.created_at) + timedelta(seconds=seconds)
 
 
 class Mapped(Row, frozen=True, kw_only=True):
@@ -224,12 +293,12 @@ class Output(Row, frozen=True, kw_only=True):
 
 
 class Timer(Row, frozen=True, kw_only=True):
-    """A task instance is to be looked at again at `due`."""
+    """A task instance, or a run, is to be looked at again at `due`."""
 
     run_id: RunId
     task_id: TaskId
     map_index: int = UNMAPPED
-    timer: TimerKind
+    timer: TimerKind | RunTimerKind
     dag_id: DagId
     due: datetime
 

@@ -1,4 +1,6 @@
-"""Rules for runs as a whole: what operators ask for, timers of task instances, and slices of long work.
+"""Rules for runs that are there: what operators ask for, timers of task instances, and slices of long work.
+
+How a run begins stands in starting.py.
 
 A run of any size is made, released, cancelled and cascaded in slices of at most 1,000 rows (P6). Each slice is an
 event with a cursor, applied only where the stored cursor is the same, so that one that comes twice does nothing. No
@@ -10,10 +12,11 @@ from datetime import UTC, timedelta
 from typing import Final, Literal, assert_never
 
 from headway.protocol.codec import address_of
-from headway.protocol.errors import Corrupt, InvalidName
+from headway.protocol.dag_events import PastEnded
+from headway.protocol.errors import Corrupt
 from headway.protocol.limits import ROWS_PER_DECISION_MAX
-from headway.protocol.messages import Cancel, Continue, DagVersion, Stop, TaskTimer, Trigger
-from headway.protocol.names import DagId, check_name
+from headway.protocol.messages import Cancel, Continue, RunTimer, Stop, TaskTimer
+from headway.protocol.names import UNMAPPED
 from headway.protocol.states import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
@@ -28,30 +31,29 @@ from headway.protocol.states import (
 
 from .assignment import publish_again
 from .changes import (
-    TIMER_STATES,
     add_task,
-    after_seconds,
     change_run,
     change_task,
-    clear_timers,
     current_attempt,
     end_run_if_done,
     end_task,
-    forget_timers,
     hold,
+    is_ready,
     move_attempt,
     move_run,
+    reason_of_cancel,
     release,
-    set_timer,
     spread_end,
     withdraw,
 )
 from .expansion import cancel_instances, expand_further, next_to_cancel
 from .graph import Graph
+from .past import may_begin
 from .polling import give_up
 from .returns import miss_deadline
-from .rows import DagRow, Run, TaskInstance, TaskKey, TimerKey, VersionKey
-from .snapshot import Decision, Draft, FollowUp, SendOrder, Transition
+from .rows import Run, TaskInstance, TaskKey, TimerKey
+from .snapshot import Decision, Draft, FollowUp, SendOrder
+from .timers import TIMER_STATES, after_seconds, clear_timers, forget_timers, set_run_timer, set_timer
 
 STOP_REPEAT_SECONDS: Final = 15.0
 """Until the order to end a child is repeated: longer than a worker takes to TERM and KILL one."""
@@ -59,58 +61,6 @@ STOP_REPEAT_SECONDS: Final = 15.0
 UNKILLABLE_SECONDS: Final = 300.0
 """From the first order to end a child until nobody waits for its end any more: as long as a usual lease, and far longer
 than it takes to TERM and KILL any process that a kernel lets go."""
-
-
-def decide_dag_version(draft: Draft, event: DagVersion) -> Decision:
-    """A DAG file changed: number the new version. Runs stay on theirs."""
-    known = draft.snapshot.dags.rows[event.dag_id]
-    if known is not None and known.digest == event.digest and known.file == event.file:
-        return draft.ignored(f"this is version {known.version} already")
-    if not draft.snapshot.digests.get(event.digest, False):
-        return draft.ignored("the value is not stored under its digest")
-    same = known is not None and known.digest == event.digest
-    version = (known.version if known is not None else 0) + (not same)
-    draft.changes.dags[event.dag_id] = DagRow(
-        dag_id=event.dag_id,
-        version=version,
-        digest=event.digest,
-        file=event.file,
-        task_count=event.task_count,
-        updated_at=draft.now,
-        paused=known is not None and known.paused,
-    )
-    return draft.applied(f"version {version}")
-
-
-def decide_trigger(draft: Draft, event: Trigger) -> Decision:
-    """Start a run on the DAG's newest version."""
-    if draft.run(event.run_id) is not None:
-        return draft.ignored(f"a run {event.run_id} exists already")
-    try:
-        check_name("run id", event.run_id)
-    except InvalidName as error:
-        return draft.ignored(str(error))
-    version = draft.fact("version", lambda: _newest_version(draft, event.dag_id))
-    if not isinstance(version, int):
-        return draft.ignored(f"DAG {event.dag_id} is not known")
-    graph = draft.snapshot.graphs[VersionKey(event.dag_id, version)]
-    unknown = sorted(event.params.keys() - graph.dag.params.keys())
-    if unknown:
-        return draft.ignored(f"DAG {event.dag_id} has no parameter {unknown[0]!r}")
-    run = Run(
-        run_id=event.run_id,
-        dag_id=event.dag_id,
-        version=version,
-        state=RunState.QUEUED,
-        logical_date=event.logical_date.astimezone(UTC),
-        params=event.params,
-        created_at=draft.now,
-        unfinished=len(graph.tasks),
-    )
-    draft.changes.runs[run.run_id] = run
-    draft.transitions.append(Transition("run", "", 0, 0, "", RunState.QUEUED, "trigger", ""))
-    _create_slice(draft, run, graph)
-    return draft.applied()
 
 
 def decide_cancel(draft: Draft, event: Cancel) -> Decision:
@@ -122,11 +72,14 @@ def decide_cancel(draft: Draft, event: Cancel) -> Decision:
         return draft.ignored(f"the run ended as {run.state} before")
     if event.task_id is not None:
         return _cancel_one(draft, run, event)
-    if run.intent is Intent.CANCEL:
-        return draft.ignored("the run is being cancelled already")
+    if run.intent is not None:
+        return draft.ignored(f"the run is being {'cancelled' if run.intent is Intent.CANCEL else 'ended'} already")
+    if run.hold is not None:
+        move_run(draft, run, RunChange.CANCEL, hold=None, unfinished=0, finished_at=draft.now)
+        return draft.applied()
     run = change_run(draft, run, intent=Intent.CANCEL)
     if run.state is RunState.RUNNING:
-        _cancel_slice(draft, run, draft.graph(run))
+        cancel_slice(draft, run, draft.graph(run))
     return draft.applied()
 
 
@@ -143,11 +96,11 @@ def _go_on_with_run(draft: Draft, run: Run, event: Continue) -> bool:
     graph = draft.graph(run)
     match event.step:
         case "create" if run.state is RunState.QUEUED and event.cursor == run.created:
-            _create_slice(draft, run, graph)
+            create_slice(draft, run, graph)
         case "release" if run.state is RunState.RUNNING and event.cursor == run.released:
             _release_slice(draft, run, graph)
         case "cancel" if run.state is RunState.RUNNING and event.cursor == run.cancelled:
-            _cancel_slice(draft, run, graph)
+            cancel_slice(draft, run, graph)
         case _:
             return False
     return True
@@ -170,10 +123,25 @@ def _go_on_with_task(draft: Draft, run: Run, event: Continue) -> bool:
             return expand_further(draft, run, task, event)
 
 
+def decide_past_ended(draft: Draft, event: PastEnded) -> Decision:
+    """A task ended well in the run before: the same task here may wait for nothing else."""
+    run = draft.run(event.run_id)
+    task = draft.task(TaskKey(event.run_id, event.task_id, event.map_index))
+    if run is None or task is None or run.dag_id != event.dag_id:
+        return draft.ignored("no such task instance")
+    is_node = task.map_index == UNMAPPED
+    is_waiting = is_node and run.intent is None and task.state is TaskState.WAITING and is_ready(draft.graph(run), task)
+    if not is_waiting or not may_begin(draft, run, task):
+        return draft.ignored("the task does not wait for that")
+    release(draft, task)
+    return draft.applied()
+
+
 def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
     """Retry, poll, publish again, run out of patience, or repeat the order to stop: a stored timer is due."""
     # A fact, since a timer whose event was quarantined is put off without a record.
-    due = draft.fact("due", lambda: _stored_due(draft, event))
+    key = TimerKey(event.run_id, event.task_id, event.map_index, event.timer)
+    due = draft.fact("due", lambda: stored_due(draft, key, event))
     if due != event.due.astimezone(UTC).isoformat() or event.due > draft.now:
         return draft.ignored("no such timer is due")
     run = draft.run(event.run_id)
@@ -186,8 +154,9 @@ def decide_task_timer(draft: Draft, event: TaskTimer) -> Decision:
     return draft.applied(_ring(draft, run, task, event))
 
 
-def _stored_due(draft: Draft, event: TaskTimer) -> str | None:
-    stored = draft.snapshot.timers.rows[TimerKey(event.run_id, event.task_id, event.map_index, event.timer)]
+def stored_due(draft: Draft, key: TimerKey, event: TaskTimer | RunTimer) -> str | None:
+    """Return when a timer of the event's DAG is due, as it is recorded; None where there is none."""
+    stored = draft.snapshot.timers.rows[key]
     return None if stored is None or stored.dag_id != event.dag_id else stored.due.astimezone(UTC).isoformat()
 
 
@@ -210,17 +179,15 @@ def _ring(draft: Draft, run: Run, task: TaskInstance, event: TaskTimer) -> str:
             said = "the order to stop is repeated"
         case "unkillable":
             said = _give_up(draft, task)
+        case "deadline":
+            said = "it missed its deadline"
         case _:
             assert_never(event.timer)
     return said
 
 
-def _newest_version(draft: Draft, dag_id: DagId) -> int | None:
-    dag = draft.snapshot.dags.rows[dag_id]
-    return None if dag is None else dag.version
-
-
-def _create_slice(draft: Draft, run: Run, graph: Graph) -> None:
+def create_slice(draft: Draft, run: Run, graph: Graph) -> None:
+    """Make the next task instances of a run, and begin it once all are there."""
     begin, end = run.created, min(run.created + ROWS_PER_DECISION_MAX, len(graph.tasks))
     for position in range(begin, end):
         add_task(draft, run, graph, position)
@@ -229,9 +196,11 @@ def _create_slice(draft: Draft, run: Run, graph: Graph) -> None:
         _go_on(draft, run, "create", end)
         return
     run = move_run(draft, run, RunChange.START, started_at=draft.now)
+    if graph.dag.run_timeout is not None:
+        set_run_timer(draft, run, "run_timeout", after_seconds(draft, graph.dag.run_timeout))
     if run.intent is Intent.CANCEL:
         _go_on(draft, run, "cancel", 0)
-    elif begin == 0:  # all tasks are of this decision, so it may look at them
+    elif begin == 0 and run.previous is None:  # all tasks are of this decision, so it may look at them
         _release_slice(draft, run, graph)
     else:
         _go_on(draft, run, "release", 0)
@@ -248,7 +217,8 @@ def _release_slice(draft: Draft, run: Run, graph: Graph) -> None:
         _go_on(draft, run, "release", end)
 
 
-def _cancel_slice(draft: Draft, run: Run, graph: Graph) -> None:
+def cancel_slice(draft: Draft, run: Run, graph: Graph) -> None:
+    """Cancel the next task instances of a run that is to end, and end it once nothing is left."""
     end = min(run.cancelled + ROWS_PER_DECISION_MAX, len(graph.tasks))
     positions = range(run.cancelled, end)
     run = change_run(draft, run, cancelled=end)
@@ -278,7 +248,10 @@ def _cancel_open(draft: Draft, keys: Iterable[TaskKey]) -> None:
 
 
 def _cancel_task(draft: Draft, task: TaskInstance) -> None:
-    detail = f"cancelled by {draft.envelope.user_id}"
+    run = draft.run_of(task)
+    reason, detail = reason_of_cancel(run), f"cancelled by {draft.envelope.user_id}"
+    if reason is EndReason.RUN_TIMEOUT:
+        detail = f"cancelled, for its run had gone on for {draft.graph(run).dag.run_timeout:g} s"
     if task.state is TaskState.MAPPED and cancel_instances(draft, task, detail):
         return
     if task.state is TaskState.RUNNING:
@@ -288,8 +261,8 @@ def _cancel_task(draft: Draft, task: TaskInstance) -> None:
         _order_stop(draft, task)
         return
     if task.state is TaskState.QUEUED:
-        withdraw(draft, current_attempt(draft, task), EndReason.CANCELLED)
-    end_task(draft, task, TaskChange.CANCEL, reason=EndReason.CANCELLED, detail=detail)
+        withdraw(draft, current_attempt(draft, task), reason)
+    end_task(draft, task, TaskChange.CANCEL, reason=reason, detail=detail)
 
 
 def _give_up(draft: Draft, task: TaskInstance) -> str:

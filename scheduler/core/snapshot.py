@@ -9,7 +9,7 @@ that comes to nothing is dropped without a trace.
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -22,16 +22,17 @@ from headway.protocol.topology import NO_LIMITS, QueueLimits
 
 from .deltas import QueueDelta, RoomDelta, moved, room_after
 from .graph import Graph
+from .loaded import ROWS_KEPT_MAX, Loaded
 from .rows import (
     Attempt,
     AttemptKey,
+    BackfillRow,
     BootKey,
     DagRow,
     Output,
     QueueRow,
     Room,
     RoomRow,
-    Row,
     Run,
     TaskInstance,
     TaskKey,
@@ -41,14 +42,9 @@ from .rows import (
     Worker,
 )
 
-ROWS_KEPT_MAX: Final = 100_000
-"""Rows of one table that are kept from batch to batch, at most: about 50 MB of task instances."""
-
 GRAPHS_KEPT_MAX: Final = 64
 """Compiled DAG versions that are kept: a run of each may be going on, and one of 100,000 tasks takes tens of MB."""
 
-K = TypeVar("K")
-R = TypeVar("R", bound=Row)
 Fact = str | int | None
 
 
@@ -64,7 +60,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     seed: str
 
 
-class Transition(msgspec.Struct, frozen=True, array_like=True, order=True):
+class Transition(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False):
     """One recorded change of state: of a task instance, an attempt (`try_number` set) or the run (`task_id` empty)."""
 
     subject: str
@@ -119,11 +115,24 @@ Effect = SendOrder | PublishTask | DeclareQueue | FollowUp
 class Changes:
     """The rows that something changed, by table; None means deleted. `looks` are rooms whose first may go on now."""
 
-    __slots__ = ("attempts", "dags", "looks", "outputs", "queues", "rooms", "runs", "tasks", "timers", "workers")
+    __slots__ = (
+        "attempts",
+        "backfills",
+        "dags",
+        "looks",
+        "outputs",
+        "queues",
+        "rooms",
+        "runs",
+        "tasks",
+        "timers",
+        "workers",
+    )
 
     def __init__(self) -> None:
         """Begin with nothing changed."""
         self.dags: dict[DagId, DagRow] = {}
+        self.backfills: dict[str, BackfillRow] = {}
         self.runs: dict[RunId, Run] = {}
         self.tasks: dict[TaskKey, TaskInstance] = {}
         self.attempts: dict[AttemptKey, Attempt] = {}
@@ -137,6 +146,7 @@ class Changes:
     def merge(self, later: "Changes") -> None:
         """Overlay these changes with later ones."""
         self.dags.update(later.dags)
+        self.backfills.update(later.backfills)
         self.runs.update(later.runs)
         self.tasks.update(later.tasks)
         self.attempts.update(later.attempts)
@@ -162,53 +172,6 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     recorded: bool = True
 
 
-class Loaded(Generic[K, R]):
-    """The rows of one table that were asked for: what was found, and None for what was not there."""
-
-    __slots__ = ("_absent", "origin", "rows")
-
-    def __init__(self) -> None:
-        """Begin with nothing loaded."""
-        self.rows: dict[K, R | None] = {}
-        self.origin: dict[K, R | None] = {}
-        self._absent: list[K] = []
-
-    def fill(self, key: K, row: R | None) -> None:
-        """Take in what the database holds, unless the row was looked for or decided upon before."""
-        if key in self.rows:
-            return
-        self.rows[key] = row
-        if row is None:
-            self._absent.append(key)
-
-    def lacks(self, key: K) -> bool:
-        """Say whether a key was never asked for."""
-        return key not in self.rows
-
-    def overlay(self, changed: dict[K, R]) -> None:
-        """Apply decided rows, remembering what the database still holds."""
-        for key, row in changed.items():
-            self.origin.setdefault(key, self.rows.get(key))
-            self.rows[key] = row
-
-    def settle(self, ended: Callable[[R], bool]) -> None:
-        """Take what was decided for what is stored; keep neither what that ended nor what was not there."""
-        for key in (*self.origin, *self._absent):
-            row = self.rows.get(key)
-            if row is None or ended(row):
-                self.rows.pop(key, None)
-        self.origin.clear()
-        self._absent.clear()
-        if len(self.rows) > ROWS_KEPT_MAX:
-            self.forget()
-
-    def forget(self) -> None:
-        """Keep nothing."""
-        self.rows.clear()
-        self.origin.clear()
-        self._absent.clear()
-
-
 class Snapshot:
     """Rows as loaded and as decided since. `replayed` holds recorded facts while an audit decides again."""
 
@@ -216,6 +179,7 @@ class Snapshot:
         """Begin with nothing loaded and nothing decided; `limits` are those of queues that have their own."""
         self.limits = limits
         self.dags: Loaded[DagId, DagRow] = Loaded()
+        self.backfills: Loaded[str, BackfillRow] = Loaded()
         self.runs: Loaded[RunId, Run] = Loaded()
         self.tasks: Loaded[TaskKey, TaskInstance] = Loaded()
         self.attempts: Loaded[AttemptKey, Attempt] = Loaded()
@@ -236,6 +200,7 @@ class Snapshot:
     def apply(self, changes: Changes) -> None:
         """Overlay the rows with what a decision changed."""
         self.dags.overlay(changes.dags)
+        self.backfills.overlay(changes.backfills)
         self.runs.overlay(changes.runs)
         self.tasks.overlay(changes.tasks)
         self.attempts.overlay(changes.attempts)
@@ -250,6 +215,7 @@ class Snapshot:
     def settle(self) -> None:
         """Begin a new batch after a commit: the rows stay, as what the database now holds."""
         self.dags.settle(lambda _: False)
+        self.backfills.settle(lambda row: row.finished_at is not None)
         self.runs.settle(lambda run: run.state in FINAL_RUN_STATES)
         self.tasks.settle(lambda task: task.state in FINAL_TASK_STATES)
         self.attempts.settle(lambda attempt: attempt.state not in OPEN_ATTEMPT_STATES)
@@ -314,6 +280,14 @@ class Draft:
         value = compute() if replayed is None else replayed.get(name)
         self.facts[name] = value
         return value
+
+    def dag(self, dag_id: DagId) -> DagRow | None:
+        """Return a DAG, or None where there is none: an audit of a run knows of none."""
+        return self.changes.dags.get(dag_id) or self.snapshot.dags.rows[dag_id]
+
+    def backfill(self, backfill_id: str) -> BackfillRow | None:
+        """Return a backfill, or None where there is none: an audit of a run knows of none."""
+        return self.changes.backfills.get(backfill_id) or self.snapshot.backfills.rows[backfill_id]
 
     def run(self, run_id: RunId) -> Run | None:
         """Return a run, or None where there is none."""

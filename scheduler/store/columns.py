@@ -6,12 +6,20 @@ sorts like time. Dictionaries and lists stand as JSON text.
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import CheckConstraint, Column, Dialect, Integer, Text, TypeDecorator
+from sqlalchemy import CheckConstraint, Column, Dialect, Integer, MetaData, Text, TypeDecorator
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.types import TypeEngine
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -38,7 +38,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     `lacks` is the limit that keeps the first of its line waiting, if it stands in one.
     `unsent` says that the newest message of its attempt is not with the broker yet. `task` is None while the run's task
     instances are being created and this one is not there yet. `node` is the mapped task that an instance belongs to,
-    `instances` counts those of a mapped task by state, and `shown` names some that are not well.
+    `instances` counts those of a mapped task by state, and `shown` names some that are not well. `past` is the state of
+    the same task in the run before, if it depends on that, or of that run while its tasks are not there yet.
     """
 
     run: Run
@@ -56,6 +57,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     instances: dict[TaskState, int] = {}
     shown: dict[str, TaskState] = {}
     holder: Worker | None = None
+    past: TaskState | RunState | None = None
 
     @property
     def attempt(self) -> Attempt | None:
@@ -92,6 +94,7 @@ def collect_evidence(engine: Engine, run_id: str, task_id: str, map_index: int) 
             instances=_count_instances(connection, task),
             shown=_show_instances(connection, task),
             holder=_holder(connection, attempts[-1]) if attempts else None,
+            past=_past(connection, run, task) if spec.depends_on_past and task is not None else None,
         )
 
 
@@ -176,6 +179,16 @@ def _ahead(connection: Connection, task: TaskInstance) -> int:
     first = or_(c.priority > task.priority, and_(c.priority == task.priority, tuple_(*order) < own))
     statement = select(func.count()).where(c.room == task.room, text("state = 'scheduled'"), first)
     return connection.execute(statement).scalar_one()
+
+
+def _past(connection: Connection, run: Run, task: TaskInstance) -> TaskState | RunState | None:
+    if run.previous is None:
+        return None
+    before = _task(connection, run.previous, task.task_id, task.map_index)
+    if before is not None:
+        return before.state
+    state = connection.execute(select(t.runs.c.state).where(t.runs.c.run_id == run.previous)).scalar()
+    return RunState.QUEUED if state == RunState.QUEUED else None
 
 
 def _lacks(connection: Connection, task: TaskInstance) -> RoomRow | None:

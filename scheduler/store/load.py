@@ -11,13 +11,14 @@ from sqlalchemy import Column, Connection, ScalarSelect, Select, Table, and_, se
 from headway.protocol.codec import decode_dag
 from headway.protocol.dag import Dag
 from headway.protocol.errors import Corrupt
-from headway.protocol.names import UNMAPPED, QueueName
+from headway.protocol.names import UNMAPPED, DagId, QueueName
 
 from ..core.graph import Graph, compile_graph
 from ..core.needs import Needs
 from ..core.rows import (
     Attempt,
     AttemptKey,
+    BackfillRow,
     BootKey,
     DagRow,
     Output,
@@ -63,6 +64,7 @@ class Loader:
     def load(self, snapshot: Snapshot, needs: Needs) -> None:
         """Fill in everything that `needs` names; what is not there is None."""
         self._fill(snapshot.dags, needs.dags, t.dags, DagRow, ("dag_id",))
+        self._fill(snapshot.backfills, needs.backfills, t.backfills, BackfillRow, ("backfill_id",))
         self._fill(snapshot.runs, needs.runs, t.runs, Run, ("run_id",))
         self._fill(snapshot.tasks, needs.tasks, t.task_instances, TaskInstance, TaskKey._fields)
         self._fill(snapshot.attempts, needs.attempts, t.attempts, Attempt, AttemptKey._fields)
@@ -101,6 +103,13 @@ class Loader:
             .limit(limit)
         )
         return [to_struct(TaskInstance, row) for row in self._connection.execute(statement)]
+
+    def held_runs(self, dag_id: DagId, limit: int) -> list[Run]:
+        """Return the next runs of a DAG that wait until fewer of its runs go on."""
+        c = t.runs.c
+        order = (c.created_at, c.logical_date, c.run_id)
+        held = select(t.runs).where(c.dag_id == dag_id, c.hold.is_not(None)).order_by(*order).limit(limit)
+        return [to_struct(Run, row) for row in self._connection.execute(held)]
 
     def lacking(self, rooms: Iterable[Room]) -> list[Room]:
         """Return the lines with somebody in them that lack one of these limits."""

@@ -10,7 +10,7 @@ from headway.protocol.names import UNMAPPED
 
 from . import tables as t
 from .engine import translated
-from .reads import RunSummary, one_moment, to
+from .reads import RunSummary, one_moment, to, to_run
 
 
 class TaskNews(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class Progress:
             last = c.map_index == UNMAPPED  # a mapped task ends after its instances
             rows = connection.execute(statement.order_by(c.since, c.position, last, c.map_index))
             news = [to(TaskNews, row) for row in rows]
-        return to(RunSummary, run), self._only_new(news)
+        return to_run(RunSummary, run), self._only_new(news)
 
     def _only_new(self, news: list[TaskNews]) -> list[TaskNews]:
         """Leave out what was reported: a moment may have more changes than the last look saw of it."""

@@ -10,18 +10,17 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, select, tuple_
 
 from headway.protocol.codec import decode_dag
 from headway.protocol.dag import Dag
 from headway.protocol.errors import UnknownDag, UnknownRun, UnknownTask
-from headway.protocol.names import UNMAPPED, DagId, QueueName, partition_label
+from headway.protocol.names import UNMAPPED, DagId, partition_label
 from headway.protocol.states import AttemptState, HoldReason, TaskState, WorkerState
-from headway.protocol.topology import NO_LIMITS, QueueLimits
 
-from ..core.admission import hold_of, window_of
-from ..core.limits import hold_of_room, pool_room, queue_room
-from ..core.rows import QueueRow, RoomRow
+from ..core.admission import hold_of
+from ..core.limits import hold_of_room, queue_room
+from ..core.rows import QueueRow
 from . import tables as t
 from .engine import translated
 from .load import unpack_value
@@ -34,12 +33,16 @@ class DagSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     dag_id: str
     version: int
-    schedule: str | None = None
-    paused: bool = False
+    schedule: str | None
+    paused: bool
     file: str
     task_count: int
     updated_at: datetime
     digest: str
+    next_date: datetime | None
+    max_active_runs: int
+    active_runs: int
+    waiting_runs: int
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +56,12 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     created_at: datetime
     version: int
+    kind: str
+    hold: str | None
+    data_interval_start: datetime
+    data_interval_end: datetime
+    deadline: datetime | None
+    late: bool
 
 
 class AttemptDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +105,12 @@ class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     version: int
+    kind: str
+    hold: str | None
+    data_interval_start: datetime
+    data_interval_end: datetime
+    deadline: datetime | None
+    late: bool
     params: dict[str, Any]
     tasks: list[TaskDetail]
 
@@ -131,32 +146,6 @@ class WorkerLine(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float
 
 
-class QueueLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue as the database sees it: published and not granted, held back, and what its workers could take.
-
-    `mended` counts what was found missing there, ever. `fault` says why the broker could not make it, if it could not.
-    """
-
-    queue: str
-    queued: int
-    unpublished: int
-    slots: int
-    free_slots: int
-    window: int
-    mended: int
-    fault: str
-
-
-class PoolLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool: its slots, or None where headway.toml has it no more; how many are taken, and how many tasks wait."""
-
-    pool: str
-    slots: int | None
-    used: int
-    free: int
-    waiting: int
-
-
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an operator's event."""
 
@@ -168,7 +157,7 @@ def list_dags(engine: Engine) -> list[DagSummary]:
     """Return every DAG by its id."""
     with translated(engine), engine.connect() as connection:
         rows = connection.execute(select(t.dags).order_by(t.dags.c.dag_id))
-        return [to(DagSummary, row) for row in rows]
+        return [_dag(row) for row in rows]
 
 
 def known_dags(engine: Engine) -> dict[DagId, tuple[str, str]]:
@@ -185,18 +174,22 @@ def find_dag(engine: Engine, dag_id: str) -> tuple[DagSummary, Dag]:
         row = connection.execute(statement.where(t.dags.c.dag_id == dag_id)).one_or_none()
     if row is None:
         raise UnknownDag(dag_id=dag_id)
-    return to(DagSummary, row), decode_dag(unpack_value(row.value))
+    return _dag(row), decode_dag(unpack_value(row.value))
 
 
-def list_runs(engine: Engine, *, dag_id: str | None, state: str | None, limit: int) -> list[RunSummary]:
+def list_runs(
+    engine: Engine, *, dag_id: str | None, state: str | None, backfill_id: str | None = None, limit: int
+) -> list[RunSummary]:
     """Return runs, the newest first."""
     statement = select(t.runs).order_by(t.runs.c.created_at.desc(), t.runs.c.run_id).limit(limit)
     if dag_id is not None:
         statement = statement.where(t.runs.c.dag_id == dag_id)
     if state is not None:
         statement = statement.where(t.runs.c.state == state)
+    if backfill_id is not None:
+        statement = statement.where(t.runs.c.backfill_id == backfill_id)
     with translated(engine), engine.connect() as connection:
-        return [to(RunSummary, row) for row in connection.execute(statement)]
+        return [to_run(RunSummary, row) for row in connection.execute(statement)]
 
 
 def find_run(engine: Engine, run_id: str) -> RunSummary:
@@ -205,7 +198,7 @@ def find_run(engine: Engine, run_id: str) -> RunSummary:
         row = connection.execute(select(t.runs).where(t.runs.c.run_id == run_id)).one_or_none()
     if row is None:
         raise UnknownRun(run_id=run_id)
-    return to(RunSummary, row)
+    return to_run(RunSummary, row)
 
 
 def find_task(engine: Engine, run_id: str, task_id: str, map_index: int = UNMAPPED) -> None:
@@ -231,7 +224,7 @@ def show_run(engine: Engine, run_id: str) -> RunDetail:
         attempts = attempts_of(connection, t.attempts.c.run_id == run_id)
         holds = _holds(connection)
         details = [_task(row, attempts.get((row.task_id, row.map_index), []), holds) for row in tasks]
-    return to(RunDetail, run, tasks=details)
+    return to_run(RunDetail, run, tasks=details)
 
 
 def attempts_of(connection: Connection, condition: ColumnElement[bool]) -> dict[tuple[str, int], list[AttemptDetail]]:
@@ -262,45 +255,6 @@ def list_workers(engine: Engine, *, everything: bool = False) -> list[WorkerLine
         statement = statement.where((w.state != WorkerState.ENDED) | tuple_(w.worker, w.online_at).in_(newest))
     with translated(engine), engine.connect() as connection:
         return [to(WorkerLine, row) for row in connection.execute(statement)]
-
-
-def list_queues(engine: Engine, limits: Mapping[QueueName, QueueLimits] = NO_LIMITS) -> list[QueueLine]:
-    """Return every queue that was ever used or served, with the database's side of it."""
-    with translated(engine), one_moment(engine) as connection:
-        rows = connection.execute(select(t.queues).order_by(t.queues.c.queue)).all()
-        free = free_slots(connection)
-    return [_queue_line(to(QueueRow, row).limited(limits), free.get(row.queue, 0)) for row in rows]
-
-
-def list_pools(engine: Engine) -> list[PoolLine]:
-    """Return every pool that the scheduler knows of, or that tasks still have places in or wait for."""
-    c, prefix = t.rooms.c, pool_room("")
-    with translated(engine), engine.connect() as connection:
-        of_use = or_(c.slots.is_not(None), c.used > 0, c.waiting > 0)
-        statement = select(t.rooms).where(c.room.startswith(prefix), of_use)
-        rows = [to(RoomRow, row) for row in connection.execute(statement.order_by(c.room))]
-    return [
-        PoolLine(
-            pool=row.room.removeprefix(prefix),
-            slots=row.slots,
-            used=row.used,
-            free=max(0, row.free),
-            waiting=row.waiting,
-        )
-        for row in rows
-    ]
-
-
-def free_slots(connection: Connection) -> dict[str, int]:
-    """Return how many slots of online workers are free, for each queue that they serve."""
-    w, a = t.workers.c, t.attempts.c
-    held = select(func.count()).where(a.worker == w.worker, a.boot == w.boot, a.state == AttemptState.RUNNING)
-    statement = select(w.queues, w.slots, held.scalar_subquery()).where(w.state == WorkerState.ONLINE)
-    free: dict[str, int] = {}
-    for queues, slots, running in connection.execute(statement):
-        for queue in queues:
-            free[queue] = free.get(queue, 0) + max(0, slots - running)
-    return free
 
 
 def find_verdict(engine: Engine, message_id: str) -> Verdict | None:
@@ -358,21 +312,18 @@ def _task(row: Any, attempts: list[AttemptDetail], holds: Mapping[str, HoldReaso
     )
 
 
-def _queue_line(row: QueueRow, free: int) -> QueueLine:
-    return QueueLine(
-        queue=row.queue,
-        queued=row.queued,
-        unpublished=row.waiting,
-        slots=row.slots,
-        free_slots=free,
-        window=window_of(row),
-        mended=row.mended,
-        fault=row.fault,
-    )
+def to_run(kind: type[S], row: Any, **more: Any) -> S:  # noqa: ANN401 - SQLAlchemy's Row
+    """Return a row of runs; it is late if it missed its deadline."""
+    is_late = row.deadline is not None and (row.finished_at or datetime.now(UTC)) > row.deadline
+    return to(kind, row, late=is_late, **more)
+
+
+def _dag(row: Any) -> DagSummary:  # noqa: ANN401 - SQLAlchemy's Row
+    return to(DagSummary, row, schedule=row.schedule["text"] if row.schedule else None)
 
 
 def to(kind: type[S], row: Any, **more: Any) -> S:  # noqa: ANN401 - SQLAlchemy's Row
     """Return a row as the Struct whose fields are its columns."""
     fields: Sequence[str] = kind.__struct_fields__
     mapping = row._mapping  # noqa: SLF001 - the documented accessor
-    return kind(**{name: mapping[name] for name in fields if name in mapping}, **more)
+    return kind(**{name: mapping[name] for name in fields if name in mapping} | more)

@@ -34,7 +34,6 @@ from headway.protocol.errors import StaleDecision
 from headway.protocol.names import WORKERS_PARTITION
 
 from ..core.deltas import QueueDelta, RoomDelta
-from ..core.rows import Row
 from ..core.snapshot import Changes, Snapshot, Transition
 from . import tables as t
 from .bulk import encode_guarded, encode_rows, picked, rows_source
@@ -127,7 +126,8 @@ class Saver:
         self._save_rows(t.workers, changes.workers, snapshot.workers.origin)
         self._upsert(t.outputs, list(changes.outputs.values()))
         self._save_timers(changes)
-        self._save_dags(changes)
+        self._save_dags(snapshot)
+        self._upsert(t.backfills, list(changes.backfills.values()))
         self._add_to_queues(changes.queues)
         self._add_to_rooms(changes.rooms)
 
@@ -172,10 +172,11 @@ class Saver:
             self._write("timers/delete", lambda: self._delete(t.timers, keys), encode_rows(gone))
         self._upsert(t.timers, [timer for timer in changes.timers.values() if timer is not None])
 
-    def _save_dags(self, changes: Changes) -> None:
-        rows: list[Row] = list(changes.dags.values())
-        self._upsert(t.dags, rows)
-        self._upsert(t.dag_versions, rows)
+    def _save_dags(self, snapshot: Snapshot) -> None:
+        rows, origin = snapshot.changes.dags, snapshot.dags.origin
+        self._upsert(t.dags, list(rows.values()))
+        was = {dag_id: before.version for dag_id in rows if (before := origin[dag_id]) is not None}
+        self._upsert(t.dag_versions, [row for dag_id, row in rows.items() if was.get(dag_id) != row.version])
 
     def _add_to_queues(self, deltas: dict[Any, QueueDelta]) -> None:
         moved = {queue: delta for queue, delta in sorted(deltas.items()) if delta != QueueDelta()}

@@ -14,7 +14,7 @@ from headway.protocol.errors import DatabaseUnavailable, SchemaNotCurrent
 from . import tables as t
 from .engine import LOCK_TIMEOUT_MS, WRITES, make_engine, translated
 
-CURRENT: Final = "0002"
+CURRENT: Final = "0004"
 """The schema that this version works on: the last file under migrations/versions."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"

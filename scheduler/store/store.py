@@ -33,20 +33,25 @@ from sqlalchemy import (
 )
 
 from headway.protocol.codec import address_of
+from headway.protocol.dag_events import ScheduleTimer
 from headway.protocol.errors import Corrupt
-from headway.protocol.messages import LeaseTimer, Missing, TaskTimer
-from headway.protocol.names import QueueName
+from headway.protocol.messages import LeaseTimer, Missing, RunTimer, TaskTimer
+from headway.protocol.names import UNMAPPED, DagId, QueueName
 from headway.protocol.states import AttemptState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 
 from ..core.limits import pool_room
 from ..core.needs import Needs
-from ..core.rows import Attempt, Room, TaskInstance, Timer, TimerKey
+from ..core.rows import Attempt, Room, Run, TaskInstance, Timer, TimerKey
 from ..core.snapshot import Snapshot
+from ..core.timers import NO_TASK
 from . import tables as t
 from .engine import WRITES, translated
 from .load import Loader, pack_value, to_struct
 from .save import OutboxRow, Record, Saver, dialect_insert
+
+TimerEvent = TaskTimer | RunTimer | LeaseTimer | ScheduleTimer
+"""What the clock says."""
 
 CENSUS_MAX: Final = 2_000
 """Queued attempts that one look of the census reads: windows are smaller, and the next look finds the rest."""
@@ -125,6 +130,10 @@ class Batch:
         """Return the lines with somebody in them that lack one of these limits."""
         return self._loader.lacking(rooms)
 
+    def held_runs(self, dag_id: DagId, limit: int) -> list[Run]:
+        """Return the next runs of a DAG that wait until fewer of its runs go on."""
+        return self._loader.held_runs(dag_id, limit)
+
     def save(self, records: Sequence[Record], outbox: Sequence[OutboxRow]) -> None:
         """Write what was decided; raise StaleDecision."""
         self._saver.save(self.snapshot)
@@ -141,10 +150,11 @@ class Batch:
         for message in messages:
             self._connection.execute(insert(t.quarantine).values(at=self.now, **msgspec.structs.asdict(message)))
 
-    def put_off(self, timer: TaskTimer) -> None:
+    def put_off(self, timer: TaskTimer | RunTimer) -> None:
         """Let a stored timer be due later: each time that it cannot be decided leaves a message in the quarantine."""
         c = t.timers.c
-        key = {name: getattr(timer, name) for name in TimerKey._fields}
+        of_run = {"task_id": NO_TASK, "map_index": UNMAPPED}
+        key = {name: getattr(timer, name, of_run.get(name)) for name in TimerKey._fields}
         stored = and_(*(c[name] == value for name, value in key.items()), c.due == timer.due)
         self._connection.execute(update(t.timers).where(stored).values(due=self.now + PUT_OFF))
 
@@ -258,15 +268,16 @@ class Store:
             return _now(connection)
 
     def due_timers(
-        self, now: datetime, *, listening_since: datetime
-    ) -> tuple[list[TaskTimer | LeaseTimer], datetime | None]:
-        """Return timer events that are due at `now`, and when the next one will be."""
+        self, now: datetime, *, listening_since: datetime, schedules: bool = True
+    ) -> tuple[list[TimerEvent], datetime | None]:
+        """Return timer events that are due at `now`, and when the next one will be; schedules of DAGs if wanted."""
         with translated(self._reads), self._reads.connect() as connection:
-            events: list[TaskTimer | LeaseTimer] = [
-                *_due_tasks(connection, now, listening_since),
+            events: list[TimerEvent] = [
+                *_due_timers(connection, now, listening_since),
                 *_due_leases(connection, now, listening_since),
+                *(_due_schedules(connection, now) if schedules else ()),
             ]
-            return events, _next_due(connection, now)
+            return events, _next_due(connection, now, schedules=schedules)
 
     def add_dag_value(self, digest: str, encoded: bytes) -> None:
         """Store a DAG value under its digest; it is never changed, so doing it twice is harmless."""
@@ -312,7 +323,7 @@ def _now(connection: Connection) -> datetime:
     return datetime.now(UTC)
 
 
-def _due_tasks(connection: Connection, now: datetime, listening_since: datetime) -> list[TaskTimer]:
+def _due_timers(connection: Connection, now: datetime, listening_since: datetime) -> list[TaskTimer | RunTimer]:
     """Return the timers that are due; the deadline of a message counts once the broker has it."""
     c, a = t.timers.c, t.attempts.c
     mine = and_(a.run_id == c.run_id, a.task_id == c.task_id, a.map_index == c.map_index)
@@ -320,7 +331,14 @@ def _due_tasks(connection: Connection, now: datetime, listening_since: datetime)
     due = and_(c.due <= now, or_(c.timer != "queued_deadline", ~at_home))
     statement = select(t.timers).where(due).order_by(c.due).limit(TIMERS_MAX)
     rows = [to_struct(Timer, row) for row in connection.execute(statement)]
-    return [TaskTimer(**msgspec.structs.asdict(row), listening_since=listening_since) for row in rows]
+    return [_timer_event(row, listening_since) for row in rows]
+
+
+def _timer_event(row: Timer, listening_since: datetime) -> TaskTimer | RunTimer:
+    fields = msgspec.structs.asdict(row)
+    if row.task_id != NO_TASK:
+        return TaskTimer(**fields, listening_since=listening_since)
+    return RunTimer(**{name: value for name, value in fields.items() if name not in ("task_id", "map_index")})
 
 
 def _unsent() -> Exists:
@@ -338,9 +356,20 @@ def _due_leases(connection: Connection, now: datetime, listening_since: datetime
     ]
 
 
-def _next_due(connection: Connection, now: datetime) -> datetime | None:
+def _due_schedules(connection: Connection, now: datetime) -> list[ScheduleTimer]:
+    c = t.dags.c
+    due = and_(text(t.MAY_BE_DUE), c.next_date <= now)
+    found = connection.execute(select(c.dag_id, c.next_date).where(due).order_by(c.next_date).limit(TIMERS_MAX))
+    return [ScheduleTimer(dag_id=dag_id, due=date) for dag_id, date in found]
+
+
+def _next_due(connection: Connection, now: datetime, *, schedules: bool) -> datetime | None:
     timer = connection.execute(select(func.min(t.timers.c.due)).where(t.timers.c.due > now)).scalar()
     lease = connection.execute(
         select(func.min(t.workers.c.lease_due)).where(t.workers.c.state == "online", t.workers.c.lease_due > now)
     ).scalar()
-    return min((due for due in (timer, lease) if due is not None), default=None)
+    date = None
+    if schedules:
+        c = t.dags.c
+        date = connection.execute(select(func.min(c.next_date)).where(text(t.MAY_BE_DUE), c.next_date > now)).scalar()
+    return min((due for due in (timer, lease, date) if due is not None), default=None)

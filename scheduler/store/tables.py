@@ -13,25 +13,23 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
-    MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
     text,
 )
 
-from headway.protocol.states import AttemptState, RunState, TaskState, WorkerState
+from headway.protocol.states import AttemptState, RunKind, RunState, TaskState, WorkerState
 
+from . import columns, dag_tables
 from .columns import JsonText, UtcTime, count_column, one_of, text_column
 
-metadata: Final = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
+metadata: Final = columns.metadata
+MAY_BE_DUE: Final = dag_tables.MAY_BE_DUE
+backfills: Final = dag_tables.backfills
+dags: Final = dag_tables.dags
+dag_values: Final = dag_tables.dag_values
+dag_versions: Final = dag_tables.dag_versions
 
 partitions: Final = Table(
     "partitions",
@@ -55,55 +53,54 @@ partitions: Final = Table(
     ),
 )
 
-dags: Final = Table(
-    "dags",
-    metadata,
-    Column("dag_id", Text, primary_key=True),
-    Column("version", Integer, nullable=False, comment="the newest; runs stay on theirs"),
-    text_column("digest", "sha256 of the encoded value"),
-    text_column("file"),
-    Column("task_count", Integer, nullable=False),
-    Column("updated_at", UtcTime, nullable=False),
-    Column("paused", Boolean, nullable=False, server_default=text("false"), comment="nothing of it goes on"),
-)
-
-dag_values: Final = Table(
-    "dag_values",
-    metadata,
-    Column("digest", Text, primary_key=True),
-    text_column("value", "the DAG value as zlib-compressed JSON in base64; never changed"),
-)
-
-dag_versions: Final = Table(
-    "dag_versions",
-    metadata,
-    Column("dag_id", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    text_column("digest"),
-    PrimaryKeyConstraint("dag_id", "version"),
-)
-
 runs: Final = Table(
     "runs",
     metadata,
     Column("run_id", Text, primary_key=True),
     text_column("dag_id"),
     Column("version", Integer, nullable=False),
+    text_column("kind", "what it was made by"),
     text_column("state"),
+    Column("hold", Text, comment="what it waits for before its task instances are made"),
     Column("logical_date", UtcTime, nullable=False),
+    Column("data_interval_start", UtcTime, nullable=False),
+    Column("data_interval_end", UtcTime, nullable=False),
     Column("params", JsonText, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),
     Column("finished_at", UtcTime),
+    Column("deadline", UtcTime, comment="when it should have ended"),
     Column("unfinished", Integer, nullable=False, comment="task instances that are not final"),
     count_column("failed_leaves", "tasks that decide the run and ended in neither success nor skipped"),
     count_column("created", "cursor: task instances made so far"),
     count_column("released", "cursor: tasks without upstreams made ready so far"),
     count_column("cancelled", "cursor: tasks looked at for a cancel so far"),
     Column("intent", Text, comment="what shall become of the run when its running tasks have ended"),
+    Column("previous", Text, comment="the run before it, if some of its tasks depend on the past"),
+    Column("next_runs", JsonText, nullable=False, comment="the runs of which it is the previous"),
+    Column("tells_all", Boolean, nullable=False, comment="one of those is of another version of the DAG"),
+    Column("backfill_id", Text, comment="the backfill that made it"),
+    Column("rerun", Text, comment="the newest run of a backfill that ran its date again"),
     one_of("state", RunState),
+    one_of("kind", RunKind),
     CheckConstraint("unfinished >= 0", name="unfinished"),
+    CheckConstraint("hold IS NULL OR state = 'queued'", name="hold"),
     Index("ix_runs_dag_id_created_at", "dag_id", "created_at"),
+    Index(
+        "ix_runs_backfill_id",
+        "backfill_id",
+        postgresql_where=text("backfill_id IS NOT NULL"),
+        sqlite_where=text("backfill_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_runs_held",
+        "dag_id",
+        "created_at",
+        "logical_date",
+        "run_id",
+        postgresql_where=text("hold IS NOT NULL"),
+        sqlite_where=text("hold IS NOT NULL"),
+    ),
 )
 
 task_instances: Final = Table(
@@ -241,7 +238,7 @@ timers: Final = Table(
     "timers",
     metadata,
     text_column("run_id"),
-    text_column("task_id"),
+    text_column("task_id", "empty: a timer of the run"),
     Column("map_index", Integer, nullable=False),
     text_column("timer"),
     text_column("dag_id"),

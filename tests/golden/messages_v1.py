@@ -6,13 +6,23 @@ from typing import Any, Final
 import msgspec
 
 from headway.protocol.dag import Argv, OutputRef, Python, Shell
+from headway.protocol.dag_events import (
+    Backfill,
+    BackfillStep,
+    DagVersion,
+    PastEnded,
+    Pause,
+    RunCapacity,
+    RunDue,
+    ScheduleTimer,
+    Unpause,
+)
 from headway.protocol.log_chunk import LogChunk
 from headway.protocol.messages import (
     Cancel,
     Capacity,
     Code,
     Continue,
-    DagVersion,
     DeliveryLimit,
     Drop,
     Expired,
@@ -30,6 +40,7 @@ from headway.protocol.messages import (
     Refused,
     Rejected,
     RunContext,
+    RunTimer,
     Started,
     Stop,
     Task,
@@ -39,10 +50,12 @@ from headway.protocol.messages import (
     WorkerLost,
 )
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
+from headway.protocol.schedule import Schedule
 from headway.protocol.states import EndReason
 
 DAG: Final = DagId("nightly_sales")
-RUN: Final = RunId("nightly_sales.2026-01-02T02:00:00+00:00")
+RUN: Final = RunId("nightly_sales__2026-01-02T02:00:00Z")
+BACKFILL: Final = "nightly_sales__backfill_20260201T060708Z_1f3c"
 LOAD: Final = TaskId("load")
 EXTRACT: Final = TaskId("extract")
 IO: Final = QueueName("io")
@@ -68,7 +81,8 @@ SELF: Final[dict[str, Any]] = {
 }
 HELD: Final = (Held(dag_id=DAG, run_id=RUN, task_id=LOAD, try_number=1, state="running"),)
 CONTEXT: Final = RunContext(
-    logical_date=datetime(2026, 1, 1, 2, tzinfo=UTC),
+    ds="2026-01-02",
+    logical_date=datetime(2026, 1, 2, 2, tzinfo=UTC),
     data_interval_start=datetime(2026, 1, 1, 2, tzinfo=UTC),
     data_interval_end=datetime(2026, 1, 2, 2, tzinfo=UTC),
     params={"region": "EU", "limit": 1000, "rate": 0.5, "full": False, "note": None},
@@ -146,18 +160,47 @@ MESSAGES: Final[dict[str, Message]] = {
     "delivery_limit": DeliveryLimit(**ATTEMPT, queue=IO),
     "unroutable": Unroutable(**ATTEMPT, queue=IO),
     "task_timer": TaskTimer(dag_id=DAG, run_id=RUN, task_id=LOAD, timer="retry", due=DUE, listening_since=SINCE),
+    "run_timer": RunTimer(dag_id=DAG, run_id=RUN, timer="deadline", due=DUE),
     "lease_timer": LeaseTimer(**BOOT, due=DUE, listening_since=SINCE),
+    "schedule_timer": ScheduleTimer(dag_id=DAG, due=CONTEXT.logical_date),
     "worker_lost": WorkerLost(**ATTEMPT, **BOOT, detail="worker db1-1 was silent for 310 s"),
     "not_held": NotHeld(**ATTEMPT, **BOOT, detail="worker db1-1 lives and does not hold it"),
     "missing": Missing(**ATTEMPT, publication=1),
     "capacity": Capacity(
         dag_id=DAG, run_id=RUN, queue=IO, instances=(Instance(task_id=LOAD), Instance(task_id=EXTRACT, map_index=3))
     ),
+    "run_due": RunDue(
+        dag_id=DAG,
+        run_id=RUN,
+        logical_date=CONTEXT.logical_date,
+        data_interval_start=CONTEXT.data_interval_start,
+        data_interval_end=CONTEXT.data_interval_end,
+        previous=RunId("nightly_sales__2026-01-01T02:00:00Z"),
+    ),
+    "past_ended": PastEnded(dag_id=DAG, run_id=RUN, task_id=LOAD),
+    "backfill_step": BackfillStep(dag_id=DAG, backfill_id=BACKFILL, cursor=CONTEXT.logical_date),
+    "run_capacity": RunCapacity(dag_id=DAG, run_id=RUN),
     "continue": Continue(dag_id=DAG, run_id=RUN, step="downstream", cursor=1000, task_id=EXTRACT),
     "trigger": Trigger(dag_id=DAG, run_id=RUN, logical_date=CONTEXT.logical_date, params={"region": "US"}),
     "cancel": Cancel(dag_id=DAG, run_id=RUN, task_id=LOAD),
+    "backfill": Backfill(
+        dag_id=DAG,
+        backfill_id=BACKFILL,
+        begin=datetime(2026, 1, 1, tzinfo=UTC),
+        end=datetime(2026, 1, 31, tzinfo=UTC),
+        max_active=2,
+        reprocess="failed",
+        params={"region": "US"},
+    ),
+    "pause": Pause(dag_id=DAG),
+    "unpause": Unpause(dag_id=DAG),
     "dag_version": DagVersion(
-        dag_id=DAG, digest="9f86d081884c7d659a2feaa0c55ad015", file="nightly_sales.py", task_count=3
+        dag_id=DAG,
+        digest="9f86d081884c7d659a2feaa0c55ad015",
+        file="nightly_sales.py",
+        task_count=3,
+        schedule=Schedule(text="0 2 * * *", timezone="UTC", start=datetime(2026, 1, 1, tzinfo=UTC), catchup=True),
+        max_active_runs=2,
     ),
     "grant": Grant(**ATTEMPT, boot=BOOT["boot"], heard=16),
     "drop": Drop(**ATTEMPT, boot=BOOT["boot"], detail="the attempt is withdrawn"),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from headway.protocol.dag_events import DagVersion
 from headway.protocol.errors import Unavailable, WrongSettings
-from headway.protocol.messages import DagVersion
 from headway.scheduler.dagfiles import DagFolder, Known, Look
 
 DAG = "from headway import DAG, shell\nwith DAG({name!r}) as dag:\n    shell('a', {script!r})\n"

@@ -19,7 +19,7 @@ from headway.protocol.names import event_key
 from headway.protocol.topology import EVENT_QUEUES, EVENTS, Queue, task_queue
 from headway.scheduler.intake import partition_of_event
 from headway.scheduler.service import Scheduler
-from headway.scheduler.store import reads
+from headway.scheduler.store import capacity
 from headway.scheduler.store import tables as t
 from headway.scheduler.store.store import Batch, Store
 from stage import Stage, dag, task
@@ -177,6 +177,6 @@ def test_a_queue_that_somebody_else_made_stops_no_other(
     sayings.wait_for(f"Queue {alien!r} exists on the broker with other arguments")
     bystander.say(stage.trigger("r2"))
     bystander.take("default", 1)
-    faults = {row.queue: row.fault for row in reads.list_queues(stage.engine)}
+    faults = {row.queue: row.fault for row in capacity.list_queues(stage.engine)}
     assert "exists on the broker with other arguments" in faults["alien"]
     assert faults["default"] == ""

@@ -17,7 +17,7 @@ from headway.protocol.topology import QueueLimits
 from headway.scheduler.decider import Decider
 from headway.scheduler.store import store
 from headway.scheduler.store import tables as t
-from headway.scheduler.store.reads import list_queues
+from headway.scheduler.store.capacity import list_queues
 from headway.scheduler.store.store import PUT_OFF, Batch, Store
 from stage import Stage, address, dag, orders_in, task, tasks_in
 

@@ -169,7 +169,7 @@ def test_numbers_keep_their_size(stage: Stage):
 def test_params_of_every_kind_come_back(stage: Stage):
     """Text, numbers, truth and nothing keep their types."""
     params = {"text": "x", "whole": 2**53 + 1, "part": 0.5, "yes": True, "none": None}
-    stage.learn(dag(task("a"), params=dict.fromkeys(params, "")))
+    stage.learn(dag(task("a"), params=dict.fromkeys(params)))
     stage.give(stage.trigger(params=params))
     assert stage.rows(t.runs)[0]["params"] == params
 

@@ -10,8 +10,9 @@ from headway.scheduler.core.deltas import RoomDelta
 from headway.scheduler.core.limits import pool_room
 from headway.scheduler.core.rows import Room
 from headway.scheduler.store import tables as t
+from headway.scheduler.store.capacity import PoolLine, list_pools
 from headway.scheduler.store.evidence import collect_evidence
-from headway.scheduler.store.reads import PoolLine, list_pools, show_run
+from headway.scheduler.store.reads import show_run
 from stage import Stage, dag, plan_of, task, tasks_in
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import update
 from headway.protocol.errors import UnknownDag, UnknownRun, UnknownTask
 from headway.protocol.messages import Offline
 from headway.protocol.states import TaskState
-from headway.scheduler.store import reads
+from headway.scheduler.store import capacity, reads
 from headway.scheduler.store import tables as t
 from headway.scheduler.store.evidence import collect_evidence
 from stage import BOOT, WORKER, Stage, dag, task, tasks_in
@@ -137,7 +137,7 @@ def test_queues_say_what_is_published_held_and_free(stage: Stage):
     stage.online(queues=("default", "gpu"))
     messages = tasks_in(stage.run(dag(*(task(f"t{number:03}") for number in range(120)))))
     stage.give(stage.started(messages["t000"]))
-    found = {one.queue: one for one in reads.list_queues(stage.engine)}
+    found = {one.queue: one for one in capacity.list_queues(stage.engine)}
     default = found["default"]
     assert (default.queued, default.unpublished, default.slots, default.free_slots, default.window) == (
         100,

@@ -17,8 +17,9 @@ import msgspec
 
 from headway.broker.port import Outgoing, Signal, Unconfirmed
 from headway.protocol.codec import encode
+from headway.protocol.dag_events import DagVersion
 from headway.protocol.kinds import Event
-from headway.protocol.messages import DagVersion, Trigger
+from headway.protocol.messages import Finished, Trigger
 from headway.protocol.names import DagId, RunId
 from headway.protocol.states import FINAL_RUN_STATES
 from headway.protocol.topology import EVENTS
@@ -28,6 +29,7 @@ from headway.scheduler.intake import Arrival, partition_of_event
 from headway.scheduler.relay import event_message
 from headway.scheduler.service import Scheduler
 from headway.scheduler.store.store import Store
+from headway.worker.spool import Spool
 
 from .disk import Disk
 from .faults import Saboteur
@@ -42,6 +44,9 @@ from .virtual import installed
 CALM_SECONDS: Final = 900.0
 AFTERWARDS_SECONDS: Final = 5.0
 """After the last run has ended: what is still said must change nothing."""
+
+HAND_OVER_SECONDS: Final = 60.0
+"""Until every spool must be empty: longer than a fault lasts that had begun before all healed."""
 
 RESTART_SECONDS_MAX: Final = 3.0
 ASK_AGAIN_SECONDS: Final = 1.0
@@ -191,6 +196,7 @@ class Cluster:
         self.plan = plan
         self.children: dict[str, Child] = {}
         self.history: list[tuple[Outgoing, str]] = []
+        self.homes: list[Path] = []
         self.broken: Exception | None = None
         self.disk = Disk(folder, kernel.random, self._committed)
         self.rabbit = Rabbit(kernel)
@@ -210,6 +216,7 @@ class Cluster:
         for number, queues in enumerate(self.plan.workers):
             home = folder / f"worker{number}"
             home.mkdir()
+            self.homes.append(home)
             self.nodes.append(
                 Node(
                     self,
@@ -230,6 +237,7 @@ class Cluster:
         self._heal()
         kernel.run(until=kernel.now + CALM_SECONDS, done=lambda: self.broken is not None or self.is_over)
         kernel.run(until=kernel.now + AFTERWARDS_SECONDS, done=lambda: self.broken is not None)
+        kernel.run(until=kernel.now + HAND_OVER_SECONDS, done=lambda: self.broken is not None or not self.spooled())
         if self.broken is None:
             self.judge.end()
         else:
@@ -244,6 +252,10 @@ class Cluster:
             and all(run.state in FINAL_RUN_STATES for run in runs.values())
             and all(child.ended is not None for child in self.children.values())
         )
+
+    def spooled(self) -> list[Finished]:
+        """Return the results that are still with their workers."""
+        return [result for home in self.homes for _, result in Spool(home).load()]
 
     def _is_quiet(self) -> bool:
         return all(fault.at < self.kernel.now for fault in self.plan.faults)

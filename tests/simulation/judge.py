@@ -96,8 +96,8 @@ class Judge:
         if task.token in self._cluster.children:
             raise Broken(f"{task.task_id} try {task.try_number} was started twice")
         for other in self._cluster.children.values():
-            same = (other.task.run_id, other.task.task_id) == (task.run_id, task.task_id)
-            if same and other.ended is None:
+            same = [(one.run_id, one.task_id, one.map_index) for one in (other.task, task)]
+            if same[0] == same[1] and other.ended is None:
                 raise Broken(f"{task.task_id} runs as try {task.try_number} and as try {other.task.try_number}")
 
     def end(self) -> None:
@@ -108,6 +108,8 @@ class Judge:
         for task in self.db.tasks.values():
             self._count(task)
         self._find_lost_events()
+        for left in self._cluster.spooled():
+            raise Broken(f"the result of {left.task_id} try {left.try_number} stays in the spool")
         differences = list(audit_runs(self._cluster.disk.engine()))
         if differences:
             raise Broken(f"the audit finds {differences[0]}")

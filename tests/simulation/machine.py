@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from headway.cli.addressing import join_index
 from headway.protocol.messages import Task
 from headway.protocol.names import QueueName, Token, WorkerName
 from headway.worker.children import ChildBegun, ChildExit, ChildFault
@@ -45,12 +46,12 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
 
 def script_of(seed: int, task: Task, tries_that_fail: int) -> Script:
     """Return what the child of an attempt does."""
-    random = Random(f"{seed} {task.run_id} {task.task_id} {task.try_number}")
+    random = Random(f"{seed} {task.run_id} {join_index(task.task_id, task.map_index)} {task.try_number}")
     may_fail = task.try_number <= tries_that_fail
     return Script(
         seconds=random.choice([0.0, 0.05, 0.3, 1.0, 2.0, 5.0, 12.0, 30.0]),
         code=random.choice([0, 0, 0, 1, -9]) if may_fail else 0,
-        output=random.choice([None, b"1", b'{"rows": 2}']),
+        output=random.choice([None, b"[]", b"[7, 8]", b'{"rows": 2}']),
         fault="it cannot be started" if may_fail and random.random() < 0.03 else "",
         obeys_term=random.random() < 0.6,
     )
@@ -70,7 +71,8 @@ class Child(msgspec.Struct, kw_only=True, eq=False):
     @property
     def name(self) -> str:
         """How people call it."""
-        return f"child of {self.task.run_id} {self.task.task_id} try {self.task.try_number}"
+        name = join_index(self.task.task_id, self.task.map_index)
+        return f"child of {self.task.run_id} {name} try {self.task.try_number}"
 
 
 class Children:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from headway.protocol.dag import Dag, Shell, Task
+from headway.protocol.dag import Dag, OutputRef, Shell, Task
 from headway.protocol.names import DagId, QueueName, TaskId
 from headway.protocol.topology import QueueLimits
 
@@ -150,4 +150,5 @@ def _keywords(random: Random, upstream: tuple[TaskId, ...]) -> dict[str, Any]:
         "queued_timeout": patience,
         "on_queued_timeout": random.choice(["requeue", "fail"]),
         "timeout": random.choice([None, None, 3.0]),
+        "over": random.choice([None] * 6 + [(1, "x"), *(OutputRef(task_id=source) for source in upstream[:1])]),
     }

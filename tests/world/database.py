@@ -8,10 +8,12 @@ from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId
 from headway.protocol.states import AttemptState, TaskState
 from headway.scheduler.core.deltas import moved, room_after
 from headway.scheduler.core.graph import Graph, compile_graph
+from headway.scheduler.core.loaded import Loaded
 from headway.scheduler.core.needs import Needs
 from headway.scheduler.core.rows import (
     Attempt,
     AttemptKey,
+    BackfillRow,
     BootKey,
     DagRow,
     Output,
@@ -26,10 +28,12 @@ from headway.scheduler.core.rows import (
     VersionKey,
     Worker,
 )
-from headway.scheduler.core.snapshot import Loaded, Snapshot
+from headway.scheduler.core.snapshot import Snapshot
 from headway.scheduler.core.turns import order_of
 
-TABLES: Final = ("dags", "runs", "tasks", "attempts", "timers", "workers", "outputs", "queues", "rooms", "versions")
+TABLES: Final = (
+    *("dags", "backfills", "runs", "tasks", "attempts", "timers", "workers", "outputs", "queues", "rooms", "versions"),
+)
 
 
 class Database:
@@ -37,6 +41,7 @@ class Database:
 
     def __init__(self) -> None:
         self.dags: dict[DagId, DagRow] = {}
+        self.backfills: dict[str, BackfillRow] = {}
         self.runs: dict[RunId, Run] = {}
         self.tasks: dict[TaskKey, TaskInstance] = {}
         self.attempts: dict[AttemptKey, Attempt] = {}
@@ -62,7 +67,7 @@ class Database:
 
     def load(self, snapshot: Snapshot, needs: Needs) -> None:
         """Fill in everything that `needs` names; what is not there is None."""
-        for name in ("dags", "runs", "tasks", "attempts", "timers", "outputs"):
+        for name in ("dags", "backfills", "runs", "tasks", "attempts", "timers", "outputs"):
             loaded, table = getattr(snapshot, name), getattr(self, name)
             for key in getattr(needs, name):
                 loaded.fill(key, table.get(key))
@@ -108,10 +113,14 @@ class Database:
         wanted = set(rooms)
         return [row.room for row in self.rooms.values() if row.lacks in wanted and row.waiting]
 
+    def held_runs(self, dag_id: DagId) -> list[Run]:
+        """Return the runs of a DAG that wait until fewer of its runs go on."""
+        return [row for row in self.runs.values() if row.dag_id == dag_id and row.hold is not None]
+
     def save(self, snapshot: Snapshot) -> None:
         """Take over what a batch changed."""
         changes = snapshot.changes
-        for name in ("dags", "runs", "tasks", "attempts", "workers"):
+        for name in ("dags", "backfills", "runs", "tasks", "attempts", "workers"):
             self._save_rows(name, getattr(changes, name), getattr(snapshot, name))
         self.outputs.update(changes.outputs)
         for key, timer in changes.timers.items():

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from headway.protocol.dag import rule_of
+from headway.protocol.dag_events import BackfillStep, PastEnded, RunDue
 from headway.protocol.messages import Continue, WorkerLost
 from headway.protocol.names import UNMAPPED
 from headway.protocol.states import (
@@ -22,7 +23,7 @@ from headway.protocol.states import (
     WorkerState,
 )
 from headway.scheduler.core import changes
-from headway.scheduler.core.changes import TIMER_STATES
+from headway.scheduler.core.changes import is_ready
 from headway.scheduler.core.rows import (
     Attempt,
     AttemptKey,
@@ -38,6 +39,7 @@ from headway.scheduler.core.rows import (
 )
 from headway.scheduler.core.rules import ends_of
 from headway.scheduler.core.snapshot import Decision, Snapshot
+from headway.scheduler.core.timers import NO_TASK, TIMER_STATES
 
 from .rooms import check_rooms, is_held_truly
 from .rules import deciders_of, follow
@@ -176,6 +178,8 @@ def _counters_of_runs_are_true(world: World, _: Before) -> None:
         graph = _graph(world, run)
         tasks = [task for task in _tasks(world, run) if task.map_index == UNMAPPED]
         assert len(tasks) == run.created
+        if run.state is RunState.CANCELLED and not tasks:
+            continue  # it was held
         final = [task for task in tasks if task.state in FINAL_TASK_STATES]
         assert run.unfinished == len(graph.tasks) - len(final)
         leaves = [task for task in final if task.task_id in deciders_of(graph.dag)]
@@ -210,6 +214,29 @@ def _check_node(world: World, node: TaskInstance, mapped: Mapped, instances: lis
 _UNRELEASED: Final = (TaskState.WAITING, TaskState.CANCELLED)
 
 
+def _counters_of_dags_are_true(world: World, _: Before) -> None:
+    for dag in world.db.dags.values():
+        of_dag = [run for run in world.db.runs.values() if run.dag_id == dag.dag_id and run.backfill_id is None]
+        live = [run for run in of_dag if run.state not in FINAL_RUN_STATES]
+        assert dag.waiting_runs == sum(run.hold is not None for run in live)
+        assert dag.active_runs == len(live) - dag.waiting_runs
+        assert not (dag.waiting_runs and dag.active_runs < dag.max_active_runs), "a run waits for nothing"
+
+
+def _counters_of_backfills_are_true(world: World, _: Before) -> None:
+    for row in world.db.backfills.values():
+        runs = [run for run in world.db.runs.values() if run.backfill_id == row.backfill_id]
+        owed = [event for event in world.owed if getattr(event, "backfill_id", None) == row.backfill_id]
+        assert set(row.asked) <= {event.run_id for event in owed if isinstance(event, RunDue)}
+        assert row.made == len(runs) + len(row.asked)
+        assert row.active == sum(run.state not in FINAL_RUN_STATES for run in runs) + len(row.asked)
+        assert row.active <= row.max_active
+        assert row.failed == sum(run.state in FINAL_RUN_STATES - {RunState.SUCCESS} for run in runs)
+        assert (row.finished_at is not None) == (row.next_date is None and not row.active)
+        steps = [event for event in owed if isinstance(event, BackfillStep) and event.cursor == row.next_date]
+        assert row.next_date is None or steps or row.active == row.max_active, "a backfill stands still"
+
+
 def _counters_of_queues_are_true(world: World, _: Before) -> None:
     queues = {task.queue for task in world.db.tasks.values()} | world.db.queues.keys()
     for queue in queues:
@@ -225,7 +252,7 @@ def _counters_of_queues_are_true(world: World, _: Before) -> None:
 def _nothing_stands_still_without_a_reason(world: World, _: Before) -> None:
     for run in world.db.runs.values():
         graph = _graph(world, run)
-        assert run.state is not RunState.QUEUED or _is_owed(world, run, "create", run.created)
+        assert run.state is not RunState.QUEUED or run.hold is not None or _is_owed(world, run, "create", run.created)
         for task in _tasks(world, run):
             if task.state not in FINAL_TASK_STATES:
                 assert REASONS[task.state](world, run, graph, task), f"{task.task_id} is {task.state} for ever"
@@ -233,6 +260,9 @@ def _nothing_stands_still_without_a_reason(world: World, _: Before) -> None:
 
 def _timers_mean_something(world: World, _: Before) -> None:
     for key in world.db.timers:
+        if key.task_id == NO_TASK:
+            assert world.db.runs[key.run_id].state not in FINAL_RUN_STATES
+            continue
         assert world.db.tasks[TaskKey(*key[:3])].state in TIMER_STATES[key.timer]
 
 
@@ -250,6 +280,8 @@ CHECKS: Final[tuple[Callable[[World, Before], None], ...]] = (
     _counters_of_upstreams_are_true,
     _counters_of_runs_are_true,
     _counters_of_nodes_are_true,
+    _counters_of_dags_are_true,
+    _counters_of_backfills_are_true,
     _counters_of_queues_are_true,
     _nothing_stands_still_without_a_reason,
     _timers_mean_something,
@@ -268,6 +300,8 @@ def _may_wait(world: World, run: Run, graph: Graph, task: TaskInstance) -> bool:
     if run.state is RunState.QUEUED:
         return True  # the rest of the creation is owed
     if run.intent is Intent.CANCEL and run.cancelled <= place and _is_owed(world, run, "cancel", run.cancelled):
+        return True
+    if _waits_for_past(world, run, graph, task):
         return True
     if place in graph.roots:
         return graph.roots.index(place) >= run.released and _is_owed(world, run, "release", run.released)
@@ -297,6 +331,17 @@ def _may_stand_for_others(world: World, run: Run, _graph: Graph, task: TaskInsta
     made = [TaskKey(run.run_id, task.task_id, index) for index in range(task.mapped.created)]
     is_open = any(world.db.tasks[key].state not in FINAL_TASK_STATES for key in made)
     return is_open or _is_owed(world, run, "expand", task.mapped.created, task.task_id)
+
+
+def _waits_for_past(world: World, run: Run, graph: Graph, task: TaskInstance) -> bool:
+    """The same task of the run before has not ended well, and that run knows whom to tell."""
+    if run.previous is None or not graph.task(task.task_id).depends_on_past or not is_ready(graph, task):
+        return False
+    before = world.db.runs[run.previous]
+    same = world.db.tasks.get(TaskKey(run.previous, task.task_id))
+    open_past = before.state is RunState.QUEUED if same is None else same.state not in GOOD_ENDS
+    told = {(event.run_id, event.task_id) for event in world.owed if isinstance(event, PastEnded)}
+    return run.run_id in before.next_runs and (open_past or (run.run_id, task.task_id) in told)
 
 
 def _still_matters(world: World, run: Run, graph: Graph, place: int, upstream: Any) -> bool:

@@ -7,13 +7,13 @@ import msgspec
 
 from headway.cli.addressing import split_index
 from headway.protocol.dag import Dag
+from headway.protocol.dag_events import Backfill, DagVersion
 from headway.protocol.messages import (
     AttemptMessage,
     BootMessage,
     Cancel,
     Capacity,
     Continue,
-    DagVersion,
     DeliveryLimit,
     Expired,
     Finished,
@@ -27,6 +27,7 @@ from headway.protocol.messages import (
     Online,
     Refused,
     Rejected,
+    RunTimer,
     Started,
     TaskTimer,
     TimerKind,
@@ -36,6 +37,7 @@ from headway.protocol.messages import (
 )
 from headway.protocol.names import BootId, QueueName, RunId, TaskId, WorkerName
 from headway.scheduler.core.rows import Attempt, AttemptKey, BootKey, Run, TaskInstance, TaskKey, Timer, TimerKey
+from headway.scheduler.core.timers import NO_TASK
 
 from .dags import digest_of
 from .database import Database
@@ -128,8 +130,10 @@ class Speech:
 
     # --- clock and scheduler ------------------------------------------------------------------------------------------
 
-    def due(self, timer: Timer, listening_since: datetime = START - timedelta(days=400)) -> TaskTimer:
+    def due(self, timer: Timer, listening_since: datetime = START - timedelta(days=400)) -> TaskTimer | RunTimer:
         """A stored timer is due."""
+        if timer.task_id == NO_TASK:
+            return RunTimer(dag_id=timer.dag_id, run_id=timer.run_id, timer=timer.timer, due=timer.due)
         return TaskTimer(**msgspec.structs.asdict(timer), listening_since=listening_since)
 
     def lease_due(self, boot: BootKey = BOOT, listening_since: datetime = START) -> LeaseTimer:
@@ -168,11 +172,24 @@ class Speech:
         """A file holds this DAG; the value is stored already."""
         digest = digest_of(value)
         self.db.values[digest] = value
-        return DagVersion(dag_id=value.dag_id, digest=digest, file=file, task_count=len(value.tasks))
+        return DagVersion(
+            dag_id=value.dag_id,
+            digest=digest,
+            file=file,
+            task_count=len(value.tasks),
+            schedule=value.plan,
+            max_active_runs=value.max_active_runs,
+        )
 
     def trigger(self, run_id: str = RUN, dag_id: str = "etl", **params: Any) -> Trigger:
         """Start a run."""
         return Trigger(**_ids(dag_id=dag_id, run_id=run_id), logical_date=START, params=params)
+
+    def backfill(self, hours: int, dag_id: str = "etl", **fields: Any) -> Backfill:
+        """Run a DAG for the hours before now, now included."""
+        begin = self.now - timedelta(hours=hours - 1)
+        named = _ids(dag_id=dag_id, backfill_id=f"{dag_id}__backfill")
+        return Backfill(**(named | {"begin": begin, "end": self.now} | fields))
 
     def cancel(self, name: str | None = None, run_id: str = RUN, dag_id: str = "etl") -> Cancel:
         """End a run or one of its tasks."""

@@ -10,16 +10,17 @@ import pytest
 
 from headway.cli.addressing import join_index
 from headway.protocol.dag import Dag
+from headway.protocol.dag_events import DagVersion, ScheduleTimer
 from headway.protocol.kinds import ROLE_OF_KIND, Event, Role
-from headway.protocol.messages import AttemptMessage, Task, TimerKind
-from headway.protocol.names import QueueName, RunId
+from headway.protocol.messages import AttemptMessage, RunTimerKind, Task, TimerKind
+from headway.protocol.names import UNMAPPED, DagId, QueueName, RunId
 from headway.protocol.states import RunState, TaskState
 from headway.protocol.topology import NO_LIMITS, QueueLimits
 from headway.scheduler.core.choice import choose
 from headway.scheduler.core.decide import decide
 from headway.scheduler.core.limits import pool_room
 from headway.scheduler.core.needs import needs_of
-from headway.scheduler.core.rows import Attempt, AttemptKey, RoomRow, TaskInstance
+from headway.scheduler.core.rows import Attempt, AttemptKey, RoomRow, TaskInstance, TimerKey
 from headway.scheduler.core.snapshot import (
     Changes,
     Decision,
@@ -30,6 +31,8 @@ from headway.scheduler.core.snapshot import (
     SendOrder,
     Snapshot,
 )
+from headway.scheduler.core.starting import admit_runs, free_runs
+from headway.scheduler.core.timers import NO_TASK
 
 from . import invariants
 from .dags import dag
@@ -120,6 +123,19 @@ class World(Speech):
             self.start(name)
             assert self.tell(self.finished(name, exit_code)).applied
 
+    def ring_run(self, timer: RunTimerKind, run_id: str = RUN) -> Decision:
+        """Wait until a stored timer of a run is due, and tell it."""
+        stored = self.db.timers[TimerKey(RunId(run_id), NO_TASK, UNMAPPED, timer)]
+        self.now = max(self.now, stored.due)
+        return self.tell(self.due(stored))
+
+    def ring_schedule(self, dag_id: str = "etl") -> Decision:
+        """Wait until a DAG is due by its schedule, and tell it."""
+        due = self.db.dags[DagId(dag_id)].next_date
+        assert due is not None, f"DAG {dag_id} is not due any more"
+        self.now = max(self.now, due)
+        return self.tell(ScheduleTimer(dag_id=DagId(dag_id), due=due))
+
     def restart(self) -> None:
         """Remember nothing but the database, as after a crash."""
         self._kept = Snapshot(self._limits)
@@ -188,11 +204,11 @@ class World(Speech):
             pending = self._follow_ups
         self.owed += pending
         for _ in range(ADMISSIONS_MAX):
+            self._decide_chosen(snapshot, self._run_admissions(snapshot))
             chosen = choose(snapshot, Shelf(self.db, snapshot))
             if not chosen:
                 break
-            self._decide_round(snapshot, list(map(self.envelope, chosen)))
-            self.owed += self._follow_ups
+            self._decide_chosen(snapshot, chosen)
         else:
             raise AssertionError("what is admitted is chosen again and again")
         self.db.save(snapshot)
@@ -203,6 +219,11 @@ class World(Speech):
             invariants.check(self, before)
         return decisions
 
+    def _decide_chosen(self, snapshot: Snapshot, chosen: Sequence[Event]) -> None:
+        if chosen:
+            self._decide_round(snapshot, list(map(self.envelope, chosen)))
+            self.owed += self._follow_ups
+
     def _decide_round(self, snapshot: Snapshot, envelopes: Sequence[Envelope]) -> list[Decision]:
         self._follow_ups = []
         self._load(snapshot, list(envelopes))
@@ -210,7 +231,7 @@ class World(Speech):
 
     def _decide_next(self, snapshot: Snapshot, envelopes: Sequence[Envelope], place: int) -> Decision:
         decision = self._decide(snapshot, envelopes[place])
-        if decision.changes.dags:
+        if isinstance(envelopes[place].event, DagVersion):
             self._load(snapshot, list(envelopes))
         return decision
 
@@ -245,6 +266,15 @@ class World(Speech):
                 case PublishTask():
                     self.published.append(effect)
         return decision
+
+    def _run_admissions(self, snapshot: Snapshot) -> list[Event]:
+        chosen: list[Event] = []
+        for row in [row for row in snapshot.changes.dags.values() if free_runs(row)]:
+            held = self.db.held_runs(row.dag_id)
+            for run in held:
+                snapshot.runs.fill(run.run_id, run)
+            chosen += admit_runs(snapshot, row, held)
+        return chosen
 
 
 def name_of(task: TaskInstance | Attempt | Task) -> str:

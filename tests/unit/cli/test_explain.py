@@ -7,11 +7,20 @@ import msgspec
 import pytest
 
 from headway.cli.explain import Explanation, explain
+from headway.cli.explain_words import BECAUSE
 from headway.cli.printing import show_time
-from headway.cli.reasons import BECAUSE
 from headway.protocol.dag import Shell, Task
 from headway.protocol.names import BootId, DagId, QueueName, RunId, TaskId, Token, WorkerName
-from headway.protocol.states import AttemptState, EndReason, HoldReason, Intent, RunState, TaskState, WorkerState
+from headway.protocol.states import (
+    AttemptState,
+    EndReason,
+    HoldReason,
+    Intent,
+    RunHold,
+    RunState,
+    TaskState,
+    WorkerState,
+)
 from headway.scheduler.core.rows import Attempt, Mapped, QueueRow, Room, RoomRow, Run, TaskInstance, Worker
 from headway.scheduler.store.evidence import Evidence, Server
 
@@ -23,6 +32,8 @@ RUN = Run(
     version=1,
     state=RunState.RUNNING,
     logical_date=NOW,
+    data_interval_start=NOW,
+    data_interval_end=NOW,
     params={},
     created_at=EARLIER,
     unfinished=5000,
@@ -68,15 +79,14 @@ HOLDER = Worker(
     last_heartbeat=NOW - timedelta(seconds=3),
     lease_due=NOW + timedelta(seconds=307),
 )
+SPEC = Task(task_id=TaskId("load"), command=Shell(script="true"), queue=QueueName("io"), retries=3)
 QUEUE = QueueRow(queue=QueueName("io"), queued=100, waiting=7, slots=2, workers=1)
 SERVER = Server(worker="w1", slots=2, running=2)
 
 
 def why(state: TaskState, *attempts: dict[str, Any], task: dict[str, Any] | None = None, **facts: Any) -> Explanation:
     """Explain a task in a state, with attempts, fields of the task, and other evidence."""
-    spec = Task(
-        task_id=TaskId("load"), command=Shell(script="true"), queue=QueueName("io"), retries=3, **facts.pop("spec", {})
-    )
+    spec = msgspec.structs.replace(SPEC, **facts.pop("spec", {}))
     numbered = [{"try_number": number, **fields} for number, fields in enumerate(attempts, start=1)]
     evidence = Evidence(
         run=facts.pop("run", RUN),
@@ -119,6 +129,39 @@ def test_a_task_of_a_run_that_is_being_created_says_so():
 def test_a_waiting_task_whose_upstreams_ended_will_be_released():
     """A large run is released slice by slice."""
     assert "release" in text(why(TaskState.WAITING, upstream={"a": TaskState.SUCCESS}))
+
+
+def test_a_task_of_a_run_that_waits_for_its_turn_says_so():
+    """Nothing of the run is there yet."""
+    held = msgspec.structs.replace(RUN, state=RunState.QUEUED, hold=RunHold.MAX_ACTIVE_RUNS)
+    evidence = Evidence(run=held, spec=SPEC, task=None, attempts=[], timers={}, upstream={}, queue=QUEUE, servers=[])
+    told = explain(evidence, NOW)
+    assert told.reason == "max_active_runs"
+    assert text(told) == "Run r has not begun: as many runs of DAG d go on as may (max_active_runs)."
+
+
+@pytest.mark.parametrize(("past", "more"), [(TaskState.RUNNING, False), (TaskState.FAILED, True)])
+def test_a_task_that_depends_on_the_past_says_what_that_is(past: TaskState, more: bool):  # noqa: FBT001 - of the table
+    """And what to do where it will not end otherwise."""
+    run = msgspec.structs.replace(RUN, previous=RunId("q"))
+    told = why(TaskState.WAITING, run=run, past=past)
+    assert told.reason == "depends_on_past"
+    assert text(told).startswith(f"It depends on the past, and in run q before this one it is {past}.")
+    assert ("`headway why q load`" in text(told)) is more
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds", "said"),
+    [
+        (TaskState.RUNNING, 60.0, "It missed its deadline, which was 2026-03-01 11:59:30Z."),
+        (TaskState.RUNNING, 120.0, "Its deadline is 2026-03-01 12:00:30Z."),
+        (TaskState.SUCCESS, 60.0, None),
+    ],
+)
+def test_a_deadline_is_said(state: TaskState, seconds: float, said: str | None):
+    """Of what ended in time there is nothing to say."""
+    told = why(state, {"state": AttemptState.RUNNING}, spec={"deadline": seconds})
+    assert [one for one in told.sentences if "deadline" in one] == ([] if said is None else [said])
 
 
 def test_a_held_task_says_who_holds_it():

@@ -19,6 +19,12 @@ RUN = RunSummary(
     finished_at=None,
     created_at=NOON,
     version=1,
+    kind="manual",
+    hold=None,
+    data_interval_start=NOON,
+    data_interval_end=NOON,
+    deadline=None,
+    late=False,
 )
 
 

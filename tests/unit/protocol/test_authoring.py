@@ -198,7 +198,7 @@ def in_text():
         (lambda: shell(1, "x", dag=DAG("d")), "task 1: task_id: expected text, got a whole number"),
         (lambda: argv("a", "sleep 1", dag=DAG("d")), "args: expected a list, got text"),
         (lambda: argv("a", ["sleep", 1], dag=DAG("d")), r"args\[1\]: expected text or an output, got a whole number"),
-        (lambda: DAG("d", schedules="x"), "no keyword 'schedules'; the legal ones are description, owner, tags"),
+        (lambda: DAG("d", schedules="x"), "'schedules' .did you mean 'schedule'.*; the legal ones are description"),
         (lambda: DAG("d", tags="x"), "DAG 'd': tags: expected a list, got text"),
         (lambda: DAG("d", params={1: 2}), "keys of params: expected text, got a whole number"),
         (lambda: DAG("d", defaults={"retrys": 1}), "defaults: there is no keyword 'retrys'"),

@@ -68,6 +68,9 @@ def test_what_may_be_left_out_is_what_has_a_default():
         "cancel": {"task_id"},
         "capacity": {"to", "room", "detail"},
         "continue": {"task_id"},
+        "run_due": {"previous", "backfill_id", "params"},
+        "backfill": _fields_after("end", "backfill"),
+        "dag_version": {"schedule", "max_active_runs"},
         "log_chunk": {"eof", "poll"},
     }
     for name, message in MESSAGES.items():

@@ -80,6 +80,7 @@ ROWS = {
     """,
     next_run_state: """
         queued start running
+        queued cancel cancelled
         running succeed success
         running fail failed
         running cancel cancelled

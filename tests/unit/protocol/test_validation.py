@@ -1,17 +1,14 @@
 """Validation: every fault is found, told in one sentence, and all of them at once."""
 
 import time
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
 from headway.protocol.dag import Argv, Dag, ItemRef, OutputRef, Python, Shell, Task
-from headway.protocol.limits import (
-    COMMAND_BYTES_MAX,
-    DAG_BYTES_MAX,
-    ITEM_BYTES_MAX,
-    TASKS_PER_DAG_MAX,
-)
+from headway.protocol.limits import COMMAND_BYTES_MAX, DAG_BYTES_MAX, ITEM_BYTES_MAX, TASKS_PER_DAG_MAX
+from headway.protocol.params import Param
 from headway.protocol.validation import PROBLEMS_MAX, Problem, validate
 
 
@@ -34,6 +31,8 @@ def messages(dag):
     """Return what is wrong."""
     return [problem.message for problem in validate(dag)]
 
+
+JANUARY, FEBRUARY = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
 
 LEGAL = dag_of(
     task("a", env={"PGHOST": "db"}, cwd="/srv", timeout=0.5, queued_timeout=60.0, retries=1_000, priority=-1_000),
@@ -61,6 +60,23 @@ def test_a_legal_dag_has_no_problem():
         (dag_of(task(), params={"p": float("inf")}), "parameter 'p' is inf, which JSON cannot say"),
         (dag_of(task(), params={"p": 2**63}), "parameter 'p' is beyond 64 bits: write it as text"),
         (dag_of(task(), params={"p": "\0"}), "parameter 'p' holds a NUL character"),
+        (dag_of(task(), params={"p": Param(type="integer", default="x")}), "parameter 'p' is a whole number, and 'x'"),
+        (dag_of(task(), params={"p": Param(minimum=2, maximum=1)}), "its minimum 2 is above its maximum 1"),
+        (dag_of(task(), params={"p": Param(enum=())}), "parameter 'p' can have no value: its enum is empty"),
+        (dag_of(task(), params={"p": Param()}, schedule="@daily"), "'p' has no default: give it a value, for a sched"),
+        (dag_of(task(), schedule="61 * * * *"), "DAG 'd': '61 * * * *' is not cron: bad minute"),
+        (dag_of(task(), timezone="Mars"), "DAG 'd': timezone: 'Mars' is not a known time zone"),
+        (dag_of(task(), start_date=FEBRUARY, end_date=JANUARY), "end_date 2026-01-01T00:00:00+00:00 is before start"),
+        (
+            dag_of(task(), schedule="0 0 15 5 *", start_date=JANUARY, end_date=FEBRUARY),
+            "no date of schedule '0 0 15",
+        ),
+        (dag_of(task(), catchup=True), "catchup is set without a schedule"),
+        (dag_of(task(), run_timeout=0.0), "run_timeout is 0 s, and may be from 0.001 s on"),
+        (dag_of(task(), max_active_runs=0), "max_active_runs is 0, and may be from 1 to 1000"),
+        (dag_of(task(), schedule=()), "DAG 'd': schedule lists 0 dates, and may list 1 to 1000"),
+        (dag_of(task(), schedule="@listed"), "there is no schedule '@listed'"),
+        (dag_of(task(), schedule="@continuous"), "'@continuous' begins a run when the one before it has ended"),
         (dag_of(task(), owner="\ud800"), "DAG 'd': a text in it holds half a character"),
         (dag_of(task("a"), task("a")), "task id 'a' is used more than once: give each task its own"),
         (dag_of(task("a", "a")), "task 'a': it waits for itself"),

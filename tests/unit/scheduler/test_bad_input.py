@@ -59,7 +59,7 @@ IGNORED: dict[str, tuple[Callable[[World], Event], str]] = {
     "a slice that is not due": (lambda w: w.go_on("downstream", 0, "b"), "this slice was done before"),
     "a cancel of another DAG": (lambda w: w.cancel("a", dag_id="other"), "there is no run"),
     "a run that is there already": (lambda w: w.trigger(), "a run run-1 exists already"),
-    "a parameter that nobody declared": (lambda w: w.trigger("run-2", x=1), "DAG etl has no parameter 'x'"),
+    "a parameter that nobody declared": (lambda w: w.trigger("run-2", x=1), "there is no parameter 'x'"),
 }
 
 

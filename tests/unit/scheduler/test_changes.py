@@ -27,7 +27,7 @@ from world import START, World, running
 def drafted(world: World) -> Draft:
     """Return a decision in the making that sees all of a world."""
     snapshot = Snapshot()
-    for name in ("runs", "tasks", "attempts"):
+    for name in ("dags", "runs", "tasks", "attempts"):
         for key, row in getattr(world.db, name).items():
             getattr(snapshot, name).fill(key, row)
     version = VersionKey(world.run().dag_id, world.run().version)

@@ -21,6 +21,7 @@ from headway.protocol.states import (
 )
 from headway.scheduler.core.decide import RULES
 from headway.scheduler.core.snapshot import Transition
+from headway.scheduler.core.timers import TIMER_STATES
 from world import BOOT, RUN, World, cut_slices, dag, running
 
 # --- a story for each row ---------------------------------------------------------------------------------------------
@@ -177,6 +178,63 @@ def mapped_and_cancelled() -> World:
     return world
 
 
+def crowded() -> World:
+    """As many runs go on as may, and one waits."""
+    world = World(msgspec.structs.replace(dag("a >> b"), max_active_runs=1))
+    world.tell(world.online())
+    world.tell(world.trigger("run-0"))
+    world.tell(world.trigger())
+    return world
+
+
+def cancelled_while_it_is_held() -> World:
+    """It is cancelled before anything is made of it."""
+    world = crowded()
+    world.tell(world.cancel())
+    return world
+
+
+def scheduled() -> World:
+    """A DAG has a schedule, and a date of it has come."""
+    world = World(msgspec.structs.replace(dag("a >> b"), schedule="@hourly"))
+    world.tell(world.online())
+    world.ring_schedule()
+    return world
+
+
+def in_time() -> World:
+    """It runs, and has a time by which it should have ended."""
+    world = World(msgspec.structs.replace(dag("a >> b", a={"deadline": 60.0}), deadline=90.0, run_timeout=120.0))
+    world.tell(world.online())
+    world.tell(world.trigger())
+    world.start("a")
+    return world
+
+
+def timed_out() -> World:
+    """Its time is over, and what it runs is told to stop."""
+    world = in_time()
+    world.ring_run("run_timeout")
+    return world
+
+
+def with_a_past() -> World:
+    """A task waits until it succeeded in the run before."""
+    world = World(msgspec.structs.replace(dag("a >> b", a={"depends_on_past": True}), schedule="@hourly"))
+    world.tell(world.online())
+    world.ring_schedule()
+    world.ring_schedule()
+    return world
+
+
+def backfilling() -> World:
+    """Two of the dates of a backfill have their runs, and others wait."""
+    world = World(msgspec.structs.replace(dag("a >> b"), schedule="@hourly"))
+    world.tell(world.online())
+    world.tell(world.backfill(5, max_active=2))
+    return world
+
+
 def polled(*events: str, **fields: Any) -> World:
     """It says "not yet", and these things happen before it is asked again."""
     world = running("a", a={"poll_every": 60.0} | fields)
@@ -253,6 +311,7 @@ STORIES: dict[tuple[str, str, str, str], Callable[[], World]] = {
     ("attempt", "lost", "skip", "skipped"): lambda: reported_late(99),
     ("attempt", "lost", "fail", "failed"): lambda: reported_late(1),
     ("run", "queued", "start", "running"): played,
+    ("run", "queued", "cancel", "cancelled"): cancelled_while_it_is_held,
     ("run", "running", "succeed", "success"): played,
     ("run", "running", "fail", "failed"): lambda: played(1),
     ("run", "running", "cancel", "cancelled"): stopped,
@@ -349,6 +408,12 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "expanding": expanding,
     "mapped": mapped,
     "mapped, one ended": lambda: mapped(0),
+    "crowded": crowded,
+    "scheduled": scheduled,
+    "in time": in_time,
+    "timed out": timed_out,
+    "with a past": with_a_past,
+    "backfill": backfilling,
     "skipped by its own word": lambda: played(99),
     "polling": lambda: polled(poll_timeout=300.0),
     "polled again": polled_again,
@@ -368,8 +433,10 @@ def events_about(world: World) -> list[Event]:
     base |= {"digest": "x", "file": "f", "task_count": 1}
     base |= {"host": "h", "pid": 1, "queues": ["default"], "slots": 1, "lease_seconds": 9.0, "heartbeat_seconds": 1.0}
     base |= {"headway_version": "0", "logical_date": world.now, "exit_code": 0, "seq": 10**6, **BOOT._asdict()}
-    base |= {"publication": 1}
-    timers = ["retry", "poll", "poll_timeout", "queued_deadline", "queued_timeout", "republish", "stop", "unkillable"]
+    base |= {"data_interval_start": world.now, "data_interval_end": world.now}
+    base |= {"publication": 1, "backfill_id": "etl__backfill", "cursor": world.now, "begin": world.now}
+    base |= {"end": world.now}
+    timers = [*TIMER_STATES, "run_timeout"]
     varied: list[dict[str, Any]] = [
         {"task_id": name, "try": number, "token": _token(world, name, number)} for name in "abz" for number in (1, 2)
     ]
@@ -389,6 +456,12 @@ def events_about(world: World) -> list[Event]:
         for cursor in (0, 1, 2, 5)
     ]
     varied += [{"due": timer.due, "timer": timer.timer, "task_id": timer.task_id} for timer in world.db.timers.values()]
+    varied += [{"due": dag.next_date} for dag in world.db.dags.values() if dag.next_date is not None]
+    varied += [
+        {"cursor": row.next_date, "run_id": run_id}
+        for row in world.db.backfills.values()
+        for run_id in (row.asked or ("r",))
+    ]
     varied += [{"due": boot.lease_due} for boot in world.db.workers.values()]
     events: dict[bytes, Event] = {}
     for kind in RULES:

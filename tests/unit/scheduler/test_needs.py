@@ -8,10 +8,10 @@ import pytest
 from headway.protocol.dag import Argv, OutputRef
 from headway.protocol.kinds import Event
 from headway.protocol.names import BootId, RunId, TaskId
-from headway.scheduler.core.changes import TIMER_STATES
 from headway.scheduler.core.needs import Needs, needs_of
 from headway.scheduler.core.rows import BootKey
 from headway.scheduler.core.snapshot import Snapshot
+from headway.scheduler.core.timers import TIMER_STATES
 from world import BOOT, RUN, World, cut_slices, dag, running
 
 TAKES = {"command": Argv(args=("load", OutputRef(task_id=TaskId("a"))))}
@@ -39,7 +39,7 @@ def test_an_end_needs_its_downstreams():
     version = next(iter(world.db.versions))
     assert rounds(world, world.finished("a")) == [
         {"runs": {RUN}, "tasks": {"a"}, "attempts": {"a"}},
-        {"versions": {version}},
+        {"dags": {"etl"}, "versions": {version}},
         {"tasks": {"b", "c"}},
     ]
 
@@ -49,7 +49,7 @@ def test_a_grant_needs_the_worker_and_nobody_downstream():
     world = running("a >> b")
     asked = rounds(world, world.started("a"))
     assert asked[0] == {"runs": {RUN}, "tasks": {"a"}, "attempts": {"a"}, "workers": {"w"}}
-    assert [round_.keys() for round_ in asked[1:]] == [{"versions"}]
+    assert [round_.keys() for round_ in asked[1:]] == [{"dags", "versions"}]
 
 
 @pytest.mark.parametrize("kind", ["expired", "missing", "queued_deadline", "republish"])
@@ -78,7 +78,7 @@ def test_a_timer_needs_its_task_the_attempt_and_the_queue():
     world = running("a >> b", a={"queued_timeout": 60.0})
     asked = rounds(world, world.due(world.timer("a", "queued_timeout")))
     assert asked[0] == {"runs": {RUN}, "tasks": {"a"}, "timers": {"a"}}
-    assert asked[1].keys() == {"versions", "attempts", "queues"}
+    assert asked[1].keys() == {"dags", "versions", "attempts", "queues"}
     assert asked[2] == {"tasks": {"b"}}
 
 
@@ -88,7 +88,7 @@ def test_a_refusal_needs_to_know_how_many_serve_the_queue():
     for event in (world.refused("a"), world.rejected("a")):
         first, second, third = rounds(world, event)
         assert first == {"runs": {RUN}, "tasks": {"a"}, "attempts": {"a"}, "timers": {"a"}}
-        assert second.keys() == {"versions", "queues"}
+        assert second.keys() == {"dags", "versions", "queues"}
         assert third == {"tasks": {"b"}}
 
 
@@ -119,7 +119,7 @@ def test_a_cancel_needs_one_slice(monkeypatch: pytest.MonkeyPatch):
     world = running("a >> b >> c >> d")
     cut_slices(monkeypatch, 2)
     asked = rounds(world, world.cancel())
-    assert [sorted(round_) for round_ in asked] == [["messages", "runs"], ["versions"], ["tasks"], ["attempts"]]
+    assert [sorted(round_) for round_ in asked] == [["messages", "runs"], ["dags", "versions"], ["tasks"], ["attempts"]]
     assert asked[2] == {"tasks": {"a", "b"}}
     assert {"tasks": {"c", "d"}} in rounds(world, world.go_on("cancel", 2))
 

@@ -78,7 +78,7 @@ def test_a_trigger_makes_the_run_and_readies_its_roots():
     [
         ({}, "a run run-1 exists already"),
         ({"dag_id": "other", "run_id": "run-2"}, "DAG other is not known"),
-        ({"run_id": "run-2", "params": {"size": 1, "colour": 2}}, "DAG etl has no parameter 'colour'"),
+        ({"run_id": "run-2", "params": {"size": 1, "colour": 2}}, "there is no parameter 'colour'"),
         ({"run_id": "../run-2"}, "run id '../run-2' is not a legal name"),
     ],
 )

@@ -6,8 +6,9 @@ import pytest
 from headway.protocol.errors import Corrupt
 from headway.protocol.names import DagId, RunId, TaskId
 from headway.scheduler.core.deltas import QueueDelta
+from headway.scheduler.core.loaded import Loaded
 from headway.scheduler.core.rows import TaskKey, TimerKey, VersionKey
-from headway.scheduler.core.snapshot import Changes, Draft, Loaded, Snapshot
+from headway.scheduler.core.snapshot import Changes, Draft, Snapshot
 from world import BOOT, START, World, running
 
 A, B = (TaskKey(RunId("run-1"), TaskId(name)) for name in "ab")
@@ -93,7 +94,7 @@ def test_the_changes_of_a_batch_are_over_with_it():
 
 def test_what_is_kept_has_a_limit(monkeypatch: pytest.MonkeyPatch):
     """Past it nothing of that table is kept; the boots are forgotten with the workers."""
-    monkeypatch.setattr("headway.scheduler.core.snapshot.ROWS_KEPT_MAX", 1)
+    monkeypatch.setattr("headway.scheduler.core.loaded.ROWS_KEPT_MAX", 1)
     monkeypatch.setattr("headway.scheduler.core.snapshot.GRAPHS_KEPT_MAX", 0)
     world = running("a, b")
     world.tell(world.online(BOOT._replace(worker="x")))

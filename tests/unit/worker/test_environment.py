@@ -14,6 +14,7 @@ from shopfloor import task
 
 OUTPUT = Path("/tasks/t1.output")
 CONTEXT = RunContext(
+    ds="2026-03-01",
     logical_date=datetime(2026, 3, 1, 1, 30, tzinfo=timezone(timedelta(hours=2))),
     data_interval_start=datetime(2026, 2, 28, tzinfo=UTC),
     data_interval_end=datetime(2026, 3, 1, 0, 0, 0, 500, tzinfo=UTC),
@@ -48,7 +49,7 @@ def test_the_environment_is_exactly_the_contract():
         "HEADWAY_TRY": "1",
         "HEADWAY_FENCE": "1",
         "HEADWAY_POLL": "1",
-        "HEADWAY_DS": "2026-02-28",
+        "HEADWAY_DS": "2026-03-01",
         "HEADWAY_LOGICAL_DATE": "2026-02-28T23:30:00Z",
         "HEADWAY_DATA_INTERVAL_START": "2026-02-28T00:00:00Z",
         "HEADWAY_DATA_INTERVAL_END": "2026-03-01T00:00:00.000500Z",
@@ -107,8 +108,8 @@ def test_placeholders_are_filled_in():
     names = ["ds", "ds_nodash", "ts", "data_interval_start", "dag_id", "run_id", "task_id", "map_index", "try"]
     assert argv("x", *map(placeholder, names), "{{params.region}}/{{ params.rows }}") == [
         "x",
-        "2026-02-28",
-        "20260228",
+        "2026-03-01",
+        "20260301",
         "2026-02-28T23:30:00Z",
         "2026-02-28T00:00:00Z",
         "d",

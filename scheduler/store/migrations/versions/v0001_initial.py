@@ -25,7 +25,6 @@ def upgrade() -> None:
     _create_attempts()
     _create_timers_and_outputs()
     _create_queues_and_workers()
-    _create_rooms()
     _create_events()
     _create_messages()
 
@@ -96,10 +95,19 @@ def _create_dags() -> None:
         _text("file"),
         _number("task_count"),
         _time("updated_at"),
-        sa.Column(
-            "paused", sa.Boolean(), nullable=False, server_default=sa.text("false"), comment="nothing of it goes on"
-        ),
+        _maybe_text("schedule", "when it is due by itself"),
+        _number("max_active_runs"),
+        sa.Column("paused", sa.Boolean(), nullable=False),
+        _count("active_runs", "runs that are neither final nor held"),
+        _count("waiting_runs", "runs that are held until one more may go on"),
+        _time("next_date", "the date that it is due next, unless it is paused", nullable=True),
+        _time("last_date", "the last date that it was due", nullable=True),
+        _maybe_text("last_run", "the run of that date"),
+        sa.CheckConstraint("active_runs >= 0 AND waiting_runs >= 0", name=op.f("ck_dags_runs")),
         sa.PrimaryKeyConstraint("dag_id", name=op.f("pk_dags")),
+    )
+    op.create_index(
+        "ix_dags_next_date", "dags", ["next_date"], **_where("NOT paused AND active_runs < max_active_runs")
     )
     op.create_table(
         "dag_values",
@@ -122,25 +130,40 @@ def _create_runs() -> None:
         _text("run_id"),
         _text("dag_id"),
         _number("version"),
+        _text("kind", "what it was made by"),
         _text("state"),
+        _maybe_text("hold", "what it waits for before its task instances are made"),
         _time("logical_date"),
+        _time("data_interval_start"),
+        _time("data_interval_end"),
         _text("params"),
         _time("created_at"),
         _time("started_at", nullable=True),
         _time("finished_at", nullable=True),
+        _time("deadline", "when it should have ended", nullable=True),
         _number("unfinished", "task instances that are not final"),
         _count("failed_leaves", "tasks that decide the run and ended in neither success nor skipped"),
         _count("created", "cursor: task instances made so far"),
         _count("released", "cursor: tasks without upstreams made ready so far"),
         _count("cancelled", "cursor: tasks looked at for a cancel so far"),
         _maybe_text("intent", "what shall become of the run when its running tasks have ended"),
+        _maybe_text("previous", "the run before it, if some of its tasks depend on the past"),
+        _text("next_runs", "the runs of which it is the previous"),
+        sa.Column("tells_all", sa.Boolean(), nullable=False, comment="one of those is of another version of the DAG"),
+        _maybe_text("backfill_id", "the backfill that made it"),
+        _maybe_text("rerun", "the newest run of a backfill that ran its date again"),
         sa.CheckConstraint(
             "state IN ('queued', 'running', 'success', 'failed', 'cancelled')", name=op.f("ck_runs_state")
         ),
+        sa.CheckConstraint("kind IN ('manual', 'scheduled', 'backfill')", name=op.f("ck_runs_kind")),
         sa.CheckConstraint("unfinished >= 0", name=op.f("ck_runs_unfinished")),
+        sa.CheckConstraint("hold IS NULL OR state = 'queued'", name=op.f("ck_runs_hold")),
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_runs")),
     )
     op.create_index("ix_runs_dag_id_created_at", "runs", ["dag_id", "created_at"])
+    op.create_index("ix_runs_backfill_id", "runs", ["backfill_id"], **_where("backfill_id IS NOT NULL"))
+    held = ["dag_id", "created_at", "logical_date", "run_id"]
+    op.create_index("ix_runs_held", "runs", held, **_where("hold IS NOT NULL"))
 
 
 def _create_task_instances() -> None:
@@ -262,7 +285,7 @@ def _create_timers_and_outputs() -> None:
     op.create_table(
         "timers",
         _text("run_id"),
-        _text("task_id"),
+        _text("task_id", "empty: a timer of the run"),
         _number("map_index"),
         _text("timer"),
         _text("dag_id"),
@@ -313,22 +336,6 @@ def _create_queues_and_workers() -> None:
         sa.PrimaryKeyConstraint("worker", "boot", name=op.f("pk_workers")),
     )
     op.create_index("ix_workers_lease_due", "workers", ["lease_due"], **_where("state = 'online'"))
-
-
-def _create_rooms() -> None:
-    op.create_table(
-        "rooms",
-        sa.Column("room", sa.Text(), nullable=False, comment="a pool, limit, line, queue, or lane of a DAG in one"),
-        sa.Column("slots", sa.Integer(), nullable=True, comment="how many places a limit has"),
-        _count("used", "places that are taken"),
-        _count("waiting", "task instances that wait for it"),
-        _large("turn", "served last; of a lane, given last"),
-        _maybe_text("lacks", "the limit that kept the first of a line waiting"),
-        sa.CheckConstraint("used >= 0", name=op.f("ck_rooms_used")),
-        sa.CheckConstraint("waiting >= 0", name=op.f("ck_rooms_waiting")),
-        sa.PrimaryKeyConstraint("room", name=op.f("pk_rooms")),
-    )
-    op.create_index("ix_rooms_lacks", "rooms", ["lacks"], **_where("waiting > 0"))
 
 
 def _create_events() -> None:
