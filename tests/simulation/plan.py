@@ -134,7 +134,7 @@ def _limited(random: Random, dag: Dag) -> Dag:
         )
         for task in dag.tasks
     )
-    return replace(dag, tasks=tuple(tasks), max_active_tasks=random.choice([None, None, 1, 3]))
+    return replace(dag, tasks=tuple(tasks), max_active_tasks=random.choice([None, None, 2, 3]))
 
 
 def _keywords(random: Random, upstream: tuple[TaskId, ...]) -> dict[str, Any]:

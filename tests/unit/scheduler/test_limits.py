@@ -10,13 +10,14 @@ import msgspec
 import pytest
 
 from headway.protocol.dag import Argv, Dag, OutputRef
+from headway.protocol.dag_events import Pause, Unpause
 from headway.protocol.errors import Corrupt
 from headway.protocol.messages import Capacity
 from headway.protocol.names import DagId, QueueName, RunId, TaskId
 from headway.protocol.states import TaskState
 from headway.scheduler.core.choice import choose, looks_left
 from headway.scheduler.core.deltas import QueueDelta
-from headway.scheduler.core.limits import hold_of_room, paused_room, pool_room, queue_room
+from headway.scheduler.core.limits import hold_of_room, pool_room, queue_room
 from headway.scheduler.core.rows import QueueRow
 from headway.scheduler.core.snapshot import Snapshot
 from world import World, cut_slices, dag
@@ -252,10 +253,8 @@ class Shop(World):
                 run_id = f"run-{names[1]}" if names[1:] else "run-1" if names[0] == "etl" else f"run-{names[0]}"
                 assert self.tell(self.trigger(run_id, dag_id=names[0])).applied
             case "pause" | "unpause":
-                row = self.db.dags[DagId(names[0])]
-                self.db.dags[row.dag_id] = msgspec.structs.replace(row, paused=what == "pause")
-                self.restart()
-                self.look(paused_room(row.dag_id))
+                event = Pause if what == "pause" else Unpause
+                assert self.tell(event(dag_id=DagId(names[0]))).applied
             case "pool":
                 self.set_pools(dict(zip(names, map(int, names[1:]), strict=False)))
                 self.look(pool_room(names[0]))
