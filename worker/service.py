@@ -232,7 +232,7 @@ class _Hands:
 def _identity(settings: WorkerSettings, name: WorkerName, host: str) -> Identity:
     return Identity(
         worker=name,
-        boot=BootId(uuid.uuid4().hex),
+        boot=BootId(f"{time.time_ns():016x}{uuid.uuid4().hex[:16]}"),  # sorts behind all before it
         host=host,
         pid=os.getpid(),
         queues=settings.queues,

@@ -37,19 +37,17 @@ def decide_online(draft: Draft, event: Online) -> Decision:
     known = _worker(draft, key)
     if known is not None:
         return draft.ignored("this boot is known already")
-    _register(draft, event)
-    return draft.applied()
+    return _register(draft, event, "")
 
 
 def decide_heartbeat(draft: Draft, event: Heartbeat) -> Decision:
     """A boot lives: renew its lease, and miss what it should hold and does not."""
     known = _worker(draft, BootKey(event.worker, event.boot))
     if known is None:
-        _register(draft, event)
-        return draft.applied("the boot was not known: registered")
+        return _register(draft, event, "the boot was not known: registered")
     if event.seq <= known.seq:
         return draft.ignored("a later word of this boot was heard before")
-    rival = _rival(draft, known)
+    rival = _rival(draft, known.key)
     if known.state is WorkerState.ENDED and rival is not None:
         return _hear_ended(draft, known, rival, event)
     revived = known.state is not WorkerState.ONLINE
@@ -99,10 +97,10 @@ def _worker(draft: Draft, key: BootKey) -> Worker | None:
     return draft.snapshot.workers.rows.get(key)
 
 
-def _rival(draft: Draft, known: Worker) -> Worker | None:
+def _rival(draft: Draft, known: BootKey) -> Worker | None:
     """Return the boot of the same name that is online in its place, if any: a worker's name is held by one boot."""
     boots = (_worker(draft, key) for key in sorted(draft.snapshot.boots.get(known.worker, ())))
-    return next((boot for boot in boots if boot and boot.state is WorkerState.ONLINE and boot.key != known.key), None)
+    return next((boot for boot in boots if boot and boot.state is WorkerState.ONLINE and boot.key != known), None)
 
 
 def _hear_ended(draft: Draft, known: Worker, rival: Worker, event: Heartbeat) -> Decision:
@@ -120,7 +118,15 @@ def _lease_end(heard: datetime, worker: Worker | BootMessage) -> datetime:
     return heard + timedelta(seconds=worker.lease_seconds + 2 * worker.heartbeat_seconds)
 
 
-def _register(draft: Draft, event: BootMessage) -> None:
+def _register(draft: Draft, event: BootMessage, said: str) -> Decision:
+    """Take a boot for the one that has its name, unless that one began later: then this is a late word of a dead one.
+
+    Boots' ids sort in the order of their beginnings. Where a clock was set back they do not, and the boot must wait
+    until the one before it is LOST.
+    """
+    rival = _rival(draft, BootKey(event.worker, event.boot))
+    if rival is not None and rival.boot > event.boot:
+        return draft.ignored(f"boot {rival.boot}, which began later, is online: this word of an earlier one is late")
     for key in sorted(draft.snapshot.boots.get(event.worker, ())):
         earlier = _worker(draft, key)
         if earlier is not None and earlier.state is not WorkerState.ENDED:
@@ -143,6 +149,7 @@ def _register(draft: Draft, event: BootMessage) -> None:
     )
     draft.changes.workers[worker.key] = worker
     _count_slots(draft, worker, 1)
+    return draft.applied(said)
 
 
 def _end(draft: Draft, worker: Worker, state: WorkerState, detail: str) -> None:

@@ -208,6 +208,21 @@ def test_a_boot_that_a_late_word_has_ended_is_online_again():
     assert world.tell(world.started("a")).applied
 
 
+@pytest.mark.parametrize("say", ["online", "heartbeat"])
+def test_a_late_word_of_a_boot_before_ends_nothing(say: str):
+    """It died unheard, and what it had sent arrives behind its successor's words; a clock set back takes a lease."""
+    world = quiet("a")
+    before = BootKey(BOOT.worker, BootId("w-0"))
+    assert before < BOOT
+    decision = world.tell(getattr(world, say)(before))
+    assert (decision.applied, before in world.db.workers) == (False, False)
+    assert decision.reason == f"boot {BOOT.boot}, which began later, is online: this word of an earlier one is late"
+    assert world.tell(world.started("a")).applied
+    world.now = START + PATIENCE
+    world.tell(world.lease_due(BOOT))
+    assert world.tell(world.heartbeat(before)).reason == "the boot was not known: registered"
+
+
 def test_a_boot_that_went_stays_gone():
     """What it had said before its farewell and comes later is an earlier word."""
     world = quiet("a")
