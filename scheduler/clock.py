@@ -60,6 +60,11 @@ class Clock:
         self._listening_from = time.monotonic() if connected else None
         self._wake.set()
 
+    def listening_since(self) -> datetime:
+        """Return since when the scheduler hears its workers, by the database's clock: since now, if it does not."""
+        since = self._listening_from
+        return self._on_database_clock(time.monotonic() if since is None else since)
+
     def expect(self, due: datetime | None) -> None:
         """Look in time for a timer that was just set; most are due long after the next look."""
         if due is not None and due < self._next_look:
@@ -86,7 +91,7 @@ class Clock:
 
     def _publish_due(self, listening_from: float) -> float:
         now = self._read_clock()
-        listening_since = datetime.fromtimestamp(self._zero + max(listening_from, self._steady_from), UTC)
+        listening_since = self._on_database_clock(listening_from)
         events, next_due = self._store.due_timers(now, listening_since=listening_since, schedules=self._schedules)
         at = time.monotonic()
         self._published = {event: then for event, then in self._published.items() if at - then < REPEAT_SECONDS}
@@ -97,6 +102,9 @@ class Clock:
         wait = LOOK_SECONDS if next_due is None else min(LOOK_SECONDS, (next_due - now).total_seconds())
         self._next_look = now + timedelta(seconds=wait)
         return wait
+
+    def _on_database_clock(self, at: float) -> datetime:
+        return datetime.fromtimestamp(self._zero + max(at, self._steady_from), UTC)
 
     def _read_clock(self) -> datetime:
         """Return the database's time, and note whether it went on as ours did since it was read before."""

@@ -36,7 +36,7 @@ from headway.broker.port import (
     Unconfirmed,
 )
 from headway.protocol.errors import QueueMismatch, Unavailable
-from headway.protocol.messages import Missing
+from headway.protocol.messages import LeaseTimer, Missing, TaskTimer
 from headway.protocol.names import QueueName
 from headway.protocol.topology import ANY_QUEUE, EVENT_QUEUES, task_queue, task_queue_name
 
@@ -239,8 +239,16 @@ class Scheduler:
             log.warning("a message of %s is quarantined: %s", delivery.queue, one.reason)
             taken.unreadable.append(one)
         else:
-            taken.arrivals.append(one)
+            taken.arrivals.append(self._with_absence(one))
         taken.last = delivery
+
+    def _with_absence(self, arrival: Arrival) -> Arrival:
+        """Let a timer know of an absence that came to light after its publishing, or by it."""
+        event = arrival.event
+        if not isinstance(event, TaskTimer | LeaseTimer):
+            return arrival
+        since = max(event.listening_since, self._clock.listening_since())
+        return msgspec.structs.replace(arrival, event=msgspec.structs.replace(event, listening_since=since))
 
     def _greet(self) -> None:
         self._connected = True

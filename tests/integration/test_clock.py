@@ -89,6 +89,8 @@ def test_silence_is_counted_by_the_databases_clock(stage: Stage, hang: Hang):
     timer = wall.next()
     assert isinstance(timer, LeaseTimer)
     assert abs(timer.listening_since - store.now()) < timedelta(minutes=1)
+    wall.clock.listen(connected=False)
+    assert wall.clock.listening_since() > timer.listening_since, "an absence that goes on has no end yet"
 
 
 def test_a_clock_that_was_set_begins_all_leases_anew(stage: Stage, hang: Hang):
