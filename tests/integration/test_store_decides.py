@@ -419,7 +419,7 @@ def test_what_another_scheduler_has_heard_of_a_worker_is_known_after_a_while(
 def test_two_schedulers_at_once_lose_nothing(stage: Stage):
     """Each records what it can as fast as it can, upon the same partitions."""
     stage.learn(CHAIN)
-    boots = [stage.arrival(stage.words(boot=f"boot-{number}")) for number in range(100)]
+    boots = [stage.arrival(stage.words(boot=f"boot-{number:02}")) for number in range(100)]
     other = Decider(Store(stage.engine), user="other")
     thread = threading.Thread(target=lambda: [other.process([boot]) for boot in boots])
     thread.start()
