@@ -137,7 +137,8 @@ def choose(snapshot: Snapshot, source: Source) -> list[Capacity]:
     looks, snapshot.changes.looks = snapshot.changes.looks, set()
     _seat(choice)
     queues = [queue_room(queue) for queue in touched_queues(snapshot)]
-    for room in sorted({*queues, *(room for room in looks if room.startswith("queue/"))}):
+    # A queue's counters stand where they stood if one came to it and another left: who came is there all the same.
+    for room in sorted({*queues, *(room for room in (*looks, *choice.ready) if room.startswith("queue/"))}):
         _choose_for_queue(choice, room)
     _choose_from_lines(choice, {room for room in looks if is_line(room)})
     for room in sorted(room for room in looks if room.startswith("paused/")):

@@ -57,7 +57,7 @@ class Players:
         self.queue: list[PublishTask] = []  # messages that the broker has
         self.flying: list[Envelope] = []  # events on their way to the scheduler
         self.told: list[Envelope] = []  # events that were decided before
-        self.boots = [BootKey(WorkerName(f"w{number}"), BootId("1")) for number in range(WORKERS)]
+        self.boots = [BootKey(WorkerName(f"w{number}"), BootId("001")) for number in range(WORKERS)]
         self.holds: dict[BootKey, tuple[PublishTask, str]] = {}  # asked or running, one for each boot
         self.heard = 0
         self.restart()
@@ -234,7 +234,7 @@ class Players:
                 self.queue.append(one)
         if boot not in self.world.db.workers:
             self.tell(self.world.envelope(self.world.online(boot, queues=("q", "r"))))  # it stood in line before this
-        after = BootKey(boot.worker, BootId(f"{int(boot.boot) + 1}"))
+        after = BootKey(boot.worker, BootId(f"{int(boot.boot) + 1:03}"))  # they sort in the order of their beginnings
         self.boots[self.boots.index(boot)] = after
         self.fly(self.world.online(after, queues=("q", "r")))
 
@@ -302,7 +302,7 @@ class Liars(Players):
                     {"token": Token("guessed")},
                     {"token": self.random.choice(about).event.token},
                     {"try_number": envelope.event.try_number + 1},
-                    {"boot": BootId("1"), "worker": WorkerName("w0")},
+                    {"boot": BootId("001"), "worker": WorkerName("w0")},
                 ]
             )
             fields = {name: value for name, value in lie.items() if hasattr(envelope.event, name)}

@@ -20,7 +20,7 @@ from headway.scheduler.core.deltas import QueueDelta
 from headway.scheduler.core.limits import hold_of_room, pool_room, queue_room
 from headway.scheduler.core.rows import QueueRow
 from headway.scheduler.core.snapshot import Snapshot
-from world import World, cut_slices, dag
+from world import World, cut_slices, dag, running
 from world.world import Shelf
 
 DB = {"pool": "db"}
@@ -415,3 +415,14 @@ def test_a_batch_that_ends_early_says_what_is_to_be_looked_at():
     snapshot.changes.looks.add(pool_room("db"))
     snapshot.changes.queues[QueueName("io")] = QueueDelta(queued=-1)
     assert looks_left(snapshot) == {"pool/db", "queue/io"}
+
+
+def test_a_task_is_published_though_another_leaves_its_queue_in_the_same_batch():
+    """The queue's counters stand where they stood, and there is room all the same."""
+    world = running("a, b", a={"over": (1, 2), **ONE}, b={"retries": 1, "retry_delay": 60.0})
+    world.play("b", exit_code=1)
+    timer = world.timer("b", "retry")
+    assert timer is not None
+    world.now = timer.due
+    world.tell_all(world.due(timer), world.cancel("a[1]"))
+    assert (world.states()["b"], world.states()["a[1]"]) == ("queued", "cancelled")
